@@ -1,0 +1,1 @@
+"""AYA's embedding service: text in, vectors out, on MLX."""

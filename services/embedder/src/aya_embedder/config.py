@@ -1,0 +1,61 @@
+"""The embedder's settings, read once from the environment in main and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aya.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MIB = 1024 * 1024
+_HIGHEST_PORT = 65535
+_HIGHEST_CACHE_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a person can set.
+
+    node: the node's name for the log, None when there is but one.
+    host, port: where HTTP listens; port 0 takes a free one, which the log's `server.listening` names.
+    model: "minilm", "bge-base-en-v1.5", or a directory that sentence-transformers describes.
+    cache_bytes: bound of the vector cache; 0 turns it off.
+    hf_home: where hub downloads are kept, None for huggingface_hub's own place.
+    """
+
+    node: str | None
+    host: str
+    port: int
+    model: str
+    cache_bytes: int
+    hf_home: Path | None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Config:
+        """Read AYA_NODE, AYA_EMBEDDER_HOST, _PORT, _CACHE_MB, AYA_MODEL and AYA_HF_HOME.
+
+        An empty value counts as unset. Raises ConfigError, with what to type, on a value that cannot be used.
+        """
+        hf_home = environ.get("AYA_HF_HOME")
+        return cls(
+            node=environ.get("AYA_NODE") or None,
+            host=environ.get("AYA_EMBEDDER_HOST") or "127.0.0.1",
+            port=_integer(environ, "AYA_EMBEDDER_PORT", default=8765, highest=_HIGHEST_PORT),
+            model=environ.get("AYA_MODEL") or "minilm",
+            cache_bytes=_integer(environ, "AYA_EMBEDDER_CACHE_MB", default=64, highest=_HIGHEST_CACHE_MB) * _MIB,
+            hf_home=Path(hf_home).expanduser() if hf_home else None,
+        )
+
+
+def _integer(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
+    value = environ.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and int(value) <= highest):
+        raise ConfigError(
+            f"{name} is {value!r}, not a whole number from 0 to {highest}",
+            hint=f"export {name}={default}",
+        )
+    return int(value)

@@ -1,0 +1,81 @@
+"""What the engine needs of a model: one Protocol, and the values that cross it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aya_embedder.blas import Backend
+    from aya_embedder.identity import ModelIdentity, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text as the model reads it.
+
+    ids: token ids with special tokens and prefix, cut to the window.
+    tokens: how many the whole text has; more than len(ids) when it was cut.
+    """
+
+    ids: tuple[int, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenization:
+    """Where the tokens of each text start, for a chunker.
+
+    starts: per text, the offset of each token in Unicode code points, special tokens left out.
+    special_tokens: how many the model adds to every text.
+    prefix_tokens: how many the document prefix adds.
+    max_tokens: the window, all of these included.
+    """
+
+    starts: list[list[int]]
+    special_tokens: int
+    prefix_tokens: int
+    max_tokens: int
+
+
+class Embedder(Protocol):
+    """A loaded model. `forward` belongs to one thread for life; `encode` and `tokenize` to another."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What decides its vectors."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """What computes them."""
+        ...
+
+    @property
+    def budget_tokens(self) -> int:
+        """The padded size of a batch that keeps this backend busy."""
+        ...
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
+        """Tokenise with the prompt's prefix; pure, safe to repeat."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> Tokenization:
+        """Say where tokens start, without prefix and without cutting; pure."""
+        ...
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return (len(batch), dimension) vectors of length 1; safe to repeat.
+
+        Raises whatever the backend raises (out of memory, device lost), and ValueError on a vector that is not finite.
+        """
+        ...
+
+    def active_memory_bytes(self) -> int:
+        """Return what the backend's arrays take now; callable from any thread."""
+        ...

@@ -1,0 +1,55 @@
+"""What made a vector: the facts that decide whether two vectors may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Prompt = Literal["query", "document"]
+
+_CHANGES_NO_VECTOR = ("model", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """One model as it is used here.
+
+    model: its name for people ("BAAI/bge-base-en-v1.5").
+    revision: the hub's commit, or the first 16 hex digits of the sha256 of model.safetensors.
+    dimension: floats in a vector.
+    pooling: modes of 1_Pooling/config.json, joined by "+" ("cls", "mean", "cls+max").
+    normalized: always true: vectors leave with length 1, even where modules.json has no Normalize.
+    query_prefix, document_prefix: put before the text by the prompt of that name; may be empty.
+    max_tokens: what the model reads at most, special tokens and prefix included.
+    dtype: of the weights ("float32", "float16").
+    """
+
+    model: str
+    revision: str
+    dimension: int
+    pooling: str
+    normalized: bool
+    query_prefix: str
+    document_prefix: str
+    max_tokens: int
+    dtype: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that are equal exactly when vectors may be mixed.
+
+        The name is left out (the revision says which weights) and so is the dtype: float16 on Metal and
+        float32 on a CPU give the same vectors up to a cosine of 0.9999 (design/embedder.md).
+        """
+        facts = {name: value for name, value in asdict(self).items() if name not in _CHANGES_NO_VECTOR}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def prefix(self, prompt: Prompt) -> str:
+        """Return what `prompt` puts before a text; empty for most models."""
+        return self.query_prefix if prompt == "query" else self.document_prefix
+
+    def as_dict(self) -> dict[str, str | int | bool]:
+        """Return the fields and the fingerprint, ready for JSON."""
+        return {**asdict(self), "fingerprint": self.fingerprint}

@@ -1,0 +1,198 @@
+"""The model on MLX: loading, the forward pass, pooling. The only importer of mlx."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aya.errors import ConfigError
+from aya_embedder import blas, sources
+from aya_embedder.describe import Description, describe
+from aya_embedder.identity import ModelIdentity
+from aya_embedder.tokens import TextTokenizer
+
+OPENBLAS = blas.preload_openblas()  # before mlx.core, whose BLAS symbols bind to what is loaded first
+
+import mlx.core as mx  # noqa: E402
+from mlx.utils import tree_flatten  # noqa: E402 # pyright: ignore[reportUnknownVariableType]
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from aya_embedder.embedder import Encoded, Tokenization
+    from aya_embedder.identity import Prompt
+
+# model_type of config.json: module of mlx_embeddings.models
+_ARCHITECTURES = {"bert": "bert", "xlm-roberta": "xlm_roberta"}
+_BUDGET_TOKENS: dict[blas.Device, int] = {"cpu": 512, "metal": 8192, "cuda": 8192}
+_METAL_CACHE_BYTES = 1024**3
+_METAL_LENGTH_STEP = 8
+
+
+def load(model: str, hf_home: Path | None) -> MlxEmbedder:
+    """Load `model` (a value of AYA_MODEL) on the calling thread, which must make every forward pass too.
+
+    Raises ConfigError on files that cannot be used, EmbedderUnavailable when the hub cannot be reached.
+    """
+    return MlxEmbedder(sources.find(model, hf_home))
+
+
+class MlxEmbedder:
+    """A model that sentence-transformers describes, computed by MLX; implements embedder.Embedder.
+
+    MLX's arrays and streams belong to the thread that made them: load, warm up and evaluate on one.
+    """
+
+    def __init__(self, source: sources.Source) -> None:
+        """Read the files of `source`; raises ConfigError when they ask for something unknown."""
+        described = describe(source.directory, source.name)
+        device: blas.Device = _device()
+        self.backend = blas.backend(device, OPENBLAS)
+        self.budget_tokens = _BUDGET_TOKENS[device]
+        self._dtype = mx.float16 if device == "metal" else mx.float32
+        self._step = _METAL_LENGTH_STEP if device == "metal" else 1
+        if device == "metal":
+            mx.set_cache_limit(_METAL_CACHE_BYTES)
+        self._network = _network(source.directory, described.config, self._dtype)
+        self._pooling = described.pooling
+        self._pad_id = int(described.config.get("pad_token_id") or 0)
+        self._tokenizer = TextTokenizer(
+            source.directory / "tokenizer.json", max_tokens=described.max_tokens, lowercase=described.lowercase
+        )
+        self.identity = _identity(source, described, "float16" if device == "metal" else "float32")
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
+        """Tokenise with the prompt's prefix, cut to the window."""
+        return self._tokenizer.encode(texts, self.identity.prefix(prompt))
+
+    def tokenize(self, texts: Sequence[str]) -> Tokenization:
+        """Say where the tokens of each text start."""
+        return self._tokenizer.tokenize(texts, self.identity.document_prefix)
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return (len(batch), dimension) vectors of length 1. Raises ValueError when one is not finite."""
+        ids, mask = _padded(batch, self._pad_id, self._step)
+        answer = self._network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
+        hidden = answer.last_hidden_state.astype(mx.float32)
+        pooled = mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
+        length = mx.linalg.norm(pooled, axis=-1, keepdims=True)
+        vectors = np.array(pooled / mx.maximum(length, 1e-12), dtype=np.float32)
+        if not np.isfinite(vectors).all():
+            raise ValueError("the model made a vector that is not finite")
+        return vectors
+
+    def active_memory_bytes(self) -> int:
+        """Return what MLX's arrays take now."""
+        return mx.get_active_memory()
+
+
+def _device() -> blas.Device:
+    if mx.default_device() == mx.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def _identity(source: sources.Source, described: Description, dtype: str) -> ModelIdentity:
+    return ModelIdentity(
+        model=source.name,
+        revision=source.revision,
+        dimension=int(described.config["hidden_size"]) * len(described.pooling),
+        pooling="+".join(described.pooling),
+        normalized=True,
+        query_prefix=described.query_prefix,
+        document_prefix=described.document_prefix,
+        max_tokens=described.max_tokens,
+        dtype=dtype,
+    )
+
+
+def _padded(batch: Sequence[Sequence[int]], pad_id: int, step: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    lengths = np.array([len(ids) for ids in batch])
+    width = -(-int(lengths.max()) // step) * step
+    padded = np.full((len(batch), width), pad_id, dtype=np.int32)
+    for row, ids in zip(padded, batch, strict=True):
+        row[: len(ids)] = ids
+    return padded, (np.arange(width) < lengths[:, None]).astype(np.float32)
+
+
+def _pool(hidden: mx.array, mask: mx.array, mode: str) -> mx.array:
+    """Pool (batch, length, width) by one of describe.POOLING_MODES, padding left out."""
+    if mode == "cls":
+        return hidden[:, 0]
+    counts = mask.sum(axis=1, keepdims=True)
+    weights = mask[:, :, None]
+    if mode == "max":
+        return mx.where(weights > 0, hidden, -mx.inf).max(axis=1)
+    if mode == "lasttoken":
+        last = counts.astype(mx.int32)[:, :, None] - 1
+        return mx.take_along_axis(hidden, mx.broadcast_to(last, (hidden.shape[0], 1, hidden.shape[2])), axis=1)[:, 0]
+    divisor = counts if mode == "mean" else mx.sqrt(counts)
+    return (hidden * weights).sum(axis=1) / divisor
+
+
+def _network(directory: Path, config: dict[str, Any], dtype: mx.Dtype) -> Any:  # noqa: ANN401 mlx.nn modules are untyped
+    module = _architecture(directory, config)
+    network = module.Model(module.ModelArgs.from_dict(config))
+    weights = network.sanitize(_weights(directory / sources.WEIGHTS))
+    parameters: Any = tree_flatten(network.parameters())
+    expected = {name: array.shape for name, array in parameters}
+    missing = [name for name, shape in expected.items() if _absent(weights.get(name), shape) and "pooler" not in name]
+    if missing:
+        raise ConfigError(
+            f"{directory / sources.WEIGHTS} does not fit config.json: {len(missing)} weights missing or of "
+            f"another shape, {missing[0]} first",
+            hint="fetch config.json and model.safetensors of one and the same model again",
+        )
+    # The pooler is never evaluated: the vectors come from last_hidden_state.
+    network.load_weights([(name, weights[name].astype(dtype)) for name in expected if name in weights], strict=False)
+    network.eval()
+    mx.eval(network.parameters())  # pyright: ignore[reportUnknownMemberType]
+    return network
+
+
+def _architecture(directory: Path, config: dict[str, Any]) -> Any:  # noqa: ANN401 a module
+    kind = config.get("model_type")
+    if kind not in _ARCHITECTURES or config.get("hidden_act", "gelu") != "gelu":
+        raise ConfigError(
+            f"{directory / 'config.json'} is of model_type {kind!r} with {config.get('hidden_act')!r}; "
+            f"known are {', '.join(_ARCHITECTURES)} with 'gelu'",
+            hint="export AYA_MODEL=minilm",
+        )
+    _register_bare_package("mlx_embeddings")
+    return importlib.import_module(f"mlx_embeddings.models.{_ARCHITECTURES[kind]}")
+
+
+def _register_bare_package(name: str) -> None:
+    """Let `name`'s submodules be imported without its __init__.
+
+    mlx_embeddings/__init__.py imports mlx_vlm and transformers, of which the text models use nothing. The bare
+    parent has the package's __path__, which is all that the import system needs of it.
+    """
+    if name in sys.modules:
+        return
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ConfigError(f"the package {name} is not installed", hint="uv sync --package aya-embedder")
+    package = types.ModuleType(name)
+    package.__path__ = list(spec.submodule_search_locations)
+    sys.modules[name] = package
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    try:
+        loaded: Any = mx.load(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint=f"ls -lL {path}") from error
+    return dict(loaded)
+
+
+def _absent(weight: mx.array | None, shape: tuple[int, ...]) -> bool:
+    return weight is None or weight.shape != shape

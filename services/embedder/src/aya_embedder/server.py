@@ -1,0 +1,101 @@
+"""Serving the application with uvicorn, inside the life of an AYA service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from aya import log
+from aya.errors import ConfigError
+from aya_embedder.app import create_app
+from aya_embedder.cache import VectorCache
+from aya_embedder.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from aya_embedder.config import Config
+    from aya_embedder.embedder import Embedder
+
+# Requests that were accepted have this long after SIGTERM; with what follows, the process is gone within 5 s.
+_DRAIN_SECONDS = 4
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Listen, load the model, and answer until `stop` is set; then end what was accepted.
+
+    HTTP answers from the start: /health says "loading" until the model's first forward pass has succeeded.
+    Raises ConfigError when the address is taken, and what loading raises, in an ExceptionGroup.
+    """
+    with contextlib.closing(_listen(config.host, config.port)) as listener:
+        engine = Engine(partial(_load, config.model, config.hf_home), VectorCache(config.cache_bytes))
+        server = _Server(_settings(engine))
+        async with asyncio.TaskGroup() as tasks:
+            computing = tasks.create_task(engine.run(), name="engine")
+            answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
+            await stop.wait()
+            server.should_exit = True
+            await answering
+            computing.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: aya.service has set its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave SIGTERM and SIGINT alone."""
+        yield
+
+
+def _settings(engine: Engine) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(engine),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+
+
+def _load(model: str, hf_home: Path | None) -> Embedder:
+    from aya_embedder.model import load  # noqa: PLC0415 on the inference thread: HTTP answers while MLX is imported
+
+    return load(model, hf_home)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise ConfigError(
+            f"the embedder cannot listen on {host} port {port}: {'the port is in use' if taken else error.strerror}",
+            hint=f"lsof -i :{port} shows who has it; or export AYA_EMBEDDER_PORT=… to take another"
+            if taken
+            else "export AYA_EMBEDDER_HOST=127.0.0.1",
+        ) from error
+    logger = log.get_logger()
+    logger.info("server.listening", host=host, port=listener.getsockname()[1])
+    if not _is_loopback(host):
+        logger.warning("server.exposed", host=host, meaning="anyone who reaches this address can use the embedder")
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

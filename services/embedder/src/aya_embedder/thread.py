@@ -1,0 +1,80 @@
+"""One long-lived thread that runs calls one after another, awaited from asyncio.
+
+MLX's arrays and streams belong to the thread that made them, and every further thread that touches MLX leaks
+one; a pool that starts and ends threads as it likes will not do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[..., object]
+    arguments: tuple[object, ...]
+    context: contextvars.Context
+    loop: asyncio.AbstractEventLoop
+    outcome: asyncio.Future[object]
+
+
+class OneThread:
+    """A daemon thread: a forward pass or a download, which nobody can interrupt, does not keep it alive."""
+
+    def __init__(self, name: str) -> None:
+        """Start the thread; name: shown by debuggers."""
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def call(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Run `function(*arguments)` on the thread, after the calls before it; return or raise what it does.
+
+        When the caller is cancelled before its turn, the call is skipped.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[object] = loop.create_future()
+        self._calls.put(_Call(function, arguments, contextvars.copy_context(), loop, outcome))
+        return cast("Result", await outcome)
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Let the calls made so far end, and wait for that as long as given."""
+        self._calls.put(None)
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            # a loop that is closed has nobody left who waits
+            with contextlib.suppress(RuntimeError):
+                _perform(call)
+
+
+def _perform(call: _Call) -> None:
+    if call.outcome.cancelled():
+        return
+    try:
+        result = call.context.run(call.function, *call.arguments)
+    except Exception as error:  # noqa: BLE001 it is raised again where the call is awaited
+        call.loop.call_soon_threadsafe(_settle, call.outcome, None, error)
+    else:
+        call.loop.call_soon_threadsafe(_settle, call.outcome, result, None)
+
+
+def _settle(outcome: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    if outcome.cancelled():
+        return
+    if error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)

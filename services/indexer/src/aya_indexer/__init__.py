@@ -1,0 +1,1 @@
+"""AYA's indexer: chunks and embeds the documents that arrived without vectors."""

@@ -1,0 +1,158 @@
+"""The indexer's loop: wait for a notification, a turn, a tick or the stop; then work the queue off."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from aya import db, log
+from aya.embedder_client import EmbedderClient
+from aya.errors import AyaError
+from aya.identity import ModelIdentity
+from aya.knowledge.binding import check_same
+from aya.knowledge.indexing import embed_documents, prepare
+from aya_indexer.config import Config
+from aya_indexer.plan import POISON_ATTEMPTS, decide, fault_of
+from aya_indexer.store import Queued, Store, opened
+
+_LOG_EVERY_SECONDS = 30.0
+
+
+class Outage:
+    """Logs the first failure, then one line every 30 s, then one when it is over."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._logged_at = 0.0
+
+    def failed(self, error: AyaError, now: float) -> None:
+        """Count a failure and log it if it is time."""
+        self.failures += 1
+        if self.failures == 1 or now - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at = now
+            log.get_logger().warning(
+                "indexer.interrupted", error=error.message, hint=error.hint, failures=self.failures
+            )
+
+    def over(self) -> None:
+        """Log the recovery, if there was an outage."""
+        if self.failures:
+            log.get_logger().info("indexer.recovered", failures=self.failures)
+        self.failures = 0
+
+
+class Indexer:
+    """Works the queue of one database off, one document at a time."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._outage = Outage()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; an outage of the database or the embedder is waited out."""
+        async with EmbedderClient(self._config.embedder_url) as embedder:
+            while not stop.is_set():
+                try:
+                    async with opened(self._config.database) as store:
+                        await self._serve(store, embedder, stop)
+                except AyaError as error:
+                    self._outage.failed(error, time.monotonic())
+                    delay = self._config.outage.delay_seconds(self._outage.failures, random.uniform)
+                    await wait_any(stop, seconds=delay)
+
+    async def _serve(self, store: Store, embedder: EmbedderClient, stop: asyncio.Event) -> None:
+        while await store.is_standby():
+            self._outage.over()
+            log.get_logger().debug("indexer.standing_by")
+            if await wait_any(stop, seconds=self._config.poll_seconds):
+                return
+        await store.check_schema(self._config.node)
+        identity = await embedder.identity()
+        check_same(await store.bound_model(), identity)
+        wake = asyncio.Event()
+        await store.listen(wake)
+        while not stop.is_set():
+            wake.clear()
+            await self._drain(store, embedder, identity, stop)
+            self._outage.over()
+            await wait_any(stop, wake, seconds=await self._pause(store))
+
+    async def _pause(self, store: Store) -> float:
+        due = await store.seconds_until_next()
+        return self._config.poll_seconds if due is None else min(max(due, 0.05), self._config.poll_seconds)
+
+    async def _drain(
+        self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, stop: asyncio.Event
+    ) -> None:
+        while not stop.is_set() and (due := await store.due()):
+            worked = False
+            for document_id in due:
+                if stop.is_set():
+                    return
+                async with store.claimed(document_id) as queued:
+                    if queued is not None:
+                        worked = True
+                        await self._work(store, embedder, identity, queued)
+            if not worked:
+                # All of them are in other workers' hands.
+                return
+
+    async def _work(self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, queued: Queued) -> None:
+        try:
+            with db.translated(self._config.database):
+                await self._index(store, embedder, identity, queued)
+        except AyaError as error:
+            if fault_of(error) == "system":
+                raise
+            await self._postpone(store, queued, error)
+
+    async def _index(self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, queued: Queued) -> None:
+        plan = decide(queued.observed)
+        started = time.monotonic()
+        chunks = 0
+        if plan.embed:
+            missing = await store.chunks_without_vector(queued.document_id)
+            await store.store_vectors(missing, await embed_documents(embedder, identity, [text for _, text in missing]))
+            chunks = len(missing)
+        if plan.rechunk:
+            prepared = await prepare(embedder, identity, queued.content, markdown=True)
+            if not await store.store_chunks(queued, prepared):
+                log.get_logger().info("document.changed", document_id=queued.document_id)
+                return
+            chunks = len(prepared.chunks)
+        else:
+            await store.finish(queued)
+        log.get_logger().info(
+            "document.indexed",
+            document_id=queued.document_id,
+            chunks=chunks,
+            reason=plan.reason,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    async def _postpone(self, store: Store, queued: Queued, error: AyaError) -> None:
+        attempts = queued.attempts + 1
+        seconds = self._config.retry.delay_seconds(attempts, random.uniform)
+        await store.postpone(queued.document_id, error.message, seconds)
+        event = "document.poisoned" if attempts >= POISON_ATTEMPTS else "document.failed"
+        log.get_logger().warning(
+            event,
+            document_id=queued.document_id,
+            attempts=attempts,
+            error=error.message,
+            hint=f"aya show {queued.document_id}",
+            retry_seconds=round(seconds, 1),
+        )
+
+
+async def wait_any(*events: asyncio.Event, seconds: float) -> bool:
+    """Wait until one of `events` is set or the time is up; return whether the first of them is set."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+    return events[0].is_set()

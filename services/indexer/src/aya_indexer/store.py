@@ -1,0 +1,152 @@
+"""The indexer's side of PostgreSQL: one dedicated connection, whose loss gives back every claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from aya import db, migrations, queries
+from aya.embedder_client import Vector
+from aya.identity import ModelIdentity
+from aya.knowledge.binding import bound_model
+from aya.knowledge.documents import lock_chunks, replace_chunks
+from aya.knowledge.indexing import Prepared
+from aya.settings import DatabaseSettings
+from aya_indexer.plan import Observed
+
+_SQL = queries.load("aya_indexer")
+CHANNEL = "aya_index"
+_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A document of the queue. ticket: proves that it was not queued again since it was read."""
+
+    document_id: int
+    ticket: datetime
+    attempts: int
+    content: str
+    content_sha256: bytes
+    observed: Observed
+
+
+class Store:
+    """The queue and the chunks, over one connection. Use its methods inside `aya.db.translated`."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._connection = connection
+
+    async def is_standby(self) -> bool:
+        """Return whether this server cannot be written."""
+        return bool(await self._connection.fetchval(_SQL["in_recovery"]))
+
+    async def check_schema(self, node: str) -> None:
+        """Raise SchemaMismatch unless the schema is the one this version knows."""
+        await migrations.check(self._connection, node=node)
+
+    async def bound_model(self) -> ModelIdentity | None:
+        """Return the model that the database's vectors are made by."""
+        return await bound_model(self._connection)
+
+    async def listen(self, wake: asyncio.Event) -> None:
+        """Set `wake` at every notification; a hint only, the queue is the truth."""
+
+        def notified(*_: object) -> None:
+            wake.set()
+
+        await self._connection.add_listener(CHANNEL, notified)
+
+    async def due(self) -> list[int]:
+        """Return the documents whose turn has come."""
+        return [row["document_id"] for row in await self._connection.fetch(_SQL["due"], _BATCH)]
+
+    async def seconds_until_next(self) -> float | None:
+        """Return how long until the next turn; None when the queue is empty."""
+        seconds: float | None = await self._connection.fetchval(_SQL["seconds_until_next"])
+        return seconds
+
+    @asynccontextmanager
+    async def claimed(self, document_id: int) -> AsyncGenerator[Queued | None]:
+        """Work on a document alone; None when another worker has it or it is queued no more."""
+        if not await self._connection.fetchval(_SQL["claim"], document_id):
+            yield None
+            return
+        try:
+            row = await self._connection.fetchrow(_SQL["observe"], document_id)
+            yield _queued(document_id, row) if row else None
+        finally:
+            if not self._connection.is_closed():
+                await self._connection.execute(_SQL["release"], document_id)
+
+    async def store_chunks(self, queued: Queued, prepared: Prepared) -> bool:
+        """Store the chunks and finish; False, and nothing written, when the content changed meanwhile."""
+        async with self._connection.transaction():
+            await lock_chunks(self._connection, queued.document_id)
+            now = await self._connection.fetchval(_SQL["content_sha256"], queued.document_id)
+            if now != queued.content_sha256:
+                return False
+            await replace_chunks(self._connection, queued.document_id, prepared)
+            await self.finish(queued)
+        return True
+
+    async def chunks_without_vector(self, document_id: int) -> list[tuple[int, str]]:
+        """Return (chunk id, text) of the chunks that lack a vector."""
+        rows = await self._connection.fetch(_SQL["chunks_without_vector"], document_id)
+        return [(row["id"], row["chunk_text"]) for row in rows]
+
+    async def store_vectors(self, chunks: list[tuple[int, str]], vectors: Vector) -> None:
+        """Give chunks their vectors; vectors: shape (len(chunks), dimension)."""
+        arguments: list[tuple[Any, ...]] = [
+            (chunk_id, vector, text) for (chunk_id, text), vector in zip(chunks, vectors, strict=True)
+        ]
+        await self._connection.executemany(_SQL["set_vector"], arguments)
+
+    async def finish(self, queued: Queued) -> None:
+        """Take the document off the queue, unless it was queued again."""
+        await self._connection.execute(_SQL["finish"], queued.document_id, queued.ticket)
+
+    async def postpone(self, document_id: int, error: str, seconds: float) -> None:
+        """Remember why the document failed, and try it again after `seconds`."""
+        await self._connection.execute(_SQL["postpone"], document_id, error, seconds)
+
+
+@asynccontextmanager
+async def opened(settings: DatabaseSettings) -> AsyncGenerator[Store]:
+    """Open the indexer's connection; the driver's errors come out as AyaErrors."""
+    with db.translated(settings):
+        connection = await db.connect(settings, application_name="aya-indexer")
+        try:
+            await db.prepare_connection(connection)
+            yield Store(connection)
+        finally:
+            await asyncio.shield(_close(connection))
+
+
+async def _close(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    try:
+        await connection.close(timeout=2)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def _queued(document_id: int, row: asyncpg.Record) -> Queued:
+    return Queued(
+        document_id=document_id,
+        ticket=row["enqueued_at"],
+        attempts=row["attempts"],
+        content=row["content"],
+        content_sha256=row["content_sha256"],
+        observed=Observed(
+            own_is_current=row["own_is_current"],
+            has_own=row["has_own"],
+            hand_vectors=row["hand_vectors"],
+            without_vector=row["without_vector"],
+        ),
+    )

@@ -1,0 +1,1 @@
+"""AYA's MCP server: the knowledge base for every IDE, over stdio."""

@@ -1,0 +1,131 @@
+"""The command `aya`: one file per verb, imported only when that verb is used.
+
+Every verb is `aya.cli.<module>:command`, a click command that takes the home with `@click.pass_obj` (an
+aya.home.Home) and returns None, or an exit code. Exit codes: 0 good, 1 failed, 2 the call itself was wrong,
+3 degraded (works, but not all of it), 130 interrupted.
+
+Errors go to standard error: an AyaError as what and why, then the next command; anything unexpected in one line
+(AYA_DEBUG=1 shows its traceback).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aya import __version__
+from aya.errors import EXIT_FAILED, AyaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXIT_INTERRUPTED = 130
+_RESUME = "what was finished is kept, and the same command goes on from there"
+
+# name → (where it is, what it does); the order is the order of `aya --help`
+VERBS: dict[str, tuple[str, str]] = {
+    "up": ("aya.cli.up:command", "Start this machine's nodes, and make them on first use."),
+    "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
+    "status": ("aya.cli.status:command", "Show every node, its health and its services."),
+    "env": ("aya.cli.env:command", "Print how a client reaches a node, as shell assignments."),
+    "add": ("aya.cli.add:command", "Add files, folders or text."),
+    "search": ("aya.cli.search:command", "Search by meaning and by words."),
+    "list": ("aya.cli.list:command", "List documents."),
+    "show": ("aya.cli.show:command", "Show one document."),
+    "edit": ("aya.cli.edit:command", "Change a document."),
+    "rm": ("aya.cli.rm:command", "Remove documents."),
+    "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
+    "reembed": ("aya.cli.reembed:command", "Make all vectors anew with the embedder's present model."),
+    "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its verbs by name and imports only the one that is called."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]] = VERBS, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the table's order."""
+        del ctx
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb; None when there is none of that name."""
+        del ctx
+        if cmd_name not in self.verbs:
+            return None
+        module, _, attribute = self.verbs[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs' help from the table: nothing is imported for it."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.verbs.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; every error leaves with words on standard error and its exit code."""
+        try:
+            result = super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place where everything is turned into words
+            ctx.exit(report(error))
+        if isinstance(result, int):
+            ctx.exit(result)
+        return result
+
+
+def report(error: BaseException) -> int:
+    """Say on standard error what happened, and return the exit code; what is not ours to explain is raised again."""
+    if isinstance(error, SystemExit) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+        raise error
+    if os.environ.get("AYA_DEBUG") and not isinstance(error, KeyboardInterrupt):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        click.echo(f"aya: interrupted; {str(error) or _RESUME}", err=True)
+        return EXIT_INTERRUPTED
+    known = explained(error)
+    if known is None:
+        click.echo(f"aya: unexpected {type(error).__name__}: {_one_line(error)}", err=True)
+        click.echo("  next: AYA_DEBUG=1 aya … shows where it came from", err=True)
+        return EXIT_FAILED
+    click.echo(f"aya: {known.message}", err=True)
+    if known.hint:
+        click.echo(f"  next: {known.hint}", err=True)
+    return known.exit_code
+
+
+def explained(error: BaseException) -> AyaError | None:
+    """Return the AyaError in `error` (itself, or the first in a group of only such); None when it is something else."""
+    if isinstance(error, AyaError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        leaves = [explained(part) for part in error.exceptions]
+        return leaves[0] if all(leaves) else None
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", metavar="DIR", help="Where this machine's nodes are kept (default: AYA_HOME, else ~/.aya).")
+@click.version_option(__version__, prog_name="aya", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context, home: str | None) -> None:
+    """AYA: one private knowledge base that lives on three Macs at once."""
+    # Here, not above: `aya --help` needs none of it.
+    from aya.home import Home, locate  # noqa: PLC0415
+
+    # One name for one directory, whichever symlink it was reached by: sockets and processes are found by it.
+    ctx.obj = Home(locate(home).path.resolve())

@@ -1,0 +1,161 @@
+"""`aya add`: files, folders, standard input or a text into the knowledge base."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from aya.cli import output, session
+from aya.errors import EXIT_FAILED, DocumentError, UsageError
+from aya.home import Home
+from aya.ingest import FileResult, Labels, add_files, result_of
+from aya.knowledge.types import NewDocument
+from aya.knowledge.validation import check_labels, parse_metadata
+from aya.textfile import DEFAULT_MAX_BYTES
+
+_STATUSES = ("indexed", "updated", "unchanged", "skipped", "failed")
+
+
+@click.command(name="add")
+@click.argument("paths", nargs=-1, type=str, metavar="PATH…|-")
+@click.option("--text", help="Add this text.")
+@click.option("--category", default="general", show_default=True, help="At most 50 characters.")
+@click.option("--source", help="At most 100 characters (default: the name of the path given).")
+@click.option("--metadata", default="{}", metavar="JSON", help="A JSON object kept with every document.")
+@click.option("--title", help="Only with --text or -.")
+@session.node_option
+@session.json_option
+@click.pass_obj
+def command(  # noqa: PLR0913 - one parameter an option
+    home: Home,
+    paths: Sequence[str],
+    text: str | None,
+    category: str,
+    source: str | None,
+    metadata: str,
+    title: str | None,
+    node: str | None,
+    as_json: bool,
+) -> int:
+    """Add files, folders (recursively), standard input (-) or a text.
+
+    Every file ends as indexed, updated, unchanged, skipped or failed, with the reason. Adding again replaces what
+    changed and leaves the rest. Exit code 1 when anything failed; what went well is kept.
+    """
+    labels = Labels(category, source, parse_metadata(metadata))
+    check_labels(category, source)
+    if text is not None or list(paths) == ["-"]:
+        results = [_add_text(home, node, _given_text(paths, text), title, labels)]
+    else:
+        results = _add_paths(home, node, _given_paths(paths, title), labels, quiet=as_json)
+    return _report(results, as_json=as_json)
+
+
+def _given_text(paths: Sequence[str], text: str | None) -> str:
+    if text is not None:
+        if paths:
+            raise UsageError("give either paths or --text, not both", hint="aya add --text '…'")
+        return text
+    data = sys.stdin.buffer.read(DEFAULT_MAX_BYTES + 1)
+    if len(data) > DEFAULT_MAX_BYTES:
+        raise DocumentError(f"standard input is larger than {DEFAULT_MAX_BYTES:,} bytes", hint="split it into files")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DocumentError(
+            f"standard input is not UTF-8 (byte {error.start})", hint="iconv -f WINDOWS-1252 -t UTF-8 FILE | aya add -"
+        ) from error
+
+
+def _given_paths(paths: Sequence[str], title: str | None) -> list[Path]:
+    if not paths:
+        raise UsageError("nothing to add", hint="aya add ~/notes, aya add --text '…', or … | aya add -")
+    if "-" in paths:
+        raise UsageError("- (standard input) stands alone", hint="aya add PATH…, then … | aya add -")
+    if title is not None:
+        raise UsageError("--title is for --text and -; a file has its own", hint="leave --title out")
+    return [Path(path).expanduser() for path in paths]
+
+
+def _add_text(home: Home, node: str | None, text: str, title: str | None, labels: Labels) -> FileResult:
+    new = NewDocument(text, labels.category, labels.source or "aya", labels.metadata, title)
+    return result_of(title or "text", session.run(home, node, lambda opened: opened.documents.add(new)))
+
+
+def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> list[FileResult]:
+    with _Shown(quiet=quiet) as shown:
+        results = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
+    if not results:
+        raise DocumentError(
+            f"there is nothing to read in {', '.join(map(str, roots))}", hint="aya add takes Markdown and plain text"
+        )
+    return results
+
+
+class _Shown:
+    """A progress bar on a terminal; everywhere one line a file, as it is finished."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[chunks]} chunks"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, no_color=not output.colours(sys.stderr)),
+            disable=not output.is_terminal(sys.stderr),
+            transient=True,
+        )
+        self._task = self._bar.add_task("adding", chunks=0, total=None)
+        self._chunks = 0
+
+    def total(self, files: int) -> None:
+        self._bar.update(self._task, total=files)
+
+    def done(self, result: FileResult) -> None:
+        self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
+        self._bar.update(self._task, advance=1, chunks=self._chunks)
+        if not self._quiet:
+            self._bar.console.file.flush()
+            output.line(line_of(result))
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def line_of(result: FileResult) -> str:
+    """Return what a person reads of one file; pure."""
+    detail = f"  ({result.reason})" if result.reason else ""
+    if result.status in {"indexed", "updated"}:
+        detail = f"  (document {result.document_id}, {result.chunks} chunk{'s' if result.chunks != 1 else ''})"
+    return f"{result.status:<9}  {result.path}{detail}"
+
+
+def _report(results: Sequence[FileResult], *, as_json: bool) -> int:
+    counts = Counter(result.status for result in results)
+    if as_json:
+        summary = {status: counts[status] for status in _STATUSES}
+        output.document({"summary": summary, "files": [asdict(result) for result in results]})
+    else:
+        if len(results) == 1 and results[0].path == "text":
+            output.line(line_of(results[0]))
+        said = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
+        output.progress(f'{said}. Next: aya search "what you want to know"')
+    return EXIT_FAILED if counts["failed"] else 0

@@ -1,0 +1,41 @@
+"""`aya migrate`: the schema up to date, and the database bound to its embedder's model."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from aya import migrations
+from aya.cli import output, session
+from aya.embedder_client import EmbedderClient
+from aya.errors import EmbedderUnavailable
+from aya.home import Home
+from aya.identity import ModelIdentity
+from aya.knowledge.binding import bind, describe
+from aya.settings import node_settings
+
+
+@click.command(name="migrate")
+@session.node_option
+@click.pass_obj
+def command(home: Home, node: str | None) -> None:
+    """Apply the migrations that are missing; safe to repeat, and to run twice at once."""
+    name = session.chosen_node(home, node)
+    settings = node_settings(home, name)
+    report = asyncio.run(migrations.migrate(settings.database, node=name))
+    for applied in report.applied:
+        output.line(f"applied  {applied}")
+    output.line(f"schema version {report.version} on {settings.database.display()}")
+    try:
+        identity = asyncio.run(_identity(settings.embedder_url))
+    except EmbedderUnavailable as error:
+        output.error(f"the model was not checked: {error.message}", hint="aya up, then aya migrate")
+        return
+    asyncio.run(bind(settings.database, identity))
+    output.line(f"vectors by {describe(identity)}")
+
+
+async def _identity(url: str) -> ModelIdentity:
+    async with EmbedderClient(url) as embedder:
+        return await embedder.identity()

@@ -1,0 +1,97 @@
+"""What a verb prints: results on standard output, progress and errors on standard error.
+
+A terminal gets rich's tables and colours (none with NO_COLOR); a pipe or a file gets plain columns; --json gets one
+document on standard output and nothing else there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+import click
+
+_GAP = "  "
+Rows = Sequence[Sequence[str]]
+
+
+def is_terminal(stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether `stream` (standard output when None) is a terminal that can do more than plain text."""
+    chosen = sys.stdout if stream is None else stream
+    return chosen.isatty() and environ.get("TERM") != "dumb"
+
+
+def colours(stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether colours may be used: a terminal, and no NO_COLOR (https://no-color.org: set and not empty)."""
+    return is_terminal(stream, environ) and not environ.get("NO_COLOR")
+
+
+def document(value: object) -> None:
+    """Print one JSON document on standard output, with a final newline."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str))
+
+
+def line(text: str = "") -> None:
+    """Print one line of a result on standard output."""
+    click.echo(text)
+
+
+def progress(text: str) -> None:
+    """Print one line of progress on standard error."""
+    click.echo(text, err=True)
+
+
+def error(message: str, hint: str | None = None) -> None:
+    """Print an error in AYA's form on standard error, without ending the command."""
+    click.echo(f"aya: {message}", err=True)
+    if hint:
+        click.echo(f"  next: {hint}", err=True)
+
+
+def table(headers: Sequence[str], rows: Rows) -> None:
+    """Print a table: rich's on a terminal, aligned columns elsewhere."""
+    if is_terminal():
+        _rich_table(headers, rows)
+        return
+    for text in plain_table(headers, rows):
+        line(text)
+
+
+def plain_table(headers: Sequence[str], rows: Rows) -> list[str]:
+    """Return the lines of a table in aligned columns, no line ending in spaces; pure.
+
+    A line break inside a cell becomes a space: one row stays one line, for grep and awk.
+    """
+    cells = [list(headers), *[[" ".join(cell.split("\n")) for cell in row] for row in rows]]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(headers))]
+    return [
+        _GAP.join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def width(text: str) -> int:
+    """Return how many columns a terminal gives `text`: wide characters take two, combining ones none; pure."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _rich_table(headers: Sequence[str], rows: Rows) -> None:
+    # Only here: a pipe, `--help` and `aya mcp serve` never pay for it.
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        drawn.add_column(header, overflow="fold")
+    for row in rows:
+        # Text, not str: what stands in a cell is never read as markup.
+        drawn.add_row(*[Text(cell) for cell in row])
+    Console(no_color=not colours()).print(drawn)

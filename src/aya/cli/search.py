@@ -1,0 +1,100 @@
+"""`aya search`: the passages that answer a question, with where they stand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+
+from aya.cli import output, session
+from aya.home import Home
+from aya.knowledge.types import Filters, Hit, Mode
+from aya.knowledge.validation import check_limit, check_query, parse_metadata
+
+_DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def filter_options(function: Any) -> Any:
+    """Add --category, --source, --metadata, --since and --until to a verb."""
+    date = click.DateTime(_DATE_FORMATS)
+    for option in (
+        click.option("--until", type=date, help="Created before this moment (UTC)."),
+        click.option("--since", type=date, help="Created at or after this moment (UTC)."),
+        click.option("--metadata", metavar="JSON", help="Only where the metadata contains this object."),
+        click.option("--source", help="Only from this source."),
+        click.option("--category", help="Only in this category."),
+    ):
+        function = option(function)
+    return function
+
+
+def filters_from(
+    category: str | None, source: str | None, metadata: str | None, since: datetime | None, until: datetime | None
+) -> Filters:
+    """Return the filters that the options name."""
+    return Filters(category, source, parse_metadata(metadata) if metadata else None, since, until)
+
+
+@click.command(name="search")
+@click.argument("query")
+@click.option("-k", "--limit", type=int, default=5, show_default=True, help="How many passages (1 to 200).")
+@click.option("--mode", type=click.Choice(["vector", "text", "hybrid"]), default="hybrid", show_default=True)
+@filter_options
+@session.node_option
+@session.json_option
+@click.pass_obj
+def command(  # noqa: PLR0913 - one parameter an option
+    home: Home, query: str, limit: int, mode: Mode, node: str | None, as_json: bool, **filters: Any
+) -> None:
+    """Search by meaning (vector), by words (text) or by both (hybrid)."""
+    check_query(query)
+    check_limit(limit)
+    wanted = filters_from(**filters)
+    started = time.perf_counter()
+    hits = session.run(home, node, lambda opened: opened.searcher.search(query, limit=limit, mode=mode, filters=wanted))
+    took_ms = round(1000 * (time.perf_counter() - started), 1)
+    if as_json:
+        output.document({"query": query, "mode": mode, "took_ms": took_ms, "count": len(hits), "results": _plain(hits)})
+        return
+    for rank, hit in enumerate(hits, start=1):
+        _print(rank, hit)
+    ending = f"{len(hits)} passages in {took_ms:.0f} ms." if hits else "Nothing found."
+    output.progress(ending + (f" Next: aya show {hits[0].document_id}" if hits else " Next: aya list"))
+
+
+def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    return [asdict(hit) for hit in hits]
+
+
+def _print(rank: int, hit: Hit) -> None:
+    place = " > ".join(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part)
+    output.line(f"{rank}. {_bold(place or f'document {hit.document_id}')}")
+    output.line(f"   {_highlighted(hit)}")
+    facts = [f"document {hit.document_id}", hit.uri or hit.source or "", _position(hit)]
+    if hit.distance is not None:
+        facts.append(f"distance {hit.distance:.3f}")
+    below = " · ".join(fact for fact in facts if fact)
+    output.line(f"   {click.style(below, dim=True) if output.colours() else below}\n")
+
+
+def _position(hit: Hit) -> str:
+    return "" if hit.char_start is None else f"characters {hit.char_start}–{hit.char_end}"
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True) if output.colours() else text
+
+
+def _highlighted(hit: Hit) -> str:
+    if not output.colours():
+        return hit.snippet
+    parts: list[str] = []
+    at = 0
+    for start, end in hit.highlights:
+        parts += [hit.snippet[at:start], click.style(hit.snippet[start:end], fg="yellow", bold=True)]
+        at = end
+    return "".join([*parts, hit.snippet[at:]])

@@ -1,0 +1,99 @@
+"""`aya up`: start this machine's nodes, and make them on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from types import FrameType
+
+import click
+
+from aya.cli import output
+from aya.errors import AyaError
+from aya.home import Home
+from aya.local.down import down
+from aya.local.up import Started, up
+from aya.processes.supervisor import Supervisor
+from aya.settings import load_config
+
+_POLL_SECONDS = 0.5
+_INTERRUPTED = "what this call had started is stopped; aya up tries again"
+
+
+class _Progress:
+    """Each step as a line on standard error."""
+
+    def step(self, node: str, text: str) -> None:
+        output.progress(f"{node:<5}  {text}")
+
+    def warn(self, node: str, error: AyaError) -> None:
+        output.error(f"node {node}: {error.message}", error.hint)
+
+
+@click.command(name="up")
+@click.option("--nodes", metavar="LIST", help="Of alpha, beta, air (default: those made before, else all three).")
+@click.option("--detach", is_flag=True, help="Return as soon as everything is healthy.")
+@click.pass_obj
+def command(home: Home, /, nodes: str | None, *, detach: bool) -> None:
+    """Start this machine's nodes, make them on first use, and wait until they are healthy.
+
+    In the foreground it stays, and Ctrl-C (or SIGTERM) stops everything again. Data is kept in every case.
+    """
+    names = None if nodes is None else [name.strip() for name in nodes.split(",") if name.strip()]
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        started = asyncio.run(up(home, load_config(home), names, _Progress()))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_INTERRUPTED) from None
+    if started.already_running:
+        output.progress(f"already running: {_names(started)}")
+    _say_next(started, detach=detach)
+    if not detach:
+        _stay(home)
+
+
+def _names(started: Started) -> str:
+    return ", ".join(node.name for node in started.nodes)
+
+
+def _say_next(started: Started, *, detach: bool) -> None:
+    """Print what a person would type now."""
+    output.line(f"{_names(started)}: healthy")
+    output.line()
+    for typed, meaning in (
+        ("aya add ~/notes", "add a folder of documents"),
+        ('aya search "…"', "search them by meaning and by words"),
+        ("aya status", "see every node"),
+        *((("aya down", "stop everything"),) if detach else ()),
+    ):
+        output.line(f"  {typed:<18} {meaning}")
+    if not detach:
+        output.line()
+        output.line("Ctrl-C stops everything.")
+
+
+def _stay(home: Home) -> None:
+    """Wait for a signal, then stop everything; return at once when `aya down` did it from elsewhere."""
+    asked = threading.Event()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        asked.set()
+
+    earlier = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    supervisor = Supervisor(home)
+    while not asked.wait(_POLL_SECONDS):
+        if not supervisor.answers():
+            output.progress("stopped from elsewhere")
+            break
+    # A second Ctrl-C ends the waiting.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    del earlier
+    try:
+        stopped = down(home)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("something may still run: aya down stops it") from None
+    if stopped.names:
+        output.progress(f"stopped: {', '.join(stopped.names)}")

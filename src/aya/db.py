@@ -1,0 +1,149 @@
+"""The database: a pool that opens when it is first needed, and one boundary where its errors are translated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Self
+
+import asyncpg
+from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
+
+from aya import errors
+from aya.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+COMMAND_TIMEOUT_SECONDS = 60.0
+
+_FULL = (
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ConfigurationLimitExceededError,
+)
+_REFUSED = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InsufficientPrivilegeError,
+)
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TargetServerAttributeNotMatched,
+    asyncpg.InterfaceError,
+)
+
+
+@contextmanager
+def translated(settings: DatabaseSettings) -> Generator[None]:
+    """Turn the driver's errors into AYA's, with the original as cause."""
+    where = settings.display()
+    try:
+        yield
+    except asyncpg.InvalidCatalogNameError as error:
+        raise errors.SchemaMismatch(f"{where}: the database does not exist", hint="aya up, or aya migrate") from error
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError) as error:
+        raise errors.SchemaMismatch(
+            f"{where}: its schema is not the one expected ({error})", hint="aya migrate"
+        ) from error
+    except _REFUSED as error:
+        raise errors.DatabaseRefused(f"{where} refused {settings.user}: {error}", hint="aya status") from error
+    except _FULL as error:
+        raise errors.DatabaseFull(
+            f"{where} is full: {error}", hint="free disk space, then run the same again"
+        ) from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise errors.DatabaseReadOnly(
+            f"{where} is read-only (a standby)", hint="aya status names the primary"
+        ) from error
+    except (*_LOST, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise errors.DatabaseUnavailable(
+            f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise errors.DatabaseError(f"{where}: {error}", hint="aya status") from error
+
+
+async def prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Teach a connection AYA's types: vector as a NumPy array, jsonb as Python values."""
+    await register_vector(connection)
+    await connection.set_type_codec("jsonb", encoder=_to_json, decoder=json.loads, schema="pg_catalog", format="text")
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+async def connect(settings: DatabaseSettings, *, application_name: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one plain connection, without the codecs. Errors are the driver's: use it inside `translated`."""
+    return await asyncpg.connect(
+        settings.dsn(),
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        server_settings={"application_name": application_name},
+    )
+
+
+class Database:
+    """A small pool on one database, opened on first use and reopened by itself after a loss."""
+
+    def __init__(self, settings: DatabaseSettings, *, application_name: str, max_size: int = 4) -> None:
+        self.settings = settings
+        self._application_name = application_name
+        self._max_size = max_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self.settings.dsn(),
+                    min_size=0,
+                    max_size=self._max_size,
+                    timeout=CONNECT_TIMEOUT_SECONDS,
+                    command_timeout=COMMAND_TIMEOUT_SECONDS,
+                    server_settings={"application_name": self._application_name},
+                    init=prepare_connection,
+                )
+        return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """Lend a connection; every driver error inside comes out as an AyaError."""
+        with translated(self.settings):
+            pool = await self._opened()
+            async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool = False) -> AsyncGenerator[Connection]:
+        """Lend a connection inside a transaction: committed when the block ends well, else rolled back."""
+        async with self.connection() as connection, connection.transaction(readonly=readonly):
+            yield connection
+
+    async def close(self) -> None:
+        """Close the pool, politely at first."""
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

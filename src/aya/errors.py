@@ -1,0 +1,110 @@
+"""Every error a person of AYA can meet, as one tree.
+
+AyaError
+├── UsageError             the call itself is wrong (exit 2)
+├── ConfigError            aya.toml, the environment or AYA_HOME is wrong
+├── DocumentError          one document or file cannot be taken or found
+├── DatabaseError
+│   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
+│   ├── DatabaseFull           out of disk, memory or connections (retryable)
+│   ├── DatabaseReadOnly       a standby was asked to write
+│   ├── DatabaseRefused        the role may not do this, or the password is wrong
+│   └── SchemaMismatch         the database was migrated by another version of AYA
+├── EmbedderError
+│   ├── EmbedderUnavailable    down or too slow (retryable)
+│   ├── EmbedderOverloaded     answered 429 or 503 (retryable)
+│   ├── TextTooLong            over the model's window, and the caller refused truncation
+│   └── ModelMismatch          its vectors must not be mixed with those in the database
+└── PostgresError          a cluster of ours cannot be made, started, stopped or found
+
+The message says what happened and why; `hint` is the next command to type; `retryable` says whether
+the same call may succeed later without anybody's help.
+"""
+
+from __future__ import annotations
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_DEGRADED = 3
+
+
+class AyaError(Exception):
+    """Something AYA can explain: what, why and the next command."""
+
+    retryable = False
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AyaError):
+    """The call itself is wrong; nothing was done."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(AyaError):
+    """A setting is missing, malformed or contradicts another."""
+
+
+class DocumentError(AyaError):
+    """One document cannot be taken in, changed or found; the others are not concerned."""
+
+
+class DatabaseError(AyaError):
+    """The database answered with an error."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached, or the connection was lost."""
+
+    retryable = True
+
+
+class DatabaseFull(DatabaseError):
+    """The database is out of disk space, memory or connections."""
+
+    retryable = True
+
+
+class DatabaseReadOnly(DatabaseError):
+    """A read-only server (a standby) was asked to write."""
+
+
+class DatabaseRefused(DatabaseError):
+    """The role may not do this, or its password is wrong."""
+
+
+class SchemaMismatch(DatabaseError):
+    """The schema in the database is not the one this version of AYA knows."""
+
+
+class EmbedderError(AyaError):
+    """The embedding service answered with an error."""
+
+
+class EmbedderUnavailable(EmbedderError):
+    """The embedding service is down, or did not answer in time."""
+
+    retryable = True
+
+
+class EmbedderOverloaded(EmbedderError):
+    """The embedding service has too much to do right now (429 or 503)."""
+
+    retryable = True
+
+
+class TextTooLong(EmbedderError):
+    """A text is longer than the model's window, and the caller asked not to have it cut."""
+
+
+class ModelMismatch(EmbedderError):
+    """The embedder's vectors are not comparable with those in the database."""
+
+
+class PostgresError(AyaError):
+    """A PostgreSQL cluster cannot be created, started, stopped or found."""

@@ -1,0 +1,129 @@
+"""Files and folders into the knowledge base: every file ends in one result, and one bad file never stops the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from aya.backoff import Backoff
+from aya.errors import AyaError, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
+from aya.knowledge.documents import Documents
+from aya.knowledge.types import Added, NewDocument
+from aya.knowledge.validation import LONGEST_SOURCE
+from aya.textfile import Found, Refused, TextFile, discover, read_text_file, shown_path
+
+Status = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
+# Several at once, so that the embedder can batch across documents.
+CONCURRENCY = 4
+_OVERLOAD = Backoff(first_seconds=0.5, cap_seconds=10.0)
+_MOST_OVERLOADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file. reason: why, for skipped and failed."""
+
+    path: str
+    status: Status
+    reason: str | None = None
+    document_id: int | None = None
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What every document of one call gets. source None: the name of the path that was given."""
+
+    category: str = "general"
+    source: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Progress(Protocol):
+    """Told how far it is; must return at once."""
+
+    def total(self, files: int) -> None:
+        """Say how many files there are."""
+
+    def done(self, result: FileResult) -> None:
+        """Say that one file is finished."""
+
+
+async def add_files(
+    documents: Documents, roots: Sequence[Path], labels: Labels, progress: Progress
+) -> list[FileResult]:
+    """Add everything below `roots`; return one result a file, in the order found.
+
+    Raises the AyaError that concerns all files (database or embedder gone, another model); what was added stays.
+    """
+    found = [(root, entry) for root in roots for entry in discover([root])]
+    progress.total(len(found))
+    results: dict[int, FileResult] = {}
+    waiting = iter(enumerate(found))
+
+    async def work() -> None:
+        for position, (root, entry) in waiting:
+            result = await _add_entry(documents, root, entry, labels)
+            results[position] = result
+            progress.done(result)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(CONCURRENCY):
+            group.create_task(work(), name=f"add-{number}")
+    return [results[position] for position in sorted(results)]
+
+
+async def _add_entry(documents: Documents, root: Path, entry: Found | Refused, labels: Labels) -> FileResult:
+    file = await asyncio.to_thread(read_text_file, entry.path) if isinstance(entry, Found) else entry
+    if isinstance(file, Refused):
+        return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
+    shown = shown_path(file.path)
+    try:
+        return result_of(shown, await _patiently(documents, new_document(root, file, labels)))
+    except AyaError as error:
+        if concerns_all(error):
+            raise
+        return FileResult(shown, "failed", error.message)
+
+
+def concerns_all(error: AyaError) -> bool:
+    """Return whether the next file would fail for the same reason; pure."""
+    return not (isinstance(error, DocumentError | TextTooLong) or type(error) is DatabaseError)
+
+
+def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
+    """Return the document for a file that was found under `root`; pure but for the current directory."""
+    where = file.path.relative_to(root) if file.path != root else Path(file.path.name)
+    source = labels.source or shown_path(Path(root.absolute().name))[:LONGEST_SOURCE] or "/"
+    return NewDocument(
+        content=file.text,
+        category=labels.category,
+        source=source,
+        metadata={**file.metadata, "path": str(where), **labels.metadata},
+        title=file.title,
+        uri=str(file.path.absolute()),
+        markdown=file.markdown,
+    )
+
+
+def result_of(shown: str, added: Added) -> FileResult:
+    """Return the result for a file whose document was kept; pure."""
+    chunks = len(added.chunk_ids)
+    if added.outcome == "duplicate":
+        reason = f"it has the same content as document {added.document_id}"
+        return FileResult(shown, "skipped", reason, added.document_id, chunks)
+    return FileResult(shown, added.outcome, None, added.document_id, chunks)
+
+
+async def _patiently(documents: Documents, new: NewDocument) -> Added:
+    """Add; an embedder with too much to do is asked again, a bounded number of times."""
+    for attempt in range(1, _MOST_OVERLOADS):
+        try:
+            return await documents.add(new)
+        except EmbedderOverloaded:
+            await asyncio.sleep(_OVERLOAD.delay_seconds(attempt, random.uniform))
+    return await documents.add(new)

@@ -1,0 +1,134 @@
+-- name: bound_model
+-- Which model made the vectors; no row before the first was bound.
+SELECT fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens
+FROM embedding_model;
+
+-- name: has_vectors
+-- Whether any vector is stored.
+SELECT EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL);
+
+-- name: bind_model
+-- Bind the database to a model (sets the vector column's dimension); only the owner may.
+SELECT aya_bind_model($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: lock_identity
+-- Two writers of the same content or the same file wait for each other; the lock goes with the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 4153));
+
+-- name: find_by_uri
+-- The document that was read from a place.
+SELECT id, content_sha256, category, source, title, metadata
+FROM documents WHERE uri = $1;
+
+-- name: find_by_content
+-- The oldest document with that content.
+SELECT id FROM documents WHERE content_sha256 = $1 ORDER BY id LIMIT 1;
+
+-- name: insert_document
+-- A new document; the trigger computes content_sha256.
+INSERT INTO documents (content, metadata, category, source, title, uri)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id;
+
+-- name: update_document
+-- Change what is given; NULL leaves a column as it is. No row when the revision has moved on.
+UPDATE documents SET
+    content = coalesce($3, content),
+    metadata = coalesce($4, metadata),
+    category = coalesce($5, category),
+    source = coalesce($6, source),
+    title = coalesce($7, title)
+WHERE id = $1 AND ($2::bigint IS NULL OR rev = $2)
+RETURNING id;
+
+-- name: chunk_ids
+-- A document's chunks in order.
+SELECT id FROM chunks WHERE document_id = $1 ORDER BY chunk_index, id;
+
+-- name: lock_chunks
+-- One writer of a document's chunks at a time; the lock goes with the transaction.
+SELECT pg_advisory_xact_lock(4155, $1);
+
+-- name: delete_own_chunks
+-- Take out the chunks that were cut from the document; those typed by hand stay.
+DELETE FROM chunks WHERE document_id = $1 AND content_sha256 IS NOT NULL;
+
+-- name: insert_chunks
+-- All chunks of a document in one statement, in order: arrays of equal length, vectors as an array of vectors,
+-- last the hash of the content they were cut from.
+INSERT INTO chunks
+(document_id, content_sha256, chunk_index, chunk_text, char_start, char_end, heading, embedding)
+SELECT
+    $1,
+    $8,
+    c.chunk_index,
+    c.chunk_text,
+    c.char_start,
+    c.char_end,
+    c.heading,
+    c.embedding
+FROM unnest($2::integer [], $3::text [], $4::integer [], $5::integer [], $6::text [], $7::vector [])
+    AS c (chunk_index, chunk_text, char_start, char_end, heading, embedding)
+ORDER BY c.chunk_index
+RETURNING id;
+
+-- name: dequeue
+-- Its vectors are there: nothing is left for the indexer.
+DELETE FROM index_queue WHERE document_id = $1;
+
+-- name: get_document
+-- One document with the state of its index.
+SELECT
+    d.id,
+    d.uid,
+    d.rev,
+    d.content,
+    d.title,
+    d.uri,
+    d.category,
+    d.source,
+    d.created_at,
+    d.updated_at,
+    coalesce(d.metadata, '{}') AS metadata,
+    (SELECT count(*) FROM chunks AS c WHERE c.document_id = d.id) AS chunk_count,
+    q.document_id IS NULL AS indexed,
+    q.error AS index_error
+FROM documents AS d
+LEFT JOIN index_queue AS q ON d.id = q.document_id
+WHERE d.id = $1;
+
+-- name: list_documents
+-- The newest documents first, content cut to its first 200 characters.
+SELECT
+    d.id,
+    d.uid,
+    d.rev,
+    left(d.content, 200) AS content,
+    d.title,
+    d.uri,
+    d.category,
+    d.source,
+    d.created_at,
+    d.updated_at,
+    coalesce(d.metadata, '{}') AS metadata,
+    (SELECT count(*) FROM chunks AS c WHERE c.document_id = d.id) AS chunk_count,
+    q.document_id IS NULL AS indexed,
+    q.error AS index_error
+FROM documents AS d
+LEFT JOIN index_queue AS q ON d.id = q.document_id
+WHERE
+    ($1::text IS NULL OR d.category = $1)
+    AND ($2::text IS NULL OR d.source = $2)
+    AND ($3::jsonb IS NULL OR d.metadata @> $3)
+    AND ($4::timestamp IS NULL OR d.created_at >= $4)
+    AND ($5::timestamp IS NULL OR d.created_at < $5)
+ORDER BY d.created_at DESC, d.id DESC
+LIMIT $6 OFFSET $7;
+
+-- name: delete_documents
+-- Delete documents and, by cascade, their chunks; returns those that were there.
+DELETE FROM documents WHERE id = any($1::integer []) RETURNING id;
+
+-- name: uris_below
+-- Which documents were read from a folder: the pattern is its path with LIKE's signs escaped, then /%.
+SELECT id, uri FROM documents WHERE uri LIKE $1 ORDER BY uri;

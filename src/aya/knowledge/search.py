@@ -1,0 +1,116 @@
+"""Search: the nearest vectors and the matching words, fused by reciprocal rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from aya import queries
+from aya.db import Database
+from aya.embedder_client import EmbedderClient, Vector
+from aya.fusion import Fused, reciprocal_rank_fusion
+from aya.knowledge import validation
+from aya.knowledge.documents import Documents, filter_arguments
+from aya.knowledge.types import Filters, Hit, Mode
+from aya.snippet import snippet
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from aya.db import Connection
+
+_SQL = queries.load("aya.knowledge", "search.sql")
+
+Scan = Literal["vector_all", "vector_graph", "vector_exact"]
+# Up to here comparing the matching rows one by one beats the graph, and is exact (design notes on retrieval).
+MOST_ROWS_EXACT = 5_000
+_FEWEST_CANDIDATES = 50
+# pgvector's own limit for hnsw.ef_search.
+_WIDEST_SEARCH = 1000
+
+
+def plan_scan(*, filtered: bool, matching: int) -> Scan:
+    """Return which query finds the nearest vectors; pure.
+
+    matching: how many chunks pass the filters, counted to MOST_ROWS_EXACT + 1.
+    """
+    if matching <= MOST_ROWS_EXACT:
+        return "vector_exact"
+    return "vector_graph" if filtered else "vector_all"
+
+
+def candidates(limit: int) -> int:
+    """Return how many rows each side hands to the fusion for `limit` hits; pure."""
+    return max(_FEWEST_CANDIDATES, 3 * limit)
+
+
+class Searcher:
+    """Searches one database; reads only, so a standby will do."""
+
+    def __init__(self, database: Database, embedder: EmbedderClient, documents: Documents) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._documents = documents
+
+    async def search(
+        self, query: str, *, limit: int = 5, mode: Mode = "hybrid", filters: Filters | None = None
+    ) -> list[Hit]:
+        """Return the best passages, the best first.
+
+        mode: vector (meaning), text (words) or hybrid (both, fused). Raises UsageError, EmbedderError or DatabaseError.
+        """
+        validation.check_query(query)
+        validation.check_limit(limit)
+        wanted = filters or Filters()
+        vector = None if mode == "text" else await self._embed(query)
+        async with self._database.transaction(readonly=True) as connection:
+            rankings: dict[str, Sequence[int]] = {}
+            if vector is not None:
+                rankings["vector"] = await _nearest(connection, vector, candidates(limit), wanted)
+            if mode != "vector":
+                rankings["text"] = await _matching_words(connection, query, candidates(limit), wanted)
+            best = reciprocal_rank_fusion(rankings)[:limit]
+            return await _hits(connection, best, query, vector)
+
+    async def _embed(self, query: str) -> Vector:
+        identity = await self._documents.identity()
+        vectors = await self._embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
+        first: Vector = vectors[0]
+        return first
+
+
+async def _nearest(connection: Connection, vector: Vector, count: int, filters: Filters) -> list[int]:
+    await connection.execute(_SQL["set_scan"], str(min(_WIDEST_SEARCH, 2 * count)))
+    arguments = filter_arguments(filters)
+    matching = await connection.fetchval(_SQL["count_matching"], *arguments, MOST_ROWS_EXACT + 1)
+    scan = plan_scan(filtered=filters != Filters(), matching=matching)
+    extra = () if scan == "vector_all" else arguments
+    rows = await connection.fetch(_SQL[scan], vector, count, *extra)
+    # An iterative scan in relaxed order returns rows slightly out of order.
+    return [row["id"] for row in sorted(rows, key=lambda row: row["distance"])]
+
+
+async def _matching_words(connection: Connection, query: str, count: int, filters: Filters) -> list[int]:
+    rows = await connection.fetch(_SQL["text_search"], query, count, *filter_arguments(filters))
+    return [row["id"] for row in rows]
+
+
+async def _hits(connection: Connection, best: Sequence[Fused], query: str, vector: Vector | None) -> list[Hit]:
+    ids = [fused.id for fused in best]
+    rows = {row["chunk_id"]: row for row in await connection.fetch(_SQL["hits"], ids)}
+    distances: Mapping[int, float] = {}
+    if vector is not None:
+        distances = {row["id"]: row["distance"] for row in await connection.fetch(_SQL["distances"], vector, ids)}
+    return [_hit(rows[fused.id], fused, query, distances.get(fused.id)) for fused in best]
+
+
+def _hit(row: asyncpg.Record, fused: Fused, query: str, distance: float | None) -> Hit:
+    window = snippet(row["chunk_text"], query)
+    return Hit(
+        **dict(row),
+        snippet=window.text,
+        highlights=tuple(window.highlights),
+        score=fused.score,
+        distance=distance,
+        ranks=fused.ranks,
+    )

@@ -1,0 +1,110 @@
+"""The values that go in and out of the knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+Outcome = Literal["indexed", "updated", "unchanged", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """What somebody wants to keep. uri: where it was read from; None when it has no place of its own."""
+
+    content: str
+    category: str = "general"
+    source: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    title: str | None = None
+    uri: str | None = None
+    markdown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of it. duplicate: equal content is already kept, under document_id."""
+
+    outcome: Outcome
+    document_id: int
+    chunk_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it is kept. rev grows by one with every change."""
+
+    id: int
+    uid: UUID
+    rev: int
+    content: str
+    title: str | None
+    uri: str | None
+    category: str | None
+    source: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    chunk_count: int
+    indexed: bool
+    index_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an edit changes; None leaves it as it is."""
+
+    content: str | None = None
+    category: str | None = None
+    source: str | None = None
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which documents a search or a list looks at; None does not restrict. Dates are of creation, in UTC.
+
+    metadata: only documents whose metadata contains this object (jsonb @>).
+    """
+
+    category: str | None = None
+    source: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+Mode = Literal["vector", "text", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One passage. distance: cosine distance to the query, None when only the words were compared.
+
+    char_start, char_end: where it stands in the document, in characters; None for a chunk typed by hand.
+    highlights: ranges in snippet, in characters.
+    """
+
+    chunk_id: int
+    document_id: int
+    chunk_index: int
+    chunk_text: str
+    snippet: str
+    highlights: tuple[tuple[int, int], ...]
+    heading: str | None
+    char_start: int | None
+    char_end: int | None
+    score: float
+    distance: float | None
+    ranks: Mapping[str, int]
+    title: str | None
+    uri: str | None
+    category: str | None
+    source: str | None
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    document_content: str

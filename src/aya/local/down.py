@@ -1,0 +1,47 @@
+"""`aya down`: stop everything of this home, and look whether anything is left."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from aya.errors import AyaError
+from aya.home import Home
+from aya.local import plan
+from aya.local.lock import exclusive
+from aya.processes import leftovers, plist
+from aya.processes.lint import parse_plist
+from aya.processes.plist import Process
+from aya.processes.supervisor import Supervisor
+
+_LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What `down` did: the names of what ran before; empty when nothing did."""
+
+    names: tuple[str, ...]
+
+
+def down(home: Home) -> Stopped:
+    """Stop every process of this home, in reverse order of their start.
+
+    Returns when a look at the whole machine finds none of them. Raises AyaError listing those that resist.
+    """
+    if not home.path.is_dir():
+        return Stopped(())
+    with exclusive(home, "aya down", wait_seconds=_LOCK_SECONDS):
+        names = tuple(sorted({one.name for one in leftovers.find(home) if one.kind != "supervisord"}))
+        left = Supervisor(home).shut_down(_written(home))
+        if left:
+            listed = ", ".join(f"{one.name} (pid {one.pid})" for one in left)
+            raise AyaError(f"could not be stopped: {listed}", hint=f"kill {' '.join(str(one.pid) for one in left)}")
+        shutil.rmtree(home.runtime_directory, ignore_errors=True)
+        return Stopped(names)
+
+
+def _written(home: Home) -> list[Process]:
+    """Return the processes as they were started: from the plists on disk, which later settings do not change."""
+    files = [file for node in plan.NODES for file in (home.node_directory(node) / "launchd").glob("*.plist")]
+    return [plist.to_process(parse_plist(file.read_bytes())) for file in files]

@@ -1,0 +1,60 @@
+"""Which nodes this machine runs, and where they listen; decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from aya.errors import ConfigError, UsageError
+from aya.home import ROLE_OF_NODE, Node
+from aya.settings import Config
+
+NODES = tuple(ROLE_OF_NODE)
+# The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
+_SERVICES = {
+    "alpha": ("postgres", "embedder", "indexer"),
+    "beta": ("postgres", "embedder", "indexer"),
+    "air": ("postgres", "embedder"),
+}
+
+
+def wanted_nodes(asked: Sequence[str] | None, existing: Collection[str], config: Config) -> tuple[str, ...]:
+    """Return the nodes to start, in starting order; pure.
+
+    asked: what --nodes said; None: those that this home has, or all three on first use (with a DSN only alpha).
+    Raises UsageError for a name that is no node, for beta without its primary, and for others beside a DSN.
+    """
+    names = tuple(asked) if asked is not None else tuple(existing) or (NODES if config.dsn is None else ("alpha",))
+    unknown = [name for name in names if name not in NODES]
+    if unknown or not names:
+        raise UsageError(f"there is no node {unknown[0] if unknown else ''!r}", hint=f"--nodes {','.join(NODES)}")
+    if config.dsn is not None and set(names) != {"alpha"}:
+        raise UsageError(
+            "a database of your own (AYA_DSN or dsn in aya.toml) has node alpha alone", hint="--nodes alpha"
+        )
+    if "beta" in names and "alpha" not in {*names, *existing}:
+        raise UsageError("beta is a copy of alpha, which this home does not have", hint="--nodes alpha,beta")
+    return tuple(name for name in NODES if name in names)
+
+
+def settle(
+    existing: Mapping[str, Node], names: Sequence[str], choose_port: Callable[[Collection[int]], int]
+) -> dict[str, Node]:
+    """Return the home's nodes with those in `names` added, in the order of NODES; existing ones keep their ports.
+
+    choose_port: returns a free port that is not among those given.
+    """
+    nodes = dict(existing)
+    for name in names:
+        if name in nodes:
+            continue
+        taken = {port for node in nodes.values() for port in (node.postgres_port, node.embedder_port)}
+        postgres = choose_port(taken)
+        nodes[name] = Node(name, ROLE_OF_NODE[name], postgres, choose_port({*taken, postgres}))
+    return {name: nodes[name] for name in NODES if name in nodes}
+
+
+def services(node: str, config: Config) -> tuple[str, ...]:
+    """Return the services of a node, in starting order; with a DSN there is no PostgreSQL of ours."""
+    if node not in _SERVICES:
+        raise ConfigError(f"there is no node {node!r}", hint="aya up")
+    return tuple(service for service in _SERVICES[node] if service != "postgres" or config.dsn is None)

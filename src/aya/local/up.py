@@ -1,0 +1,191 @@
+"""`aya up`: make what is missing, start what does not run, and leave when everything answers.
+
+Every step is safe to repeat, so the same code serves the first start, a start after a crash or a reboot, and a second
+`aya up` beside the first. A try that fails stops what it started; what it made on disk is kept or made anew next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aya.embedder_client import EmbedderClient
+from aya.errors import ModelMismatch
+from aya.home import Home, Node
+from aya.knowledge.binding import bind
+from aya.local import clusters, layout, plan, wait
+from aya.local.lock import exclusive
+from aya.local.report import Report
+from aya.migrations import migrate
+from aya.postgres.config import ClusterConfig
+from aya.postgres.provision import owner_settings
+from aya.postgres.run import cluster_of
+from aya.processes import ports
+from aya.processes.plist import Process
+from aya.processes.supervisor import Supervisor
+from aya.settings import Config, DatabaseSettings, parse_dsn
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `up` did. already_running: nothing had to be started."""
+
+    nodes: tuple[Node, ...]
+    already_running: bool
+
+
+async def up(home: Home, config: Config, node_names: Sequence[str] | None, report: Report) -> Started:
+    """Bring this machine's nodes up and return when they are healthy.
+
+    node_names: None for those the home has (all three on first use). Raises AyaError, with the end of the log of
+    the process that would not start; then nothing that this call started is left running.
+    """
+    layout.make_home(home)
+    with exclusive(home, "aya up"):
+        existing = home.nodes()
+        names = plan.wanted_nodes(node_names, tuple(existing), config)
+        nodes = plan.settle(existing, names, lambda taken: ports.choose(taken, str(home.path)))
+        for name in names:
+            layout.make_node(home, name)
+        if nodes != existing:
+            home.save_nodes(nodes)
+        machine = _Machine(home, config, nodes, report)
+        chosen = tuple(nodes[name] for name in names)
+        if await machine.healthy(chosen):
+            return Started(chosen, already_running=True)
+        await machine.start(chosen)
+        return Started(chosen, already_running=False)
+
+
+class _Machine:
+    """One `aya up` at work."""
+
+    def __init__(self, home: Home, config: Config, nodes: dict[str, Node], report: Report) -> None:
+        self._home = home
+        self._config = config
+        self._nodes = nodes
+        self._report = report
+        self._supervisor = Supervisor(home)
+        self._processes = layout.processes(home, config, nodes.values())
+
+    async def healthy(self, chosen: Sequence[Node]) -> bool:
+        """Return whether these nodes run just as they would be started now, and answer."""
+        wanted = [process.label for node in chosen for process in self._of(node)]
+        known = await asyncio.to_thread(self._supervisor.processes)
+        if not all(label in known and known[label].alive for label in wanted):
+            return False
+        if not self._supervisor.configured(self._processes):
+            return False
+        probes = [probe() for node in chosen for probe in self._probes(node)]
+        return all(await asyncio.gather(*probes))
+
+    def _probes(self, node: Node) -> list[wait.Probe]:
+        embedder = wait.embedder_probe(_embedder_url(node))
+        if self._config.dsn is not None:
+            return [embedder]
+        cluster = cluster_of(self._home, self._config, node.name)
+        return [wait.postgres_probe(cluster, self._home.secrets(node.name)), embedder]
+
+    async def start(self, chosen: Sequence[Node]) -> None:
+        """Start everything of these nodes; on any failure stop it again, unless it ran before we came."""
+        ran_before = await asyncio.to_thread(self._supervisor.answers)
+        try:
+            await self._start(chosen)
+        except BaseException:
+            if not ran_before:
+                # Not awaited: a task that was cancelled by Ctrl-C must still clean up.
+                self._supervisor.shut_down(self._processes)
+            raise
+
+    async def _start(self, chosen: Sequence[Node]) -> None:
+        await asyncio.to_thread(self._supervisor.apply, self._processes)
+        await self._require_ports(chosen)
+        for node in chosen:
+            # First, and not waited for: it loads its model while the servers are being made.
+            self._supervisor.rpc().start(self._process(node, "embedder").label)
+        databases = {node.name: await self._start_database(node) for node in chosen}
+        for node in chosen:
+            await self._start_embedder(node, databases[node.name])
+        for node in chosen:
+            await self._start_indexer(node)
+
+    async def _require_ports(self, chosen: Sequence[Node]) -> None:
+        known = await asyncio.to_thread(self._supervisor.processes)
+        for node in chosen:
+            for process in self._of(node):
+                running = known.get(process.label)
+                port = _port(node, process.service)
+                if port is not None and not (running and running.alive):
+                    await asyncio.to_thread(ports.require_free, port, f"the {process.service}'s of node {node.name}")
+
+    async def _start_database(self, node: Node) -> DatabaseSettings:
+        if self._config.dsn is not None:
+            settings = parse_dsn(self._config.dsn)
+            done = await migrate(settings, node=node.name)
+            self._report.step(node.name, f"the database {settings.display()} has schema {done.version}")
+            return settings
+        return await self._start_cluster(node)
+
+    async def _start_cluster(self, node: Node) -> DatabaseSettings:
+        secrets = layout.make_secrets(self._home, node.name)
+        cluster = await asyncio.to_thread(cluster_of, self._home, self._config, node.name)
+        primary = self._primary() if node.role == "standby" else None
+        made = await asyncio.to_thread(clusters.create, self._home, node.name, cluster, secrets, primary)
+        if made:
+            origin = "as a copy of alpha" if primary else "with its own data directory"
+            self._report.step(node.name, f"PostgreSQL {cluster.binaries.version} made {origin}")
+        process = self._process(node, "postgres")
+        version = await wait.until(
+            wait.postgres_probe(cluster, secrets), self._supervisor, process, deadline_seconds=wait.POSTGRES_SECONDS
+        )
+        self._report.step(node.name, f"PostgreSQL {version} answers on 127.0.0.1:{node.postgres_port}")
+        if node.role != "standby":
+            done = await clusters.finish(node.name, cluster, secrets)
+            if done.applied:
+                self._report.step(node.name, f"schema brought to version {done.version}")
+        return owner_settings(cluster, secrets)
+
+    async def _start_embedder(self, node: Node, database: DatabaseSettings) -> None:
+        url = _embedder_url(node)
+        model = await wait.until(
+            wait.embedder_probe(url),
+            self._supervisor,
+            self._process(node, "embedder"),
+            deadline_seconds=wait.EMBEDDER_SECONDS,
+            still_waiting=lambda said: self._report.step(node.name, f"still waiting for the embedder: {said}"),
+        )
+        self._report.step(node.name, f"the embedder answers on {url} ({model})")
+        if node.role == "standby":
+            return  # it reads alpha's binding
+        async with EmbedderClient(url) as embedder:
+            identity = await embedder.identity()
+        try:
+            await bind(database, identity)
+        except ModelMismatch as error:
+            # Not fatal: `aya reembed` needs a running node to mend it.
+            self._report.warn(node.name, error)
+
+    async def _start_indexer(self, node: Node) -> None:
+        for process in self._of(node):
+            if process.service == "indexer":
+                probe = wait.alive_probe(self._supervisor, process.label)
+                pid = await wait.until(probe, self._supervisor, process, deadline_seconds=wait.SETTLE_SECONDS)
+                self._report.step(node.name, f"the indexer runs (pid {pid})")
+
+    def _primary(self) -> ClusterConfig:
+        return cluster_of(self._home, self._config, "alpha").config
+
+    def _of(self, node: Node) -> list[Process]:
+        return [process for process in self._processes if process.node == node.name]
+
+    def _process(self, node: Node, service: str) -> Process:
+        return next(process for process in self._of(node) if process.service == service)
+
+
+def _embedder_url(node: Node) -> str:
+    return f"http://127.0.0.1:{node.embedder_port}"
+
+
+def _port(node: Node, service: str) -> int | None:
+    return {"postgres": node.postgres_port, "embedder": node.embedder_port}.get(service)

@@ -1,0 +1,139 @@
+"""Waiting for a process to be of use: with a deadline, and with the last words of its log when it was in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aya import db
+from aya.embedder_client import EmbedderClient
+from aya.errors import AyaError, DatabaseRefused, EmbedderError
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.provision import superuser_settings
+from aya.processes.plist import Process
+from aya.processes.rpc import Running
+from aya.processes.supervisor import Supervisor
+
+POSTGRES_SECONDS = 120.0
+# The first start of a model that is not on this machine yet downloads it.
+EMBEDDER_SECONDS = 1800.0
+SETTLE_SECONDS = 15.0
+_POLL_SECONDS = 0.1
+_PROBE_SECONDS = 2.0
+_TELL_SECONDS = 10.0
+_TAIL_LINES = 4
+_TAIL_BYTES = 8192
+# A process that ended so many times is not going to come up.
+_LIVES = 3
+
+Probe = Callable[[], Awaitable[str | None]]
+
+
+async def until(
+    probe: Probe,
+    supervisor: Supervisor,
+    process: Process,
+    *,
+    deadline_seconds: float,
+    still_waiting: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Start a process, call `probe` until it returns an answer, and return that.
+
+    still_waiting: called every 10 s with the last words of the process's log.
+    Raises AyaError with the end of the process's log when it keeps ending, or when the time is up.
+    """
+    log = Path(process.stderr)
+    supervisor.rpc().start(process.label)
+    pids: set[int] = set()
+    begun = time.monotonic()
+    told = begun
+    while True:
+        answer = await probe()
+        if answer is not None:
+            return answer
+        running = supervisor.processes().get(process.label)
+        pids |= {running.pid} if running and running.pid else set()
+        if _hopeless(running, len(pids)):
+            raise failed(f"{process.service} of node {process.node} does not start", log)
+        now = time.monotonic()
+        if now - begun > deadline_seconds:
+            raise failed(f"{process.service} of node {process.node} was not ready within {deadline_seconds:.0f} s", log)
+        if now - told > _TELL_SECONDS:
+            told = now
+            still_waiting(tail(log, lines=1))
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _hopeless(running: Running | None, lives: int) -> bool:
+    """Return whether waiting is in vain: nobody starts it any more, or it ended too often; pure."""
+    if running is None or running.state in {"failed", "stopped", "exited"}:
+        return True
+    return lives >= _LIVES and not running.alive
+
+
+def failed(message: str, log: Path) -> AyaError:
+    """Return an error that quotes the end of `log` and points to it."""
+    said = tail(log)
+    return AyaError(f"{message}; its log ends: {said}" if said else message, hint=f"less '{log}'")
+
+
+def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
+    """Return the last lines of a log in one line; empty when there is none."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+def postgres_probe(cluster: Cluster, secrets: dict[str, str]) -> Probe:
+    """Return a probe that answers with the server's version once it takes connections."""
+    settings = superuser_settings(cluster, secrets[SUPERUSER])
+
+    async def probe() -> str | None:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                with db.translated(settings):
+                    connection = await db.connect(settings, application_name="aya-up")
+        except DatabaseRefused:
+            raise
+        except (AyaError, TimeoutError):
+            return None
+        try:
+            return str(connection.get_settings().server_version).split(" ", 1)[0]
+        finally:
+            connection.terminate()
+
+    return probe
+
+
+def embedder_probe(url: str) -> Probe:
+    """Return a probe that answers with the model's name once the embedder is healthy."""
+
+    async def probe() -> str | None:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS), EmbedderClient(url) as client:
+                if (await client.health()).get("status") != "healthy":
+                    return None
+                identity = await client.identity()
+                return f"{identity.model}, {identity.dimension} dimensions"
+        except (EmbedderError, TimeoutError):
+            return None
+
+    return probe
+
+
+def alive_probe(supervisor: Supervisor, label: str, seconds: float = 1.0) -> Probe:
+    """Return a probe for a service that nobody can ask: it answers once the process has lived for so long."""
+
+    async def probe() -> str | None:
+        running = supervisor.processes().get(label)
+        if running is None or running.pid is None or not running.alive or running.started_at is None:
+            return None
+        return str(running.pid) if time.time() - running.started_at >= seconds else None
+
+    return probe

@@ -1,0 +1,46 @@
+"""Structured logs on standard error: `noun.past_participle` events with keywords.
+
+A terminal gets coloured lines, everything else one JSON object a line. Node and service are bound once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import cast
+
+import structlog
+
+
+def configure(*, service: str, node: str | None = None, level: str = "info") -> None:
+    """Set up structlog for this process, once, in main.
+
+    level: debug, info, warning or error; AYA_LOG_LEVEL wins over it.
+    """
+    wanted = os.environ.get("AYA_LOG_LEVEL", level).upper()
+    threshold = logging.getLevelNamesMapping().get(wanted, logging.INFO)
+    renderer: structlog.typing.Processor
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+    else:
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service, **({"node": node} if node else {}))
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the process's logger."""
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())

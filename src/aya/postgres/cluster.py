@@ -1,0 +1,174 @@
+"""One PostgreSQL cluster on this machine: create, configure, start, stop, look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from aya.errors import PostgresError
+from aya.postgres.binaries import Binaries
+from aya.postgres.config import (
+    BETA_SLOT,
+    REPLICATION_ROLE,
+    SETTINGS_FILE,
+    ClusterConfig,
+    host_access_text,
+    initdb_options,
+    settings_text,
+)
+from aya.postgres.privileges import RunAs
+
+_TIMEOUT_SECONDS = 120
+SUPERUSER = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A data directory, the programs that run it and the user that owns it."""
+
+    binaries: Binaries
+    data_directory: Path
+    config: ClusterConfig
+    user: RunAs
+
+    def exists(self) -> bool:
+        """Return whether the data directory holds a cluster."""
+        return (self.data_directory / "PG_VERSION").exists()
+
+    def create(self, password: str) -> None:
+        """Run initdb; `password` becomes the superuser's. A failed try leaves nothing behind.
+
+        Raises PostgresError when the data directory holds a cluster of another major version, or initdb fails.
+        """
+        if self.exists():
+            self.check_version()
+            return
+        self.user.make_directory(self.data_directory)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as pwfile:
+            pwfile.write(password + "\n")
+            pwfile.flush()
+            self.user.own(Path(pwfile.name))
+            self._run(
+                "initdb",
+                f"--pgdata={self.data_directory}",
+                f"--pwfile={pwfile.name}",
+                *initdb_options(self.binaries.major),
+            )
+        self.configure()
+
+    def create_standby(self, primary: ClusterConfig, password: str, name: str) -> None:
+        """Copy the primary with pg_basebackup and follow it under the slot and the name of the standby."""
+        if self.exists():
+            self.check_version()
+            return
+        self.user.make_directory(self.data_directory)
+        passfile = self.data_directory.with_name("replication.pgpass")
+        passfile.touch(mode=0o600)
+        passfile.write_text(f"*:*:*:{REPLICATION_ROLE}:{password}\n", encoding="utf-8")
+        self.user.own(passfile)
+        source = (
+            f"host={primary.addresses[0]} port={primary.port} user={REPLICATION_ROLE}"
+            f" passfile='{passfile}' application_name={name}"
+        )
+        self._run(
+            "pg_basebackup",
+            f"--pgdata={self.data_directory}",
+            f"--dbname={source}",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            f"--slot={BETA_SLOT}",
+        )
+        self.configure()
+
+    def check_version(self) -> None:
+        """Raise PostgresError unless the data directory belongs to these binaries' major version."""
+        found = (self.data_directory / "PG_VERSION").read_text(encoding="ascii").strip()
+        if found != str(self.binaries.major):
+            raise PostgresError(
+                f"{self.data_directory} belongs to PostgreSQL {found}, but {self.binaries.version} is configured",
+                hint=f"AYA_PG_MAJOR={found} aya up, or another --home",
+            )
+
+    def configure(self) -> None:
+        """Write aya.conf and pg_hba.conf, and include the former once."""
+        self.user.make_directory(self.config.socket_directory)
+        main = self.data_directory / "postgresql.conf"
+        include = f"include '{SETTINGS_FILE}'"
+        text = main.read_text(encoding="utf-8")
+        if include not in text:
+            main.write_text(f"{text}\n{include}\n", encoding="utf-8")
+        for name, content in ((SETTINGS_FILE, settings_text(self.config)), ("pg_hba.conf", host_access_text())):
+            file = self.data_directory / name
+            file.write_text(content, encoding="utf-8")
+            file.chmod(0o600)
+            self.user.own(file)
+
+    def start(self, log_file: Path) -> None:
+        """Start the server and wait until it answers. For tests and one-shot work; services run under a supervisor."""
+        log_file.touch(mode=0o600)
+        self.user.own(log_file)
+        self._run("pg_ctl", "start", "--wait", f"--pgdata={self.data_directory}", f"--log={log_file}", "--silent")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server (fast: disconnect the clients, roll back, checkpoint); nothing when it does not run."""
+        if self.postmaster_pid() is not None:
+            self._run("pg_ctl", "stop", "--wait", f"--mode={mode}", f"--pgdata={self.data_directory}", "--silent")
+
+    def postmaster_pid(self) -> int | None:
+        """Return the server's process id, or None when it does not run (a stale postmaster.pid included)."""
+        return postmaster_pid(self.data_directory)
+
+    def command(self) -> list[str]:
+        """Return the command line that runs the server in the foreground."""
+        return [self.binaries.program("postgres"), "-D", str(self.data_directory)]
+
+    def _run(self, program: str, *arguments: str) -> str:
+        return run_program(self.binaries, self.user, (program, *arguments))
+
+
+def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
+    """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words."""
+    try:
+        done = subprocess.run(
+            [binaries.program(command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL,
+            # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
+            stdout=(output := tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")),  # noqa: SIM115
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=_environment(),
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+            **user.process_identity(),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
+    with output:
+        output.seek(0)
+        printed = output.read()
+    if done.returncode != 0:
+        last = " / ".join(printed.strip().splitlines()[-3:]) or f"exit code {done.returncode}"
+        raise PostgresError(f"{command[0]} failed: {last}", hint="aya status")
+    return printed
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+    return {**kept, "LC_ALL": "C"}
+
+
+def postmaster_pid(data_directory: Path) -> int | None:
+    """Return the pid in postmaster.pid if that process is alive and is a PostgreSQL, else None."""
+    try:
+        pid = int((data_directory / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+        name = psutil.Process(pid).name()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return pid if name.startswith("postgres") else None

@@ -1,0 +1,64 @@
+"""Homebrew's own PostgreSQL jobs on macOS: two supervisors for one data directory fight over it.
+
+Only `conflicting_job` has run on Linux; `loaded_jobs` returns nothing there and has yet to meet a real launchd.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aya.processes.leftovers import same_directory
+
+_PATTERN = "homebrew.mxcl.postgresql*.plist"
+_TIMEOUT_SECONDS = 5
+
+
+def conflicting_job(jobs: Mapping[str, Sequence[str]], data_directory: Path) -> str | None:
+    """Return the label of a loaded Homebrew job that serves `data_directory`, None when there is none; pure.
+
+    jobs: program arguments by label, as the job's plist has them: [".../bin/postgres", "-D", "/opt/…"].
+    """
+    for label, arguments in jobs.items():
+        if label.startswith("homebrew.mxcl.postgresql") and any(
+            same_directory(directory, data_directory) for directory in _data_directories(arguments)
+        ):
+            return label
+    return None
+
+
+def _data_directories(arguments: Sequence[str]) -> list[str]:
+    after = [following for option, following in zip(arguments, arguments[1:], strict=False) if option == "-D"]
+    joined = [part.removeprefix("--pgdata=") for part in arguments if part.startswith("--pgdata=")]
+    return [*after, *joined, *[part[2:] for part in arguments if part.startswith("-D") and len(part) > len("-D")]]
+
+
+def loaded_jobs(platform: str = sys.platform) -> dict[str, list[str]]:
+    """Return the loaded PostgreSQL jobs of Homebrew and their arguments; empty off macOS."""
+    if platform != "darwin":
+        return {}
+    folders = (Path.home() / "Library/LaunchAgents", Path("/Library/LaunchDaemons"), Path("/Library/LaunchAgents"))
+    files = [file for folder in folders for file in folder.glob(_PATTERN)]
+    return {file.stem: _arguments(file) for file in files if _is_loaded(file.stem)}
+
+
+def _is_loaded(label: str) -> bool:
+    try:
+        asked = subprocess.run(
+            ["/bin/launchctl", "list", label], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return asked.returncode == 0
+
+
+def _arguments(file: Path) -> list[str]:
+    try:
+        plist = plistlib.loads(file.read_bytes())
+    except Exception:  # noqa: BLE001 - plistlib lets anything through; a broken plist is loaded by nobody
+        return []
+    found = plist.get("ProgramArguments", []) if isinstance(plist, dict) else []
+    return [str(part) for part in found]

@@ -1,0 +1,102 @@
+"""PostgreSQL refuses to run as root: when we are root, its processes run as an unprivileged user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from aya.errors import PostgresError
+
+# The first of these that the machine has; a data directory that exists keeps the user that owns it.
+CANDIDATES = ("aya", "postgres", "_postgres", "nobody")
+
+
+class ProcessIdentity(TypedDict, total=False):
+    """Keyword arguments for subprocess: empty when no privilege is dropped."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunAs:
+    """The user that PostgreSQL's processes run as. uid None: the user we are, which is not root."""
+
+    uid: int | None
+    gid: int | None
+    name: str
+
+    def process_identity(self) -> ProcessIdentity:
+        """Return the keyword arguments for subprocess.run and Popen."""
+        if self.uid is None or self.gid is None:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def own(self, path: Path) -> None:
+        """Give `path` to this user."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def make_directory(self, path: Path, mode: int = 0o700) -> None:
+        """Create `path` for this user; the directories above it stay ours."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
+        path.chmod(mode)
+        self.own(path)
+
+
+def run_as(data_directory: Path) -> RunAs:
+    """Return who PostgreSQL runs as for `data_directory`: ourselves, or for root the owner or an unprivileged user.
+
+    AYA_PG_USER names another one. Raises PostgresError when root finds nobody to become.
+    """
+    if os.geteuid() != 0:
+        return RunAs(None, None, pwd.getpwuid(os.geteuid()).pw_name)
+    if data_directory.exists() and data_directory.stat().st_uid != 0:
+        entry = pwd.getpwuid(data_directory.stat().st_uid)
+        return RunAs(entry.pw_uid, entry.pw_gid, entry.pw_name)
+    wanted = os.environ.get("AYA_PG_USER")
+    for name in (wanted,) if wanted else CANDIDATES:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return RunAs(entry.pw_uid, entry.pw_gid, entry.pw_name)
+    raise PostgresError(
+        f"PostgreSQL does not run as root, and there is no user {wanted or ' or '.join(CANDIDATES)} to run it as",
+        hint="useradd --system aya, or set AYA_PG_USER",
+    )
+
+
+def can_enter(user: RunAs, directory: Path) -> bool:
+    """Return whether `user` may reach `directory` and list it: every parent searchable, the last readable."""
+    if user.uid is None:
+        return os.access(directory, os.R_OK | os.X_OK)
+    path = directory.resolve()
+    return all(_allows(user, part, 0o1) for part in (path, *path.parents)) and _allows(user, path, 0o4)
+
+
+def _allows(user: RunAs, path: Path, bit: int) -> bool:
+    status = path.stat()
+    if status.st_uid == user.uid:
+        return bool(status.st_mode >> 6 & bit)
+    if status.st_gid == user.gid:
+        return bool(status.st_mode >> 3 & bit)
+    return bool(status.st_mode & bit)
+
+
+def copy_readable(source: Path, target: Path) -> None:
+    """Copy a tree so that everybody can read it; whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, symlinks=True)
+    for path in (partial, *partial.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    partial.replace(target)

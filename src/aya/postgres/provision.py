@@ -1,0 +1,91 @@
+"""Roles, database and extension of a fresh primary: one role per purpose, and every step safe to repeat.
+
+aya_user        owns the database; migrations, the command line, a person in psql
+aya_mcp         the MCP server: documents and chunks
+aya_indexer     the indexer: reads documents, writes chunks
+aya_replicator  streaming replication, nothing else
+"""
+
+from __future__ import annotations
+
+import secrets as random_secrets
+from typing import TYPE_CHECKING
+
+from aya import db, queries
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.config import BETA_SLOT, REPLICATION_ROLE
+from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
+
+if TYPE_CHECKING:
+    from aya.db import Connection
+
+MCP_ROLE = "aya_mcp"
+INDEXER_ROLE = "aya_indexer"
+CLIENT_ROLES = (OWNER, MCP_ROLE, INDEXER_ROLE)
+ROLES = (*CLIENT_ROLES, REPLICATION_ROLE)
+_SQL = queries.load("aya.postgres", "roles.sql")
+_SECRET_BYTES = 24
+
+
+def new_secrets(existing: dict[str, str]) -> dict[str, str]:
+    """Return `existing` with a fresh password for every role that has none."""
+    fresh = {role: random_secrets.token_urlsafe(_SECRET_BYTES) for role in (SUPERUSER, *ROLES)}
+    return {**fresh, **existing}
+
+
+async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, database: str = DEFAULT_DATABASE) -> None:
+    """Make sure the roles, the database with pgvector and the standby's slot exist on a running primary.
+
+    secrets: passwords by role, the superuser's included. Raises DatabaseError.
+    """
+    maintenance = superuser_settings(cluster, secrets[SUPERUSER])
+    with db.translated(maintenance):
+        connection = await db.connect(maintenance, application_name="aya-provision")
+        try:
+            for role in ROLES:
+                await _ensure_role(connection, role, secrets[role])
+            await _ensure_database(connection, database)
+            if not await connection.fetchval(_SQL["slot_exists"], BETA_SLOT):
+                await connection.execute(_SQL["create_slot"], BETA_SLOT)
+        finally:
+            await connection.close()
+        inside = await db.connect(
+            superuser_settings(cluster, secrets[SUPERUSER], database), application_name="aya-provision"
+        )
+        try:
+            await inside.execute(_SQL["create_vector_extension"])
+        finally:
+            await inside.close()
+
+
+def superuser_settings(cluster: Cluster, password: str, database: str = "postgres") -> DatabaseSettings:
+    """Return how the superuser reaches a cluster on this machine."""
+    return DatabaseSettings(((cluster.config.addresses[0], cluster.config.port),), database, SUPERUSER, password)
+
+
+def owner_settings(cluster: Cluster, secrets: dict[str, str], database: str = DEFAULT_DATABASE) -> DatabaseSettings:
+    """Return how the database's owner reaches it on this machine."""
+    return as_role(superuser_settings(cluster, "", database), OWNER, secrets[OWNER])
+
+
+async def _ensure_role(connection: Connection, role: str, password: str) -> None:
+    attribute = "REPLICATION" if role == REPLICATION_ROLE else ""
+    if await connection.fetchval(_SQL["role_exists"], role):
+        await _run(connection, "set_password_statement", role, password)
+    else:
+        await _run(connection, "create_role_statement", role, password, attribute)
+    if role in CLIENT_ROLES:
+        await _run(connection, "pin_synchronous_commit_statement", role)
+
+
+async def _ensure_database(connection: Connection, database: str) -> None:
+    if not await connection.fetchval(_SQL["database_exists"], database):
+        await _run(connection, "create_database_statement", database, OWNER)
+    await _run(connection, "close_database_statement", database)
+    for role in CLIENT_ROLES:
+        await _run(connection, "open_database_statement", database, role)
+
+
+async def _run(connection: Connection, statement: str, *arguments: str) -> None:
+    """Have the server quote the names, then run what it returned (utility statements take no parameters)."""
+    await connection.execute(await connection.fetchval(_SQL[statement], *arguments))

@@ -1,0 +1,43 @@
+-- name: role_exists
+-- Whether a role of that name exists.
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1);
+
+-- name: create_role_statement
+-- The statement that creates a login role: name, password, extra attribute (REPLICATION or empty).
+SELECT format('CREATE ROLE %I LOGIN PASSWORD %L %s', $1::text, $2::text, $3::text);
+
+-- name: set_password_statement
+-- The statement that sets a role's password.
+SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text);
+
+-- name: database_exists
+-- Whether a database of that name exists.
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1);
+
+-- name: create_database_statement
+-- The statement that creates a database for an owner.
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0', $1::text, $2::text);
+
+-- name: close_database_statement
+-- Nobody enters a database of ours without being named.
+SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', $1::text);
+
+-- name: open_database_statement
+-- The statement that lets a role enter a database.
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', $1::text, $2::text);
+
+-- name: slot_exists
+-- Whether a replication slot of that name exists.
+SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1);
+
+-- name: create_slot
+-- Create the physical slot that keeps the standby's WAL.
+SELECT pg_create_physical_replication_slot($1);
+
+-- name: create_vector_extension
+-- pgvector, in the database we are in.
+CREATE EXTENSION IF NOT EXISTS vector;
+
+-- name: pin_synchronous_commit_statement
+-- No session of this role gives up durability by itself.
+SELECT format('ALTER ROLE %I SET synchronous_commit = %L', $1::text, 'on');

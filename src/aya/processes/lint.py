@@ -1,0 +1,148 @@
+"""Which keys a plist of ours may have, and of which type; pure. launchd passes over what it does not know in silence.
+
+Sources: launchd.plist(5), and design notes on launchd: absolute paths, no `~`, never a secret, no forking.
+`plutil -lint` checks only that the file is a property list.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+LABEL = re.compile(r"com\.aya\.(\$\{node\}|[a-z][a-z0-9]*)\.(?P<service>[a-z][a-z0-9_]*)")
+_REQUIRED = ("Label", "ProgramArguments", "EnvironmentVariables", "KeepAlive", "RunAtLoad", "StandardOutPath",
+             "StandardErrorPath", "WorkingDirectory")  # fmt: skip
+_REQUIRED_ENVIRONMENT = ("PATH", "HOME", "LC_ALL", "AYA_HOME", "AYA_NODE")
+_PROCESS_TYPES = ("Background", "Standard", "Adaptive", "Interactive")
+_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|CREDENTIAL|DSN", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
+
+Check = Callable[[Any], str | None]
+
+
+class NoDuplicates(dict[str, Any]):
+    """A dictionary in which no key may be set twice; plistlib's own keeps the last one in silence."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise ValueError(f"the key {key} stands twice")
+        super().__setitem__(key, value)
+
+
+def parse_plist(content: bytes) -> dict[str, Any]:
+    """Parse a property list; ValueError, with the reason, when it is none or has a key twice."""
+    try:
+        parsed = plistlib.loads(content, dict_type=NoDuplicates)
+    except ValueError:
+        raise
+    except Exception as error:  # plistlib lets expat's, struct's and others' errors through
+        raise ValueError(f"not a property list: {error}") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"holds {type(parsed).__name__}, not a dictionary")  # noqa: TRY004 - the file's fault
+    return parsed
+
+
+def problems(plist: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a plist, one sentence each; empty when nothing is."""
+    found = [f"{key} is missing" for key in _REQUIRED if key not in plist]
+    for key, value in plist.items():
+        check = _KEYS.get(key)
+        said = check(value) if check else "is not a key that a plist of AYA may have"
+        if said:
+            found.append(f"{key} {said}")
+    return found
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "must be a string that is not empty"
+
+
+def _path(value: Any) -> str | None:
+    """Absolute, or a placeholder that stands for an absolute path; launchd expands no `~`."""
+    good = isinstance(value, str) and value.startswith(("/", "${"))
+    return None if good else "must be an absolute path"
+
+
+def _boolean(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _must_be_false(value: Any) -> str | None:
+    return None if value is False else "must be false: what a process started is stopped with it"
+
+
+def _seconds(value: Any) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 600  # noqa: PLR2004 - ten minutes
+    return None if good else "must be an integer from 1 to 600 (seconds)"
+
+
+def _nice(value: Any) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and -20 <= value <= 20  # noqa: PLR2004 - nice(1)
+    return None if good else "must be an integer from -20 to 20"
+
+
+def _label(value: Any) -> str | None:
+    good = isinstance(value, str) and LABEL.fullmatch(value)
+    return None if good else "must be com.aya.${node}.SERVICE"
+
+
+def _arguments(value: Any) -> str | None:
+    if not isinstance(value, list) or not value or not all(isinstance(part, str) and part for part in value):
+        return "must be an array of strings, none of them empty"
+    return _path(value[0])
+
+
+def _keep_alive(value: Any) -> str | None:
+    if value is True:
+        return None
+    if isinstance(value, dict) and set(value) == {"SuccessfulExit"} and value["SuccessfulExit"] is False:
+        return None
+    return "must be true, or a dictionary with SuccessfulExit false alone"
+
+
+def _process_type(value: Any) -> str | None:
+    return None if value in _PROCESS_TYPES else f"must be one of {', '.join(_PROCESS_TYPES)}"
+
+
+def _limits(value: Any) -> str | None:
+    if not isinstance(value, dict) or set(value) != {"NumberOfFiles"}:
+        return "must be a dictionary with NumberOfFiles alone"
+    files = value["NumberOfFiles"]
+    good = isinstance(files, int) and not isinstance(files, bool) and files > 0
+    return None if good else "must give NumberOfFiles as a positive integer"
+
+
+def _environment(value: Any) -> str | None:
+    if not isinstance(value, dict) or not all(isinstance(word, str) for word in value.values()):
+        return "must be a dictionary of strings"
+    missing = [name for name in _REQUIRED_ENVIRONMENT if name not in value]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    secret = [name for name, word in value.items() if _SECRET_NAME.search(name) or _SECRET_VALUE.search(word)]
+    if secret:
+        return f"holds a secret ({', '.join(secret)}); secrets live in files of mode 600"
+    return _path(value["AYA_HOME"])
+
+
+_KEYS: dict[str, Check] = {
+    "Label": _label,
+    "ProgramArguments": _arguments,
+    "EnvironmentVariables": _environment,
+    "WorkingDirectory": _path,
+    "StandardOutPath": _path,
+    "StandardErrorPath": _path,
+    "RunAtLoad": _boolean,
+    "KeepAlive": _keep_alive,
+    "ThrottleInterval": _seconds,
+    "ExitTimeOut": _seconds,
+    "ProcessType": _process_type,
+    "LowPriorityIO": _boolean,
+    "Nice": _nice,
+    "SoftResourceLimits": _limits,
+    "HardResourceLimits": _limits,
+    "UserName": _text,
+    "GroupName": _text,
+    "AbandonProcessGroup": _must_be_false,
+}

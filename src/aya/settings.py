@@ -1,0 +1,181 @@
+"""Where a process finds its database and its embedder; read once in main and passed down.
+
+Precedence: the contract's environment names (DB_HOST …), then AYA_DSN or `dsn` in aya.toml, then the node in AYA_HOME.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from aya.errors import ConfigError
+from aya.home import Home
+
+DEFAULT_DATABASE = "aya_rag"
+OWNER = "aya_user"
+DEFAULT_POSTGRES_PORT = 5432
+DEFAULT_EMBEDDER_URL = "http://127.0.0.1:8765"
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """One database, reachable at one address or more; the password never shows in repr or display."""
+
+    hosts: tuple[tuple[str, int], ...]
+    database: str
+    user: str
+    password: str | None = field(default=None, repr=False)
+    options: tuple[tuple[str, str], ...] = ()
+
+    def display(self) -> str:
+        """Return the DSN without its password."""
+        return self._url(self.user)
+
+    def dsn(self) -> str:
+        """Return the DSN with its password."""
+        secret = f":{quote(self.password, safe='')}" if self.password else ""
+        return self._url(f"{quote(self.user, safe='')}{secret}")
+
+    def _url(self, user: str) -> str:
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        options = "&".join(f"{quote(key)}={quote(value)}" for key, value in self.options)
+        return f"postgresql://{user}@{hosts}/{quote(self.database)}" + (f"?{options}" if options else "")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Everything a process needs to know of its node."""
+
+    node: str
+    database: DatabaseSettings
+    embedder_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """aya.toml, checked. None or the default where it says nothing."""
+
+    postgres_major: int = 18
+    pg_config: str | None = None
+    dsn: str | None = field(default=None, repr=False)
+    model: str = "minilm"
+
+
+_KNOWN_KEYS = {"postgres": {"major", "pg_config", "dsn"}, "embedder": {"model"}}
+
+
+def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read aya.toml; AYA_PG_MAJOR, AYA_PG_CONFIG, AYA_DSN and AYA_MODEL win over it.
+
+    Raises ConfigError for a file that cannot be parsed, an unknown key or a value of the wrong type.
+    """
+    table = _read_toml(home)
+    postgres, embedder = table.get("postgres", {}), table.get("embedder", {})
+    major = environ.get("AYA_PG_MAJOR") or postgres.get("major", 18)
+    if str(major) not in {"16", "17", "18"}:
+        raise ConfigError(f"PostgreSQL {major!r} is not supported (16, 17 or 18)", hint="unset AYA_PG_MAJOR")
+    return Config(
+        postgres_major=int(major),
+        pg_config=environ.get("AYA_PG_CONFIG") or _text(postgres, "pg_config"),
+        dsn=environ.get("AYA_DSN") or _text(postgres, "dsn"),
+        model=environ.get("AYA_MODEL") or _text(embedder, "model") or "minilm",
+    )
+
+
+def _read_toml(home: Home) -> dict[str, dict[str, Any]]:
+    try:
+        table = tomllib.loads(home.config_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{home.config_file} cannot be read: {error}", hint=f"edit {home.config_file}") from error
+    for section, keys in table.items():
+        if section not in _KNOWN_KEYS or not isinstance(keys, dict):
+            raise ConfigError(f"{home.config_file} has an unknown entry {section!r}", hint=f"edit {home.config_file}")
+        for key in set(keys) - _KNOWN_KEYS[section]:  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            known = ", ".join(sorted(_KNOWN_KEYS[section]))
+            raise ConfigError(f"{home.config_file}: [{section}] has no key {key!r} (it knows {known})")
+    return table
+
+
+def _text(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"aya.toml: {key} must be a string, not {type(value).__name__}")
+    return value
+
+
+def parse_dsn(dsn: str) -> DatabaseSettings:
+    """Parse postgresql://user:password@host[:port][,host[:port]…]/database?option=value.
+
+    Raises ConfigError without repeating the password.
+    """
+    parts = urlsplit(dsn)
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.netloc:
+        raise ConfigError(
+            "the DSN is not of the form postgresql://user@host:port/database", hint="check AYA_DSN or aya.toml"
+        )
+    credentials, _, addresses = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    return DatabaseSettings(
+        hosts=tuple(_address(address) for address in addresses.split(",")),
+        database=unquote(parts.path.lstrip("/")) or DEFAULT_DATABASE,
+        user=unquote(user) or OWNER,
+        password=unquote(password) or None,
+        options=tuple(parse_qsl(parts.query)),
+    )
+
+
+def _address(address: str) -> tuple[str, int]:
+    if address.startswith("["):
+        host, _, port = address[1:].partition("]")
+        port = port.lstrip(":")
+    else:
+        host, _, port = address.partition(":")
+    return host or "127.0.0.1", parse_port(port or str(DEFAULT_POSTGRES_PORT))
+
+
+def parse_port(text: str) -> int:
+    """Return a TCP port; ConfigError when `text` is none."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_PORT:
+        return int(text)
+    raise ConfigError(f"{text!r} is not a port (1 to {_LARGEST_PORT})", hint="check DB_PORT or the DSN")
+
+
+def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ) -> NodeSettings:
+    """Return what a process of `node` needs, as database role `role`."""
+    explicit_url = environ.get("EMBEDDING_URL")
+    if environ.get("DB_HOST"):
+        return NodeSettings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL)
+    config = load_config(home, environ)
+    known = home.nodes().get(node)
+    default_url = f"http://127.0.0.1:{known.embedder_port}" if known else DEFAULT_EMBEDDER_URL
+    if config.dsn:
+        return NodeSettings(node, parse_dsn(config.dsn), explicit_url or default_url)
+    port = home.node(node).postgres_port
+    password = home.secrets(node).get(role)
+    if password is None:
+        raise ConfigError(f"node {node} has no password for role {role}", hint="aya up")
+    database = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
+    return NodeSettings(node, database, explicit_url or default_url)
+
+
+def _from_environment(environ: Mapping[str, str]) -> DatabaseSettings:
+    port = parse_port(environ.get("DB_PORT") or str(DEFAULT_POSTGRES_PORT))
+    hosts = tuple((host.strip(), port) for host in environ["DB_HOST"].split(",") if host.strip())
+    return DatabaseSettings(
+        hosts=hosts,
+        database=environ.get("DB_NAME") or DEFAULT_DATABASE,
+        user=environ.get("DB_USER") or OWNER,
+        password=environ.get("DB_PASSWORD") or None,
+    )
+
+
+def as_role(settings: DatabaseSettings, role: str, password: str | None) -> DatabaseSettings:
+    """Return the same database, entered as another role."""
+    return replace(settings, user=role, password=password)

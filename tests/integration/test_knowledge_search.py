@@ -1,0 +1,180 @@
+"""Search on real PostgreSQL with real vectors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from aya.errors import EmbedderUnavailable, UsageError
+from aya.embedder_client import EmbedderClient
+from aya.knowledge.documents import Documents
+from aya.knowledge.search import MOST_ROWS_EXACT, Searcher, candidates, plan_scan
+from aya.knowledge.types import Filters, Mode, NewDocument
+from tests.integration.conftest import Knowledge
+
+pytestmark = pytest.mark.database
+
+NOTES = {
+    "bread": "Feed the sourdough starter twice a day and bake at 230 degrees.",
+    "bicycle": "Clean the chain with a degreaser, then oil every link; check brake pads monthly.",
+    "replication": "With synchronous_commit on, the primary waits until the standby has flushed the WAL.",
+    "tomatoes": "Sow tomatoes indoors eight weeks before the last frost and harden them off.",
+}
+
+
+@pytest.fixture
+async def filled(knowledge: Knowledge) -> Knowledge:
+    """Four notes in two categories."""
+    for title, text in NOTES.items():
+        category = "garden" if title == "tomatoes" else "house"
+        await knowledge.documents.add(
+            NewDocument(text, category=category, source=title, title=title, metadata={"about": title})
+        )
+    return knowledge
+
+
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("how hot should the oven be for sourdough", "bread"),
+        ("when does the primary wait for the standby", "replication"),
+        ("oil for the bicycle chain", "bicycle"),
+    ],
+)
+async def test_the_right_note_comes_first_in_every_mode(filled: Knowledge, mode: Mode, query: str, title: str) -> None:
+    """Meaning, words and both find the passage."""
+    hits = await filled.searcher.search(query, mode=mode, limit=3)
+    assert hits[0].title == title
+    assert hits[0].document_content == NOTES[title]
+    assert (hits[0].distance is None) == (mode == "text")
+
+
+async def test_meaning_finds_what_words_do_not(filled: Knowledge) -> None:
+    """A question without a common word is answered by the vectors."""
+    hits = await filled.searcher.search("growing vegetables from seed", mode="hybrid", limit=1)
+    assert hits[0].title == "tomatoes"
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(category="garden"),
+        Filters(source="tomatoes"),
+        Filters(metadata={"about": "tomatoes"}),
+        Filters(category="garden", since=datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)),
+    ],
+)
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+async def test_filters_restrict_every_mode(filled: Knowledge, filters: Filters, mode: Mode) -> None:
+    """Only what passes the filter is found, however near the rest is."""
+    hits = await filled.searcher.search("tomatoes, sourdough, chain and standby", filters=filters, mode=mode)
+    assert [hit.title for hit in hits] == ["tomatoes"]
+
+
+async def test_a_date_in_the_future_finds_nothing(filled: Knowledge) -> None:
+    """No hit is an empty list, not an error."""
+    tomorrow = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+    assert await filled.searcher.search("bread", filters=Filters(since=tomorrow)) == []
+
+
+async def test_a_hit_says_where_it_stands(knowledge: Knowledge) -> None:
+    """Heading, character range and snippet point into the document."""
+    text = (
+        "# Kitchen\n\n"
+        + "Wash the pans by hand. " * 25
+        + "\n\n## Descaling\n\n"
+        + "Use citric acid for the espresso machine. " * 12
+    )
+    await knowledge.documents.add(NewDocument(text, title="Kitchen"))
+    hit = (await knowledge.searcher.search("descale the espresso machine", limit=1))[0]
+    assert text[hit.char_start : hit.char_end] == hit.chunk_text
+    assert hit.heading == "Kitchen > Descaling"
+    assert any(hit.snippet[start:end].lower() == "espresso" for start, end in hit.highlights)
+
+
+@pytest.mark.parametrize(
+    "query", ["'; DROP TABLE chunks; --", "a & | ! <-> :* ( '", "\\ 'it''s' \"", "naïve café 日本語 🦊"]
+)
+async def test_signs_in_a_query_are_words_not_syntax(filled: Knowledge, query: str) -> None:
+    """No query is an error for its signs, and none is run as SQL."""
+    await filled.searcher.search(query, mode="hybrid")
+    assert await filled.documents.newest(Filters(), limit=10)
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"), [("", 5), (" \n", 5), ("a\x00", 5), ("bread", 0), ("bread", -1), ("bread", 10**9)]
+)
+async def test_a_bad_question_is_refused_in_words(filled: Knowledge, query: str, limit: int) -> None:
+    """Empty queries and impossible limits are usage errors."""
+    with pytest.raises(UsageError):
+        await filled.searcher.search(query, limit=limit)
+
+
+async def test_words_are_found_without_an_embedder(filled: Knowledge) -> None:
+    """The text mode needs no embedder; the others say that it is down."""
+    async with EmbedderClient("http://127.0.0.1:9") as nobody:
+        searcher = Searcher(filled.database, nobody, Documents(filled.database, nobody))
+        assert (await searcher.search("sourdough", mode="text"))[0].title == "bread"
+        with pytest.raises(EmbedderUnavailable):
+            await searcher.search("sourdough", mode="hybrid")
+
+
+async def test_a_chunk_typed_by_hand_is_found(knowledge: Knowledge) -> None:
+    """The contract's INSERT into chunks, with a vector, is searchable like any other."""
+    identity = await knowledge.embedder.identity()
+    vector = (await knowledge.embedder.embed(["penguins march"], prompt="document", expect=identity.fingerprint))[0]
+    async with knowledge.database.connection() as connection:
+        document_id = await connection.fetchval("INSERT INTO documents (content) VALUES ('penguins') RETURNING id")
+        await connection.execute(
+            "INSERT INTO chunks (document_id, chunk_text, embedding) VALUES ($1, 'penguins march', $2)",
+            document_id,
+            vector,
+        )
+    hit = (await knowledge.searcher.search("penguins marching", limit=1))[0]
+    assert (hit.document_id, hit.char_start, hit.chunk_index) == (document_id, None, 0)
+
+
+async def test_the_scan_that_is_planned_agrees_with_comparing_all(knowledge: Knowledge) -> None:
+    """Graph, filtered graph and exact scan return the same nearest chunks of a set (recall@10 ≥ 0.9)."""
+    random = np.random.default_rng(7)
+    # Of rank 12, as real embeddings have far fewer directions than dimensions.
+    vectors = (random.normal(size=(MOST_ROWS_EXACT + 500, 12)) @ random.normal(size=(12, 384))).astype(np.float32)
+    async with knowledge.database.transaction() as connection:
+        document_id = await connection.fetchval(
+            "INSERT INTO documents (content, category) VALUES ('x', 'big') RETURNING id"
+        )
+        await connection.copy_records_to_table(
+            "chunks",
+            records=[(document_id, "x", each) for each in vectors],
+            columns=["document_id", "chunk_text", "embedding"],
+        )
+    for filters in (Filters(), Filters(category="big")):
+        hits = await knowledge.searcher.search("anything at all", mode="vector", limit=10, filters=filters)
+        identity = await knowledge.embedder.identity()
+        query = (await knowledge.embedder.embed(["anything at all"], prompt="query", expect=identity.fingerprint))[0]
+        distances = 1 - (vectors @ query) / np.linalg.norm(vectors, axis=1)
+        nearest = np.sort(distances)[:10]
+        found = sum(hit.distance is not None and hit.distance <= nearest[-1] + 1e-6 for hit in hits)
+        assert found >= 9
+
+
+@pytest.mark.parametrize(
+    ("filtered", "matching", "scan"),
+    [
+        (False, 10, "vector_exact"),
+        (True, MOST_ROWS_EXACT, "vector_exact"),
+        (True, MOST_ROWS_EXACT + 1, "vector_graph"),
+        (False, MOST_ROWS_EXACT + 1, "vector_all"),
+    ],
+)
+def test_few_rows_are_compared_many_go_through_the_graph(filtered: bool, matching: int, scan: str) -> None:
+    """The scan is planned by how many rows match."""
+    assert plan_scan(filtered=filtered, matching=matching) == scan
+
+
+def test_the_fusion_gets_more_candidates_than_hits() -> None:
+    """Fifty at least, three times the hits otherwise."""
+    assert [candidates(limit) for limit in (1, 20, 200)] == [50, 60, 600]

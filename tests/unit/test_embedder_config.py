@@ -1,0 +1,38 @@
+"""The embedder's settings from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aya.errors import ConfigError
+from aya_embedder.config import Config
+
+
+def test_without_settings_it_listens_on_loopback_only() -> None:
+    """The defaults need no network, and expose nothing."""
+    assert Config.from_environ({}) == Config(None, "127.0.0.1", 8765, "minilm", 64 * 1024 * 1024, None)
+
+
+def test_every_setting_is_read() -> None:
+    """Each variable has its field."""
+    environ = {
+        "AYA_NODE": "beta",
+        "AYA_EMBEDDER_HOST": "::1",
+        "AYA_EMBEDDER_PORT": "0",
+        "AYA_MODEL": "bge-base-en-v1.5",
+        "AYA_EMBEDDER_CACHE_MB": "1",
+        "AYA_HF_HOME": "/models",
+    }
+    assert Config.from_environ(environ) == Config("beta", "::1", 0, "bge-base-en-v1.5", 1024 * 1024, Path("/models"))
+
+
+@pytest.mark.parametrize("name", ["AYA_EMBEDDER_PORT", "AYA_EMBEDDER_CACHE_MB"])
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "99999999", "٣", " 1"])
+def test_a_number_that_is_none_is_refused_with_what_to_type(name: str, value: str) -> None:
+    """The error names the variable, the value and a value that works."""
+    with pytest.raises(ConfigError, match=name) as caught:
+        Config.from_environ({name: value})
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(f"export {name}=")
