@@ -1,7 +1,7 @@
 """Cut a document into passages that fit an embedding model, along the document's own structure.
 
-Markdown blocks come from markdown-it-py (CommonMark 0.31 and GFM tables; block rules only, about a second per
-megabyte of dense Markdown), everything below a block from plain regular expressions that never look back.
+Markdown blocks come from markdown-it-py (CommonMark and GFM tables; block rules only: a megabyte of prose takes
+a tenth of a second, of the densest everyday Markdown two); below a block, plain regular expressions cut it.
 The target of 160 tokens is measured: 100 to 200 tokens along the structure retrieve best, and a chunk over the
 model's window is silently cut by the model (design notes on retrieval, "Chunks").
 """
@@ -266,8 +266,10 @@ def _join(pieces: Iterable[_Piece], scale: _Scale) -> Iterator[list[_Piece]]:
 
 
 def _fits(run: list[_Piece], piece: _Piece, scale: _Scale) -> bool:
-    if 0 < piece.level <= MAJOR_LEVEL and scale.size(run[0].start, run[-1].end) > scale.tiny:
-        return False
+    if 0 < piece.level <= MAJOR_LEVEL:
+        tail_of_a_section = run[0].path and not run[0].level
+        if tail_of_a_section or scale.size(run[0].start, run[-1].end) > scale.tiny:
+            return False
     tiny_tail = not piece.level and scale.size(piece.start, piece.end) <= scale.tiny
     return scale.size(run[0].start, piece.end) <= (scale.whole if tiny_tail else scale.target)
 

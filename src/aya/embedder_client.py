@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aya import errors
 from aya.identity import ModelIdentity
+from aya.json_object import json_object
 
 Prompt = Literal["query", "document"]
 Vector = NDArray[np.float32]
@@ -127,21 +128,20 @@ class EmbedderClient:
 
     def _json(self, response: httpx2.Response) -> dict[str, Any]:
         try:
-            answer = response.json()
+            answer = json_object(response.json())
         except ValueError as error:
             raise errors.EmbedderError(f"{self.url} does not answer in JSON; is it an embedder?", hint=_HINT) from error
-        if not isinstance(answer, dict):
+        if answer is None:
             raise errors.EmbedderError(f"{self.url} does not answer with an object; is it an embedder?", hint=_HINT)
-        return answer  # pyright: ignore[reportUnknownVariableType]
+        return answer
 
     def _refusal(self, response: httpx2.Response) -> errors.AyaError:
         try:
-            said = self._json(response).get("error") or {}
-            message, hint = str(said["message"]), said.get("hint") or _HINT
-        except (errors.EmbedderError, KeyError, TypeError, AttributeError):
-            message, hint = f"HTTP status {response.status_code}", _HINT
+            said = json_object(self._json(response).get("error")) or {}
+        except errors.EmbedderError:
             said = {}
-        text = f"the embedder at {self.url} refused: {message}"
+        hint = said.get("hint") or _HINT
+        text = f"the embedder at {self.url} refused: {said.get('message', f'HTTP status {response.status_code}')}"
         if response.status_code in {429, 503}:
             return errors.EmbedderOverloaded(text, hint=hint)
         if said.get("type") == "text_too_long":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aya.errors import ConfigError
+from aya.json_object import json_object
 
 Role = Literal["primary", "standby", "copy"]
 ROLE_OF_NODE: dict[str, Role] = {"alpha": "primary", "beta": "standby", "air": "copy"}
@@ -126,12 +127,12 @@ def locate(explicit: str | None = None) -> Home:
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in `file`; ConfigError says which file is damaged."""
     try:
-        loaded = json.loads(file.read_text(encoding="utf-8"))
+        loaded = json_object(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint="aya down, then restore or remove it") from error
-    if not isinstance(loaded, dict):
+    if loaded is None:
         raise ConfigError(f"{file} does not hold an object", hint="aya down, then restore or remove it")
-    return loaded  # pyright: ignore[reportUnknownVariableType]
+    return loaded
 
 
 def write_private_json(file: Path, value: object) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Added, NewDocument
 from aya.knowledge.validation import LONGEST_SOURCE
+from aya.records import Record
 from aya.textfile import Found, Refused, TextFile, discover, read_text_file, shown_path
 
 Status = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
@@ -62,12 +63,26 @@ async def add_files(
     """
     found = [(root, entry) for root in roots for entry in discover([root])]
     progress.total(len(found))
+    return await _all(found, lambda each: _add_entry(documents, each[0], each[1], labels), progress)
+
+
+async def add_records(documents: Documents, records: Iterable[Record], progress: Progress) -> list[FileResult]:
+    """Add the documents of a file of records; return one result a record, in order. Raises as `add_files` does."""
+    return await _all(records, lambda record: _add_record(documents, record), progress)
+
+
+Item = TypeVar("Item")
+
+
+async def _all(
+    items: Iterable[Item], add: Callable[[Item], Awaitable[FileResult]], progress: Progress
+) -> list[FileResult]:
     results: dict[int, FileResult] = {}
-    waiting = iter(enumerate(found))
+    waiting = iter(enumerate(items))
 
     async def work() -> None:
-        for position, (root, entry) in waiting:
-            result = await _add_entry(documents, root, entry, labels)
+        for position, item in waiting:
+            result = await add(item)
             results[position] = result
             progress.done(result)
 
@@ -81,9 +96,18 @@ async def _add_entry(documents: Documents, root: Path, entry: Found | Refused, l
     file = await asyncio.to_thread(read_text_file, entry.path) if isinstance(entry, Found) else entry
     if isinstance(file, Refused):
         return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
-    shown = shown_path(file.path)
+    return await _add_document(documents, shown_path(file.path), new_document(root, file, labels))
+
+
+async def _add_record(documents: Documents, record: Record) -> FileResult:
+    if record.document is None:
+        return FileResult(record.where, "failed", record.reason)
+    return await _add_document(documents, record.where, record.document)
+
+
+async def _add_document(documents: Documents, shown: str, new: NewDocument) -> FileResult:
     try:
-        return result_of(shown, await _patiently(documents, new_document(root, file, labels)))
+        return result_of(shown, await _patiently(documents, new))
     except AyaError as error:
         if concerns_all(error):
             raise

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
 from aya.home import Home
+from aya.json_object import json_object
 
 DEFAULT_DATABASE = "aya_rag"
 OWNER = "aya_user"
@@ -94,12 +95,16 @@ def _read_toml(home: Home) -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigError(f"{home.config_file} cannot be read: {error}", hint=f"edit {home.config_file}") from error
-    for section, keys in table.items():
-        if section not in _KNOWN_KEYS or not isinstance(keys, dict):
+    for section, value in table.items():
+        keys = json_object(value)
+        if section not in _KNOWN_KEYS or keys is None:
             raise ConfigError(f"{home.config_file} has an unknown entry {section!r}", hint=f"edit {home.config_file}")
-        for key in set(keys) - _KNOWN_KEYS[section]:  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        for key in keys.keys() - _KNOWN_KEYS[section]:
             known = ", ".join(sorted(_KNOWN_KEYS[section]))
-            raise ConfigError(f"{home.config_file}: [{section}] has no key {key!r} (it knows {known})")
+            raise ConfigError(
+                f"{home.config_file}: [{section}] has no key {key!r} (it knows {known})",
+                hint=f"edit {home.config_file}",
+            )
     return table
 
 

@@ -27,7 +27,7 @@ class Snippet:
     """
 
     text: str
-    highlights: list[Span] = field(default_factory=list)
+    highlights: list[Span] = field(default_factory=list[Span])
 
 
 def snippet(text: str, query: str, *, width: int = 240) -> Snippet:

@@ -45,7 +45,7 @@ class TextFile:
     encoding: str
     size_bytes: int
     modified_at: datetime
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

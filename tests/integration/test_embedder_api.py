@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import httpx2
@@ -127,7 +127,7 @@ async def test_health_and_stats_and_info(client: httpx2.AsyncClient) -> None:
         ),
     ],
 )
-async def test_bad_input_gets_a_clear_error(
+async def test_bad_input_gets_a_clear_error(  # noqa: PLR0913, PLR0917 a fixture or a column of the table each
     client: httpx2.AsyncClient, model: FakeEmbedder, body: bytes, status: int, kind: str, says: str
 ) -> None:
     """Each fault has its status, a type, a message that names it, and the next step; the model never sees it."""
@@ -231,7 +231,13 @@ class Caller:
     """An HTTP client as ASGI shows it, which leaves when told to."""
 
     def __init__(self, body: bytes) -> None:
-        self.scope = {"type": "http", "method": "POST", "path": "/embed", "query_string": b"", "headers": []}
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": "/embed",
+            "query_string": b"",
+            "headers": [],
+        }
         self.left = asyncio.Event()
         self.status = 0
         self._messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -243,6 +249,6 @@ class Caller:
         await self.left.wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """Keep the status."""
         self.status = message.get("status", self.status)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.integration.conftest import Knowledge
+
 from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError, EmbedderUnavailable
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Changes, Filters, NewDocument
-
-from tests.integration.conftest import Knowledge
 
 pytestmark = pytest.mark.database
 

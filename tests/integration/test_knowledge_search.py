@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from tests.integration.conftest import Knowledge
 
-from aya.errors import EmbedderUnavailable, UsageError
 from aya.embedder_client import EmbedderClient
+from aya.errors import EmbedderUnavailable, UsageError
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import MOST_ROWS_EXACT, Searcher, candidates, plan_scan
 from aya.knowledge.types import Filters, Mode, NewDocument
-from tests.integration.conftest import Knowledge
 
 pytestmark = pytest.mark.database
 
@@ -170,7 +170,7 @@ async def test_the_scan_that_is_planned_agrees_with_comparing_all(knowledge: Kno
         (False, MOST_ROWS_EXACT + 1, "vector_all"),
     ],
 )
-def test_few_rows_are_compared_many_go_through_the_graph(filtered: bool, matching: int, scan: str) -> None:
+def test_few_rows_are_compared_many_go_through_the_graph(*, filtered: bool, matching: int, scan: str) -> None:
     """The scan is planned by how many rows match."""
     assert plan_scan(filtered=filtered, matching=matching) == scan
 

@@ -157,6 +157,14 @@ def test_a_new_section_starts_a_new_passage_unless_the_one_before_is_tiny() -> N
     assert len(cut("## A\n\nShort.\n\n## B\n\n" + sentences(1))) == 1
 
 
+def test_the_end_of_a_long_section_is_not_mixed_with_the_next() -> None:
+    """A last short paragraph that fits nowhere keeps its own heading."""
+    text = "## A\n\n" + sentences(6) + "\n\n" + sentences(6) + "\n\nLast words.\n\n## B\n\n" + sentences(2)
+    assert [each.heading for each in cut(text)] == ["A", "A", "B"]
+    apart = text.replace("Last words.", sentences(2))
+    assert [each.heading for each in cut(apart)] == ["A", "A", "A", "B"]
+
+
 def test_small_neighbours_are_merged_up_to_the_target() -> None:
     """Forty paragraphs of three tokens make four passages of about thirty, not forty."""
     chunks = cut("\n\n".join(["One more."] * 40))

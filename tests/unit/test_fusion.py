@@ -11,7 +11,7 @@ from aya.fusion import reciprocal_rank_fusion
 IDS = st.lists(st.integers(1, 30), unique=True, max_size=20)
 RANKINGS = st.dictionaries(st.sampled_from(["vector", "text", "title"]), IDS, max_size=3)
 
-ORDERS = [
+ORDERS: list[tuple[str, dict[str, list[int]], list[int]]] = [
     ("nothing", {}, []),
     ("one list keeps its order", {"vector": [3, 1, 2]}, [3, 1, 2]),
     ("agreement beats a first place", {"vector": [1, 2], "text": [3, 2]}, [2, 1, 3]),

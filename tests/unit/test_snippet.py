@@ -14,7 +14,7 @@ def marked(found: Snippet) -> list[str]:
     return [found.text[start:end] for start, end in found.highlights]
 
 
-HIGHLIGHTS = [
+HIGHLIGHTS: list[tuple[str, str, str, list[str]]] = [
     ("the same word", "Descale the machine", "descale", ["Descale"]),
     ("another ending", "Descaling takes an hour", "descale", ["Descaling"]),
     ("plural", "two bicycles", "bicycle", ["bicycles"]),

@@ -118,7 +118,11 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_a_file_that_grows_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds for what is read, not only for what stat said."""
     path = written(tmp_path, "log.txt", b"a" * 50)
-    monkeypatch.setattr("aya.textfile._refused_by_status", lambda *_: path.write_bytes(b"a" * 500) and None)
+
+    def grow(*_: object) -> None:
+        path.write_bytes(b"a" * 500)
+
+    monkeypatch.setattr("aya.textfile._refused_by_status", grow)
     assert reason(path, 100) == "It is too large: more than 100 bytes, and the limit is 100."
 
 
@@ -131,7 +135,11 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
 def test_a_pipe_that_takes_a_files_place_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between stat and open anything may happen."""
     os.mkfifo(tmp_path / "pipe.txt")
-    monkeypatch.setattr("aya.textfile._refused_by_status", lambda *_: None)
+
+    def not_yet_a_pipe(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr("aya.textfile._refused_by_status", not_yet_a_pipe)
     assert "does not exist" in reason(tmp_path / "pipe.txt")
 
 
@@ -201,7 +209,7 @@ def test_the_title(tmp_path: Path, name: str, content: str, title: str) -> None:
     assert read(written(tmp_path, name, content)).title == title
 
 
-SCALARS = [
+SCALARS: list[tuple[str, str, dict[str, str]]] = [
     ("plain", "title: Bread, and butter # really", {"title": "Bread, and butter"}),
     ("quoted", "a: \"x: y # z\"\nb: 'it'", {"a": "x: y # z", "b": "it"}),
     (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import click
 
@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("aya.cli.show:command", "Show one document."),
     "edit": ("aya.cli.edit:command", "Change a document."),
     "rm": ("aya.cli.rm:command", "Remove documents."),
+    "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
     "reembed": ("aya.cli.reembed:command", "Make all vectors anew with the embedder's present model."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
@@ -47,9 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """A group that knows its verbs by name and imports only the one that is called."""
 
-    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]] = VERBS, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.verbs = verbs
+    verbs: ClassVar[Mapping[str, tuple[str, str]]] = VERBS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the table's order."""
@@ -71,10 +70,10 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.verbs.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the verb; every error leaves with words on standard error and its exit code."""
         try:
-            result = super().invoke(ctx)
+            result: object = super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except BaseException as error:  # noqa: BLE001 - the one place where everything is turned into words
@@ -109,7 +108,8 @@ def explained(error: BaseException) -> AyaError | None:
     if isinstance(error, AyaError):
         return error
     if isinstance(error, BaseExceptionGroup):
-        leaves = [explained(part) for part in error.exceptions]
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        leaves = [explained(part) for part in group.exceptions]
         return leaves[0] if all(leaves) else None
     return None
 

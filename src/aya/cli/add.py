@@ -18,12 +18,12 @@ from rich.progress import Progress as RichProgress
 from aya.cli import output, session
 from aya.errors import EXIT_FAILED, DocumentError, UsageError
 from aya.home import Home
-from aya.ingest import FileResult, Labels, add_files, result_of
+from aya.ingest import FileResult, Labels, Status, add_files, result_of
 from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
 from aya.textfile import DEFAULT_MAX_BYTES
 
-_STATUSES = ("indexed", "updated", "unchanged", "skipped", "failed")
+_STATUSES: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
 
 
 @click.command(name="add")
@@ -36,8 +36,10 @@ _STATUSES = ("indexed", "updated", "unchanged", "skipped", "failed")
 @session.node_option
 @session.json_option
 @click.pass_obj
-def command(  # noqa: PLR0913 - one parameter an option
+def command(
     home: Home,
+    /,
+    *,
     paths: Sequence[str],
     text: str | None,
     category: str,
@@ -58,7 +60,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         results = [_add_text(home, node, _given_text(paths, text), title, labels)]
     else:
         results = _add_paths(home, node, _given_paths(paths, title), labels, quiet=as_json)
-    return _report(results, as_json=as_json)
+    return report(results, as_json=as_json)
 
 
 def _given_text(paths: Sequence[str], text: str | None) -> str:
@@ -93,7 +95,7 @@ def _add_text(home: Home, node: str | None, text: str, title: str | None, labels
 
 
 def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> list[FileResult]:
-    with _Shown(quiet=quiet) as shown:
+    with Shown(quiet=quiet) as shown:
         results = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
     if not results:
         raise DocumentError(
@@ -102,7 +104,7 @@ def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, 
     return results
 
 
-class _Shown:
+class Shown:
     """A progress bar on a terminal; everywhere one line a file, as it is finished."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -121,9 +123,11 @@ class _Shown:
         self._chunks = 0
 
     def total(self, files: int) -> None:
+        """Set the bar's length."""
         self._bar.update(self._task, total=files)
 
     def done(self, result: FileResult) -> None:
+        """Print a file's line and move the bar."""
         self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
         self._bar.update(self._task, advance=1, chunks=self._chunks)
         if not self._quiet:
@@ -148,7 +152,8 @@ def line_of(result: FileResult) -> str:
     return f"{result.status:<9}  {result.path}{detail}"
 
 
-def _report(results: Sequence[FileResult], *, as_json: bool) -> int:
+def report(results: Sequence[FileResult], *, as_json: bool) -> int:
+    """Print what became of the files and what to type next; return the exit code."""
     counts = Counter(result.status for result in results)
     if as_json:
         summary = {status: counts[status] for status in _STATUSES}

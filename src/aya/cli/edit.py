@@ -25,8 +25,10 @@ from aya.textfile import Refused, read_text_file
 @click.option("--metadata", metavar="JSON", help="The new metadata, whole.")
 @session.node_option
 @click.pass_obj
-def command(  # noqa: PLR0913 - one parameter an option
+def command(
     home: Home,
+    /,
+    *,
     document_id: int,
     text: str | None,
     file: Path | None,

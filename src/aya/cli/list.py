@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Unpack
 
 import click
 
 from aya.cli import output, session
-from aya.cli.search import filter_options, filters_from
+from aya.cli.search import FilterOptions, filter_options, filters_from
 from aya.errors import UsageError
 from aya.home import Home
 from aya.knowledge.types import Document
@@ -23,11 +23,13 @@ _MOST = 10_000
 @session.node_option
 @session.json_option
 @click.pass_obj
-def command(home: Home, limit: int, offset: int, node: str | None, as_json: bool, **filters: Any) -> None:
+def command(
+    home: Home, /, *, limit: int, offset: int, node: str | None, as_json: bool, **filters: Unpack[FilterOptions]
+) -> None:
     """List documents, the newest first."""
     if not 1 <= limit <= _MOST or offset < 0:
         raise UsageError(f"list takes 1 to {_MOST} documents from offset 0 on", hint="aya list -n 20")
-    wanted = filters_from(**filters)
+    wanted = filters_from(filters)
     found = session.run(home, node, lambda opened: opened.documents.newest(wanted, limit=limit, offset=offset))
     if as_json:
         output.document({"count": len(found), "documents": [asdict(document) for document in found]})

@@ -19,7 +19,7 @@ from aya.settings import node_settings
 @click.command(name="migrate")
 @session.node_option
 @click.pass_obj
-def command(home: Home, node: str | None) -> None:
+def command(home: Home, /, *, node: str | None) -> None:
     """Apply the migrations that are missing; safe to repeat, and to run twice at once."""
     name = session.chosen_node(home, node)
     settings = node_settings(home, name)

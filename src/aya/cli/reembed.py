@@ -19,7 +19,7 @@ from aya.settings import NodeSettings, node_settings
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @session.node_option
 @click.pass_obj
-def command(home: Home, yes: bool, node: str | None) -> None:
+def command(home: Home, /, *, yes: bool, node: str | None) -> None:
     """Drop the vectors and have the indexer make them anew with the embedder's present model.
 
     Documents stay as they are. Until the indexer is through, a document that still waits is not found;

@@ -16,7 +16,7 @@ from aya.home import Home
 @session.node_option
 @session.json_option
 @click.pass_obj
-def command(home: Home, document_ids: Sequence[int], node: str | None, as_json: bool) -> int:
+def command(home: Home, /, *, document_ids: Sequence[int], node: str | None, as_json: bool) -> int:
     """Remove documents with their chunks. The files they were read from are not touched."""
     removed = session.run(home, node, lambda opened: opened.documents.remove(document_ids))
     missing = [each for each in document_ids if each not in removed]

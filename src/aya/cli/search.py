@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -18,7 +18,20 @@ from aya.knowledge.validation import check_limit, check_query, parse_metadata
 _DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
-def filter_options(function: Any) -> Any:
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+class FilterOptions(TypedDict):
+    """What the filter options hand over."""
+
+    category: str | None
+    source: str | None
+    metadata: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+def filter_options(function: Command) -> Command:
     """Add --category, --source, --metadata, --since and --until to a verb."""
     date = click.DateTime(_DATE_FORMATS)
     for option in (
@@ -32,11 +45,16 @@ def filter_options(function: Any) -> Any:
     return function
 
 
-def filters_from(
-    category: str | None, source: str | None, metadata: str | None, since: datetime | None, until: datetime | None
-) -> Filters:
-    """Return the filters that the options name."""
-    return Filters(category, source, parse_metadata(metadata) if metadata else None, since, until)
+def filters_from(options: FilterOptions) -> Filters:
+    """Return the filters that the options name. Raises UsageError for metadata that is no JSON object."""
+    metadata = options["metadata"]
+    return Filters(
+        category=options["category"],
+        source=options["source"],
+        metadata=None if metadata is None else parse_metadata(metadata),
+        since=options["since"],
+        until=options["until"],
+    )
 
 
 @click.command(name="search")
@@ -47,13 +65,21 @@ def filters_from(
 @session.node_option
 @session.json_option
 @click.pass_obj
-def command(  # noqa: PLR0913 - one parameter an option
-    home: Home, query: str, limit: int, mode: Mode, node: str | None, as_json: bool, **filters: Any
+def command(
+    home: Home,
+    /,
+    *,
+    query: str,
+    limit: int,
+    mode: Mode,
+    node: str | None,
+    as_json: bool,
+    **filters: Unpack[FilterOptions],
 ) -> None:
     """Search by meaning (vector), by words (text) or by both (hybrid)."""
     check_query(query)
     check_limit(limit)
-    wanted = filters_from(**filters)
+    wanted = filters_from(filters)
     started = time.perf_counter()
     hits = session.run(home, node, lambda opened: opened.searcher.search(query, limit=limit, mode=mode, filters=wanted))
     took_ms = round(1000 * (time.perf_counter() - started), 1)
@@ -62,7 +88,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         return
     for rank, hit in enumerate(hits, start=1):
         _print(rank, hit)
-    ending = f"{len(hits)} passages in {took_ms:.0f} ms." if hits else "Nothing found."
+    ending = f"{len(hits)} passage{'s' if len(hits) > 1 else ''} in {took_ms:.0f} ms." if hits else "Nothing found."
     output.progress(ending + (f" Next: aya show {hits[0].document_id}" if hits else " Next: aya list"))
 
 
@@ -71,7 +97,8 @@ def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _print(rank: int, hit: Hit) -> None:
-    place = " > ".join(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part)
+    # The first heading of a Markdown file is its title.
+    place = " > ".join(dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part))
     output.line(f"{rank}. {_bold(place or f'document {hit.document_id}')}")
     output.line(f"   {_highlighted(hit)}")
     facts = [f"document {hit.document_id}", hit.uri or hit.source or "", _position(hit)]

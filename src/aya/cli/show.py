@@ -16,7 +16,7 @@ from aya.home import Home
 @session.node_option
 @session.json_option
 @click.pass_obj
-def command(home: Home, document_id: int, node: str | None, as_json: bool) -> None:
+def command(home: Home, /, *, document_id: int, node: str | None, as_json: bool) -> None:
     """Show one document: its text on standard output, what is known of it on standard error."""
     document = session.run(home, node, lambda opened: opened.documents.get(document_id))
     if as_json:

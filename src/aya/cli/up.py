@@ -42,7 +42,7 @@ def command(home: Home, /, nodes: str | None, *, detach: bool) -> None:
     """
     names = None if nodes is None else [name.strip() for name in nodes.split(",") if name.strip()]
     for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signum, _as_interrupt)
     try:
         started = asyncio.run(up(home, load_config(home), names, _Progress()))
     except KeyboardInterrupt:
@@ -52,6 +52,12 @@ def command(home: Home, /, nodes: str | None, *, detach: bool) -> None:
     _say_next(started, detach=detach)
     if not detach:
         _stay(home)
+
+
+def _as_interrupt(signum: int, frame: FrameType | None) -> None:
+    """Turn TERM and HUP into what Ctrl-C does: asyncio.run unwinds the work that is under way."""
+    del signum, frame
+    signal.raise_signal(signal.SIGINT)
 
 
 def _names(started: Started) -> str:
@@ -82,7 +88,8 @@ def _stay(home: Home) -> None:
         del signum, frame
         asked.set()
 
-    earlier = {signum: signal.signal(signum, ask) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, ask)
     supervisor = Supervisor(home)
     while not asked.wait(_POLL_SECONDS):
         if not supervisor.answers():
@@ -90,7 +97,6 @@ def _stay(home: Home) -> None:
             break
     # A second Ctrl-C ends the waiting.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    del earlier
     try:
         stopped = down(home)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aya.errors import DocumentError, UsageError
+from aya.json_object import json_object
 
 LONGEST_CATEGORY = 50
 LONGEST_SOURCE = 100
@@ -60,16 +61,17 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 def parse_metadata(text: str) -> dict[str, Any]:
     """Return the JSON object in `text`; UsageError when it is none."""
     try:
-        value = json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
         raise UsageError(f"the metadata is not JSON: {error}", hint="""--metadata '{"project": "garden"}'""") from error
-    if not isinstance(value, dict):
+    value = json_object(parsed)
+    if value is None:
         raise UsageError(
-            f"the metadata must be a JSON object, not {type(value).__name__}",
+            f"the metadata must be a JSON object, not {type(parsed).__name__}",
             hint="""--metadata '{"project": "garden"}'""",
         )
-    check_metadata(value)  # pyright: ignore[reportUnknownArgumentType]
-    return value  # pyright: ignore[reportUnknownVariableType]
+    check_metadata(value)
+    return value
 
 
 def check_query(query: str) -> None:

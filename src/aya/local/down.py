@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aya.errors import AyaError
@@ -32,13 +33,21 @@ def down(home: Home) -> Stopped:
     if not home.path.is_dir():
         return Stopped(())
     with exclusive(home, "aya down", wait_seconds=_LOCK_SECONDS):
-        names = tuple(sorted({one.name for one in leftovers.find(home) if one.kind != "supervisord"}))
+        names = _names(leftovers.find(home))
         left = Supervisor(home).shut_down(_written(home))
         if left:
             listed = ", ".join(f"{one.name} (pid {one.pid})" for one in left)
             raise AyaError(f"could not be stopped: {listed}", hint=f"kill {' '.join(str(one.pid) for one in left)}")
         shutil.rmtree(home.runtime_directory, ignore_errors=True)
         return Stopped(names)
+
+
+def _names(found: Sequence[leftovers.Leftover]) -> tuple[str, ...]:
+    """Return the names of the services, and of servers that run without their wrapper; pure."""
+    services = {one.name for one in found if one.kind == "service"}
+    wrapped = {f"postgres {label.split('.')[2]}" for label in services if label.endswith(".postgres")}
+    servers = {one.name for one in found if one.kind == "postgres"} - wrapped
+    return (*sorted(services), *sorted(servers))
 
 
 def _written(home: Home) -> list[Process]:

@@ -26,6 +26,8 @@ from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, parse_dsn
 
+_OWNERS = {"postgres": "PostgreSQL's", "embedder": "the embedder's"}
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -117,7 +119,7 @@ class _Machine:
                 running = known.get(process.label)
                 port = _port(node, process.service)
                 if port is not None and not (running and running.alive):
-                    await asyncio.to_thread(ports.require_free, port, f"the {process.service}'s of node {node.name}")
+                    await asyncio.to_thread(ports.require_free, port, f"{_OWNERS[process.service]} of node {node.name}")
 
     async def _start_database(self, node: Node) -> DatabaseSettings:
         if self._config.dsn is not None:

@@ -81,13 +81,19 @@ def failed(message: str, log: Path) -> AyaError:
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
     """Return the last lines of a log in one line; empty when there is none."""
+    return " / ".join(line.strip() for line in read_tail(log).splitlines()[-lines:] if line.strip())
+
+
+def read_tail(log: Path) -> str:
+    """Return the last 8 KiB of a log, from the start of a line; empty when there is none."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            start = max(0, log.stat().st_size - _TAIL_BYTES)
+            stream.seek(start)
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+    return text.partition("\n")[2] if start else text
 
 
 def postgres_probe(cluster: Cluster, secrets: dict[str, str]) -> Probe:

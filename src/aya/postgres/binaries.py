@@ -28,11 +28,11 @@ class Binaries:
 
     @property
     def major(self) -> int:
-        """The major version, as in 18."""
+        """Return the major version, such as 18."""
         return int(self.version.split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
 
     def program(self, name: str) -> str:
-        """Return the absolute path of pg_ctl, initdb, psql, …"""
+        """Return the absolute path of one of its programs, such as pg_ctl."""
         return str(self.directory / name)
 
 

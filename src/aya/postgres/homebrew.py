@@ -5,13 +5,14 @@ Only `conflicting_job` has run on Linux; `loaded_jobs` returns nothing there and
 
 from __future__ import annotations
 
-import plistlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aya.processes.leftovers import same_directory
+from aya.processes.lint import parse_plist
 
 _PATTERN = "homebrew.mxcl.postgresql*.plist"
 _TIMEOUT_SECONDS = 5
@@ -31,7 +32,7 @@ def conflicting_job(jobs: Mapping[str, Sequence[str]], data_directory: Path) -> 
 
 
 def _data_directories(arguments: Sequence[str]) -> list[str]:
-    after = [following for option, following in zip(arguments, arguments[1:], strict=False) if option == "-D"]
+    after = [following for option, following in itertools.pairwise(arguments) if option == "-D"]
     joined = [part.removeprefix("--pgdata=") for part in arguments if part.startswith("--pgdata=")]
     return [*after, *joined, *[part[2:] for part in arguments if part.startswith("-D") and len(part) > len("-D")]]
 
@@ -57,8 +58,7 @@ def _is_loaded(label: str) -> bool:
 
 def _arguments(file: Path) -> list[str]:
     try:
-        plist = plistlib.loads(file.read_bytes())
-    except Exception:  # noqa: BLE001 - plistlib lets anything through; a broken plist is loaded by nobody
-        return []
-    found = plist.get("ProgramArguments", []) if isinstance(plist, dict) else []
-    return [str(part) for part in found]
+        plist = parse_plist(file.read_bytes())
+    except (OSError, ValueError):
+        return []  # launchd has not loaded what does not parse
+    return [str(part) for part in plist.get("ProgramArguments", [])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import plistlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 LABEL = re.compile(r"com\.aya\.(\$\{node\}|[a-z][a-z0-9]*)\.(?P<service>[a-z][a-z0-9_]*)")
 _REQUIRED = ("Label", "ProgramArguments", "EnvironmentVariables", "KeepAlive", "RunAtLoad", "StandardOutPath",
@@ -19,13 +19,13 @@ _PROCESS_TYPES = ("Background", "Standard", "Adaptive", "Interactive")
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|CREDENTIAL|DSN", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
-Check = Callable[[Any], str | None]
+Check = Callable[[object], str | None]
 
 
-class NoDuplicates(dict[str, Any]):
+class NoDuplicates(dict[str, object]):
     """A dictionary in which no key may be set twice; plistlib's own keeps the last one in silence."""
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         if key in self:
             raise ValueError(f"the key {key} stands twice")
         super().__setitem__(key, value)
@@ -34,14 +34,14 @@ class NoDuplicates(dict[str, Any]):
 def parse_plist(content: bytes) -> dict[str, Any]:
     """Parse a property list; ValueError, with the reason, when it is none or has a key twice."""
     try:
-        parsed = plistlib.loads(content, dict_type=NoDuplicates)
+        parsed: object = plistlib.loads(content, dict_type=NoDuplicates)
     except ValueError:
         raise
     except Exception as error:  # plistlib lets expat's, struct's and others' errors through
         raise ValueError(f"not a property list: {error}") from error
     if not isinstance(parsed, dict):
         raise ValueError(f"holds {type(parsed).__name__}, not a dictionary")  # noqa: TRY004 - the file's fault
-    return parsed
+    return cast("dict[str, Any]", parsed)
 
 
 def problems(plist: Mapping[str, Any]) -> list[str]:
@@ -55,75 +55,82 @@ def problems(plist: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if isinstance(value, str) and value else "must be a string that is not empty"
 
 
-def _path(value: Any) -> str | None:
+def _path(value: object) -> str | None:
     """Absolute, or a placeholder that stands for an absolute path; launchd expands no `~`."""
     good = isinstance(value, str) and value.startswith(("/", "${"))
     return None if good else "must be an absolute path"
 
 
-def _boolean(value: Any) -> str | None:
+def _boolean(value: object) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
 
-def _must_be_false(value: Any) -> str | None:
+def _must_be_false(value: object) -> str | None:
     return None if value is False else "must be false: what a process started is stopped with it"
 
 
-def _seconds(value: Any) -> str | None:
+def _seconds(value: object) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 600  # noqa: PLR2004 - ten minutes
     return None if good else "must be an integer from 1 to 600 (seconds)"
 
 
-def _nice(value: Any) -> str | None:
+def _nice(value: object) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and -20 <= value <= 20  # noqa: PLR2004 - nice(1)
     return None if good else "must be an integer from -20 to 20"
 
 
-def _label(value: Any) -> str | None:
+def _label(value: object) -> str | None:
     good = isinstance(value, str) and LABEL.fullmatch(value)
     return None if good else "must be com.aya.${node}.SERVICE"
 
 
-def _arguments(value: Any) -> str | None:
-    if not isinstance(value, list) or not value or not all(isinstance(part, str) and part for part in value):
-        return "must be an array of strings, none of them empty"
-    return _path(value[0])
+def _arguments(value: object) -> str | None:
+    words = _strings(value)
+    return _path(words[0]) if words else "must be an array of strings, none of them empty"
 
 
-def _keep_alive(value: Any) -> str | None:
-    if value is True:
-        return None
-    if isinstance(value, dict) and set(value) == {"SuccessfulExit"} and value["SuccessfulExit"] is False:
-        return None
-    return "must be true, or a dictionary with SuccessfulExit false alone"
+def _keep_alive(value: object) -> str | None:
+    good = value is True or _table(value) == {"SuccessfulExit": False}
+    return None if good else "must be true, or a dictionary with SuccessfulExit false alone"
 
 
-def _process_type(value: Any) -> str | None:
+def _process_type(value: object) -> str | None:
     return None if value in _PROCESS_TYPES else f"must be one of {', '.join(_PROCESS_TYPES)}"
 
 
-def _limits(value: Any) -> str | None:
-    if not isinstance(value, dict) or set(value) != {"NumberOfFiles"}:
-        return "must be a dictionary with NumberOfFiles alone"
-    files = value["NumberOfFiles"]
-    good = isinstance(files, int) and not isinstance(files, bool) and files > 0
-    return None if good else "must give NumberOfFiles as a positive integer"
+def _limits(value: object) -> str | None:
+    table = _table(value)
+    files = table.get("NumberOfFiles")
+    good = len(table) == 1 and isinstance(files, int) and not isinstance(files, bool) and files > 0
+    return None if good else "must be a dictionary with NumberOfFiles, a positive integer, alone"
 
 
-def _environment(value: Any) -> str | None:
-    if not isinstance(value, dict) or not all(isinstance(word, str) for word in value.values()):
+def _environment(value: object) -> str | None:
+    table = _table(value)
+    words = {name: word for name, word in table.items() if isinstance(word, str)}
+    if not table or len(words) != len(table):
         return "must be a dictionary of strings"
-    missing = [name for name in _REQUIRED_ENVIRONMENT if name not in value]
+    missing = [name for name in _REQUIRED_ENVIRONMENT if name not in words]
     if missing:
         return f"lacks {', '.join(missing)}"
-    secret = [name for name, word in value.items() if _SECRET_NAME.search(name) or _SECRET_VALUE.search(word)]
+    secret = [name for name, word in words.items() if _SECRET_NAME.search(name) or _SECRET_VALUE.search(word)]
     if secret:
         return f"holds a secret ({', '.join(secret)}); secrets live in files of mode 600"
-    return _path(value["AYA_HOME"])
+    return _path(words["AYA_HOME"])
+
+
+def _table(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _strings(value: object) -> list[str]:
+    parts = cast("list[object]", value) if isinstance(value, list) else []
+    words = [part for part in parts if isinstance(part, str) and part]
+    return words if len(words) == len(parts) else []
 
 
 _KEYS: dict[str, Check] = {

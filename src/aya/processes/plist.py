@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from aya.errors import ConfigError
 from aya.processes.lint import parse_plist, problems
@@ -63,20 +63,28 @@ def template(service: str) -> dict[str, Any]:
         raise ConfigError(f"the plist of {service} cannot be used: {error}", hint=_HINT) from error
 
 
-def substitute(value: Any, names: Mapping[str, str]) -> Any:
-    """Return `value` with ${name} replaced in every string of it; pure. ConfigError for a name that is not given."""
+def substitute(plist: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return `plist` with ${name} replaced in every string of it; pure. ConfigError for a name that is not given."""
+    return {key: _filled(value, names) for key, value in plist.items()}
+
+
+def _filled(value: object, names: Mapping[str, str]) -> object:
     if isinstance(value, str):
-        try:
-            return Template(value).substitute(names)
-        except KeyError as error:
-            raise ConfigError(f"a plist asks for ${{{error.args[0]}}}, which has no value", hint=_HINT) from error
-        except ValueError as error:
-            raise ConfigError(f"a plist has a stray $ in {value!r}", hint=_HINT) from error
+        return _text(value, names)
     if isinstance(value, list):
-        return [substitute(part, names) for part in value]
-    if isinstance(value, Mapping):
-        return {key: substitute(part, names) for key, part in value.items()}
+        return [_filled(part, names) for part in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return substitute(cast("dict[str, object]", value), names)
     return value
+
+
+def _text(text: str, names: Mapping[str, str]) -> str:
+    try:
+        return Template(text).substitute(names)
+    except KeyError as error:
+        raise ConfigError(f"a plist asks for ${{{error.args[0]}}}, which has no value", hint=_HINT) from error
+    except ValueError as error:
+        raise ConfigError(f"a plist has a stray $ in {text!r}", hint=_HINT) from error
 
 
 def to_xml(plist: Mapping[str, Any]) -> bytes:

@@ -54,8 +54,8 @@ def choose(taken: Collection[int], seed: str, free: Callable[[int], bool] = is_f
 def holder(port: int) -> str:
     """Return who listens on a port: "nginx (pid 123)", or "another process" where the system does not tell us."""
     try:
-        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr]
-        pid = next((one.pid for one in listening if one.pid and one.laddr[1] == port), None)
+        listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+        pid = next((one.pid for one in listening if one.pid and tuple(one.laddr)[1:2] == (port,)), None)
         return f"{psutil.Process(pid).name()} (pid {pid})" if pid else "another process"
     except psutil.Error:
         return "another process"

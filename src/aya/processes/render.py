@@ -1,19 +1,18 @@
 """What launchd would do, said in supervisord 4.3's INI; pure.
 
-| launchd               | supervisord                              | what differs                                             |
-|-----------------------|------------------------------------------|----------------------------------------------------------|
-| KeepAlive true        | autorestart=true                         | nothing                                                  |
-| SuccessfulExit false  | autorestart=unexpected, exitcodes=0      | a clean exit within ThrottleInterval is restarted too    |
-| ThrottleInterval n    | startsecs=n, startretries without end    | an early death waits 1, 2, 3 … s, not the rest of n      |
-| ExitTimeOut n         | stopwaitsecs=n, stopsignal=TERM          | nothing                                                  |
-| whole group killed    | killasgroup=true                         | only when ExitTimeOut has run out                        |
-| SoftResourceLimits    | minfds of supervisord, inherited         | one limit for all: the highest that any of them asks for |
-| StandardOutPath       | stdout_logfile, rotated at 10 MB         | launchd never rotates                                    |
-| RunAtLoad             | autostart=false                          | `aya up` starts them one by one, in order                |
-| ProcessType, Nice, …  | nothing                                  | hints to macOS's scheduler, without a counterpart        |
+launchd               supervisord, and what differs
+KeepAlive true        autorestart=true
+SuccessfulExit false  autorestart=unexpected, exitcodes=0; a clean exit within ThrottleInterval is restarted too
+ThrottleInterval n    startsecs=n, startretries without end; an early death waits 1, 2, 3 … s, not the rest of n
+ExitTimeOut n         stopwaitsecs=n, stopsignal=TERM
+whole group killed    killasgroup=true; only when ExitTimeOut has run out
+SoftResourceLimits    minfds of supervisord, which is inherited: for all the highest that any of them asks for
+StandardOutPath       stdout_logfile, rotated at 10 MB; launchd never rotates
+RunAtLoad             autostart=false; `aya up` starts them one by one, in order
+ProcessType, Nice, …  nothing: hints to macOS's scheduler
 
-supervisord cuts a value at " ;" or " #", has no escape for a quote inside an environment value, and expands %(here)s even
-where the % is doubled. Where quoting cannot help, the value is refused in words instead of being mangled.
+supervisord cuts a value at " ;" or " #", has no escape for a quote inside an environment value, and expands %(here)s
+even where the % is doubled. Where quoting cannot help, the value is refused in words instead of being mangled.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def _argument(text: str) -> str:
 
 
 def _environment(text: str) -> str:
-    """Quote a value for supervisord's own parser, which knows both quotes but no escape, and strips them at the ends."""
+    """Quote a value for supervisord's own parser: it knows both quotes but no escape, and strips them at the ends."""
     if '"' not in text and not text.startswith("'") and not text.endswith("'"):
         return _plain(f'"{text}"')
     if "'" not in text and not text.startswith('"') and not text.endswith('"'):

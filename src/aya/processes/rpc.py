@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from aya.errors import AyaError
 
-State = Literal["running", "starting", "restarting", "stopping", "stopped", "exited", "failed", "unknown"]
+State = Literal["running", "starting", "restarting", "stopping", "stopped", "exited", "failed", "orphaned", "unknown"]
 
 # supervisord's words (supervisor.states) in ours: BACKOFF is the wait before it starts the process again.
+# "orphaned" is not its word: the process lives, but its supervisor does not (aya.processes.leftovers).
 _STATES: dict[str, State] = {
     "RUNNING": "running",
     "STARTING": "starting",
@@ -75,7 +76,7 @@ class _Transport(xmlrpc.client.Transport):
         self._path = path
         self._timeout_seconds = timeout_seconds
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
         del host
         return _Connection(self._path, self._timeout_seconds)
 
@@ -83,7 +84,7 @@ class _Transport(xmlrpc.client.Transport):
 class Rpc:
     """The calls we use. Each raises SupervisorUnavailable when nobody answers within the deadline."""
 
-    def __init__(self, path: Path, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, path: Path, *, timeout_seconds: float = 2.0) -> None:
         self._path = path
         self._timeout_seconds = timeout_seconds
 
@@ -128,7 +129,7 @@ class Rpc:
             if not isinstance(fault, xmlrpc.client.Fault) or fault.faultCode != code:
                 raise
 
-    def _call(self, method: str, *arguments: object) -> Any:
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever the call answers with
         transport = _Transport(self._path, self._timeout_seconds)
         with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as server:
             try:

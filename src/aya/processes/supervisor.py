@@ -45,7 +45,7 @@ class Supervisor:
             log=directory / "supervisord.log",
         )
 
-    def rpc(self, timeout_seconds: float = 5.0) -> Rpc:
+    def rpc(self, timeout_seconds: float = 2.0) -> Rpc:
         """Return the calls to it, with a deadline each."""
         return Rpc(self.files.socket, timeout_seconds=timeout_seconds)
 
@@ -56,7 +56,7 @@ class Supervisor:
         except AyaError:
             return False
 
-    def processes(self, timeout_seconds: float = 5.0) -> dict[str, Running]:
+    def processes(self, timeout_seconds: float = 2.0) -> dict[str, Running]:
         """Return what it knows of its processes, by label; empty when it does not run."""
         try:
             return {one.label: one for one in self.rpc(timeout_seconds).processes()}

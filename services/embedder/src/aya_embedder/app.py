@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from aya_embedder.engine import Embedded, Engine
+    from aya_embedder.embedder import Embedded
+    from aya_embedder.engine import Engine
 
 Result = TypeVar("Result")
 _HEALTHY, _UNHEALTHY = 200, 503

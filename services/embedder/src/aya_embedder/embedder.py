@@ -43,6 +43,21 @@ class Tokenization:
     max_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One text's answer.
+
+    vector: dimension × 4 bytes, little-endian float32, of length 1.
+    tokens: of the whole text, prefix and special tokens included; truncated: whether some were cut off.
+    cached: whether no model was asked.
+    """
+
+    vector: bytes
+    tokens: int
+    truncated: bool
+    cached: bool
+
+
 class Embedder(Protocol):
     """A loaded model. `forward` belongs to one thread for life; `encode` and `tokenize` to another."""
 

@@ -12,13 +12,15 @@ import contextlib
 import math
 import random
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aya import log
 from aya.backoff import Backoff
 from aya_embedder.cache import Entry, Key
 from aya_embedder.condition import Condition
+from aya_embedder.counters import Counters
+from aya_embedder.embedder import Embedded
 from aya_embedder.flights import Flights
 from aya_embedder.problems import Failed, NotReady, TooLong
 from aya_embedder.thread import OneThread
@@ -43,37 +45,6 @@ _THREAD_STOP_SECONDS = 0.5
 _WARM_UP = "The first forward pass proves that the model works."
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """One text's answer.
-
-    vector: dimension × 4 bytes, little-endian float32, of length 1.
-    tokens: of the whole text, prefix and special tokens included; truncated: whether some were cut off.
-    cached: whether no model was asked.
-    """
-
-    vector: bytes
-    tokens: int
-    truncated: bool
-    cached: bool
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has been done since the start; tokens are those that the model read."""
-
-    requests: int = 0
-    texts: int = 0
-    tokens: int = 0
-    batches: int = 0
-    failed_texts: int = 0
-    busy_seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, int | float]:
-        """Return the counters by name, ready for JSON."""
-        return asdict(self)
-
-
 class Engine:
     """Turns texts into vectors. `run` must be running for anything to happen."""
 
@@ -93,6 +64,7 @@ class Engine:
         self._encoder = OneThread("tokenizer")
         self._work = asyncio.Event()
         self._ready = asyncio.Event()
+        self._leaving = False
         self._encoding_texts = 0
         self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
@@ -175,9 +147,14 @@ class Engine:
                 await self._until_work()
                 await self._compute(self._flights.take(self.model.budget_tokens))
         finally:
-            self._flights.fail_all(NotReady("the service is leaving", retry_after_seconds=_LOADING_RETRY_AFTER_SECONDS))
+            self.give_up()
             self._inference.stop(_THREAD_STOP_SECONDS)
             self._encoder.stop(_THREAD_STOP_SECONDS)
+
+    def give_up(self) -> None:
+        """Answer every text that is not computed yet, and every later one, with NotReady: the service is leaving."""
+        self._leaving = True
+        self._flights.fail_all(_leaving())
 
     async def _start(self) -> None:
         model = await self._inference.call(self._load)
@@ -210,6 +187,8 @@ class Engine:
     async def _fly(self, texts: Mapping[Key, Encoded], keys: Sequence[Key]) -> dict[Key, Entry]:
         if not texts:
             return {}
+        if self._leaving:
+            raise _leaving()
         flights = self._flights.board(texts, asyncio.get_running_loop().create_future, self._retry_after_seconds())
         self._work.set()
         try:
@@ -283,6 +262,14 @@ class Engine:
         """How long what waits now will take, by the speed so far; whole seconds, 1 to 30."""
         speed = self.counters.tokens / self.counters.busy_seconds if self.counters.busy_seconds else 1.0
         return max(1, min(_LONGEST_RETRY_AFTER_SECONDS, math.ceil(self._flights.waiting_tokens / speed)))
+
+
+def _leaving() -> NotReady:
+    return NotReady(
+        "the service is leaving",
+        hint="try again when it is back",
+        retry_after_seconds=_LOADING_RETRY_AFTER_SECONDS,
+    )
 
 
 def _refuse_long(tokens: Sequence[int], limit: int) -> None:

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from aya_embedder.config import Config
     from aya_embedder.embedder import Embedder
 
-# Requests that were accepted have this long after SIGTERM; with what follows, the process is gone within 5 s.
-_DRAIN_SECONDS = 4
+# After SIGTERM, accepted requests have this long to be computed; what is left then gets a 503, and a second to be
+# read. With what follows, the process is gone within 5 s.
+_DRAIN_SECONDS = 3
+_FAREWELL_SECONDS = 1
+_BACKLOG = 2048
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
@@ -43,6 +46,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
             await stop.wait()
             server.should_exit = True
+            await asyncio.wait([answering], timeout=_DRAIN_SECONDS)
+            engine.give_up()
             await answering
             computing.cancel()
 
@@ -63,7 +68,7 @@ def _settings(engine: Engine) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=_DRAIN_SECONDS + _FAREWELL_SECONDS,
     )
 
 
@@ -74,9 +79,8 @@ def _load(model: str, hf_home: Path | None) -> Embedder:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
+        listener = _bound(host, port)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise ConfigError(
@@ -89,6 +93,21 @@ def _listen(host: str, port: int) -> socket.socket:
     logger.info("server.listening", host=host, port=listener.getsockname()[1])
     if not _is_loopback(host):
         logger.warning("server.exposed", host=host, meaning="anyone who reaches this address can use the embedder")
+    return listener
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # IPPROTO_TCP is said outright: asyncio sets TCP_NODELAY only where it sees it, and without that each answer waits
+    # 40 ms for the client's delayed ACK
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

@@ -107,4 +107,7 @@ def _mode(value: object) -> Mode:
 
 def _shown(value: object) -> str:
     """Return a value in few characters, without any that JSON could not carry."""
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "that number"

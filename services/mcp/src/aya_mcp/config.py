@@ -1,8 +1,8 @@
 """Where the server finds its knowledge base.
 
-The contract's names (DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, EMBEDDING_URL, ALPHA_HOST) win; otherwise the node
-AYA_NODE in AYA_HOME, entered as role aya_mcp. An IDE may start the server before AYA itself was ever started, so a missing
-setting is not fatal: it is what the tools answer until it is there.
+The contract's names (DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD, EMBEDDING_URL, ALPHA_HOST) win; otherwise the
+node AYA_NODE in AYA_HOME, entered as role aya_mcp. An IDE may start the server before AYA itself was ever started, so
+a missing setting is not fatal: it is what the tools answer until it is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The answer to `initialize`, given before the MCP SDK is even imported; pure.
 
-Importing the SDK takes a second or two, and clients count that as a server that does not start. The greeting is the answer
-that the SDK would give (a test compares them for every revision of the protocol); the SDK is then shown a plain
-`initialize` of the same revision, and its own answer is dropped.
+Importing the SDK takes a second or two, and clients count that as a server that does not start. The greeting is the
+answer that the SDK would give (a test compares them for every revision of the protocol); the SDK is then shown a
+plain `initialize` of the same revision, and its own answer is dropped.
 
 Source: Model Context Protocol, revisions 2024-11-05 to 2025-11-25, Lifecycle. Revision 2026-07-28 has no handshake.
 """
@@ -58,7 +58,7 @@ def greet(line: bytes) -> Greeting | None:
             },
         } if not isinstance(request_id, bool):
             agreed = asked if asked in HANDSHAKE_REVISIONS else HANDSHAKE_REVISIONS[-1]
-            client = {"name": cast("str", name), "version": cast("str", version)}
+            client = {"name": name, "version": version}
             return Greeting(request_id, _answer(request_id, agreed), _replay(request_id, agreed, client))
         case _:
             return None

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import traceback
+from types import FrameType
 
 from aya_mcp.greeting import greet
 from aya_mcp.shutdown import Shutdown, leave
@@ -20,7 +21,7 @@ def main() -> None:
     wire = Wire.claim()
     # Until the event loop takes the signals over there is nothing to finish.
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: leave(0))
+        signal.signal(signum, _leave_at_once)
     exit_code = 0
     try:
         asyncio.run(_serve(wire))
@@ -50,6 +51,10 @@ async def _serve(wire: Wire) -> None:
         await serve(wire, shutdown, warm, opening, greeting.request_id if greeting else None)
     finally:
         await wire.flush(_FLUSH_SECONDS)
+
+
+def _leave_at_once(_signum: int, _frame: FrameType | None) -> None:
+    leave(0)
 
 
 def _stop(shutdown: Shutdown, wire: Wire) -> None:

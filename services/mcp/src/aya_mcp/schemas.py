@@ -23,7 +23,7 @@ def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> di
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _described(schema: dict[str, Any], description: str, **more: Any) -> dict[str, Any]:
+def _described(schema: dict[str, Any], description: str, **more: object) -> dict[str, Any]:
     return {**schema, "description": description, **more}
 
 
@@ -117,7 +117,7 @@ ADD_TOOL = types.Tool(
     },
     output_schema=_object(
         {
-            "success": {"const": True},
+            "success": {"type": "boolean", "const": True},
             "document_id": {"type": "integer"},
             "chunk_id": _described(_MAYBE_COUNT, "the first chunk; null while the document waits to be indexed"),
             "chunk_ids": {"type": "array", "items": {"type": "integer"}},

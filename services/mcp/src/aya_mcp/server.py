@@ -1,4 +1,4 @@
-"""The MCP server object: one for every revision of the protocol, from 2024-11-05's handshake to 2026-07-28's stateless calls.
+"""The MCP server object: one for every revision of the protocol, 2024-11-05's handshake and 2026-07-28's calls without.
 
 The SDK's low-level Server, not MCPServer: that one answers an unknown tool with a result, drops unknown arguments
 and shows a client the text of its own validation.
@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import traceback
-from typing import Any, cast
+from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
@@ -21,7 +21,7 @@ from aya import __version__, log
 from aya.errors import AyaError, DocumentError
 from aya_mcp.greeting import INSTRUCTIONS, SERVER_NAME, SERVER_TITLE
 from aya_mcp.schemas import ADD, ADD_TOOL, DOCUMENT_TEMPLATE, DOCUMENT_URI, QUERY, QUERY_TOOL
-from aya_mcp.tools import Tools
+from aya_mcp.tools import Tools, as_object
 
 Context = ServerRequestContext[Any]
 # A serial's ten digits at most; what is larger than an integer is no document either.
@@ -44,7 +44,7 @@ class Handlers:
         return types.ListToolsResult(tools=[QUERY_TOOL, ADD_TOOL])
 
     async def call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        """Answer tools/call: whatever goes wrong inside a tool is a result with isError, in words a model can act on."""
+        """Answer tools/call: what goes wrong inside a tool is a result with isError, in words a model can act on."""
         del context
         tool = self._by_name.get(params.name)
         if tool is None:
@@ -89,7 +89,7 @@ class Handlers:
             "category": document.category,
             "source": document.source,
             "uri": document.uri,
-            "metadata": document.metadata,
+            "metadata": as_object(document.metadata),
             "updated_at": document.updated_at.isoformat(),
         }
         content = types.TextResourceContents(uri=uri, mime_type="text/plain", text=document.content, _meta=about)

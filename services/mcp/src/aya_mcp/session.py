@@ -1,4 +1,4 @@
-"""Between the wire and the SDK: lines become messages, what is no message gets its error, and nobody leaves too early."""
+"""Between the wire and the SDK: lines become messages, others get their error, and nobody leaves too early."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Session:
         self._idle.set()
 
     async def run(self, server: Server[Any], opening: bytes) -> None:
-        """Serve until the client has gone or a signal arrived, and what it asked for is answered. opening: the first line."""
+        """Serve until the client has gone or a signal arrived, and what it asked for is answered.
+
+        opening: the first line for the SDK.
+        """
         to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
         outgoing, from_server = anyio.create_memory_object_stream[SessionMessage]()
         async with asyncio.TaskGroup() as tasks:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from math import isnan
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aya.knowledge.types import Added, Document, Filters, Hit, NewDocument
 from aya_mcp.arguments import parse_add, parse_query
@@ -114,9 +115,10 @@ def result_of(hit: Hit) -> dict[str, Any]:
     result: dict[str, Any] = {
         "chunk_id": hit.chunk_id,
         "chunk_text": hit.chunk_text,
-        "distance": hit.distance,
+        # A vector of zeros, typed by hand, has no direction to compare.
+        "distance": None if hit.distance is None or isnan(hit.distance) else hit.distance,
         "document_content": whole[:MOST_DOCUMENT_CHARACTERS],
-        "metadata": dict(hit.metadata),
+        "metadata": as_object(hit.metadata),
         "category": hit.category,
         "source": hit.source,
         "document_id": hit.document_id,
@@ -132,6 +134,11 @@ def result_of(hit: Hit) -> dict[str, Any]:
     if len(whole) > MOST_DOCUMENT_CHARACTERS:
         result |= {"document_truncated": True, "document_characters": len(whole)}
     return result
+
+
+def as_object(metadata: object) -> dict[str, Any]:
+    """Return metadata as the object that clients are promised: what was typed by hand may be any JSON."""
+    return cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {"value": metadata}
 
 
 def _milliseconds_since(started: float) -> float:

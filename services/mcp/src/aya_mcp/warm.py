@@ -1,4 +1,4 @@
-"""The heavy imports, in a thread of their own, one after the other: first the SDK, then the database and the embedder's client.
+"""The heavy imports, in a thread of their own: first the SDK, then the database and the embedder's client.
 
 A tool that is called meanwhile waits for WAIT_SECONDS and then says so: a sentence, never a time-out.
 """
@@ -64,14 +64,14 @@ class Warm:
         return await self._serving
 
     async def base(self) -> Base:
-        """Return the knowledge base; WarmingUp when it takes too long, ConfigError (asked anew each time) without settings."""
+        """Return the knowledge base, the same each time. Raises WarmingUp; ConfigError while settings are missing."""
+        try:
+            make = await asyncio.wait_for(asyncio.shield(self._make_base), self._wait_seconds)
+        except TimeoutError:
+            raise WarmingUp("the server is still warming up", hint="try again in a few seconds") from None
+        # No await from here on: two calls at once make one base.
         if self._base is None:
-            try:
-                make = await asyncio.wait_for(asyncio.shield(self._make_base), self._wait_seconds)
-            except TimeoutError:
-                raise WarmingUp("the server is still warming up", hint="try again in a few seconds") from None
-            # Without an await in between: two calls at once make one base.
-            self._base = self._base or make()
+            self._base = make()
         return self._base
 
     async def close(self) -> None:

@@ -1,0 +1,186 @@
+-- What the schema is now: the truth that the replayed migrations are compared with (tests/migration/test_schema.py).
+-- On AIR; the other nodes have the same without write_queue. schema_migrations is the runner's own table.
+
+-- Row identity across nodes: time-ordered where the server has uuidv7 (PostgreSQL 18), random on 16 and 17.
+DO $$
+BEGIN
+    IF to_regprocedure('pg_catalog.uuidv7()') IS NOT NULL THEN
+        CREATE FUNCTION aya_new_uid() RETURNS uuid LANGUAGE sql VOLATILE AS 'SELECT uuidv7()';
+    ELSE
+        CREATE FUNCTION aya_new_uid() RETURNS uuid LANGUAGE sql VOLATILE AS 'SELECT gen_random_uuid()';
+    END IF;
+END
+$$;
+
+CREATE TABLE documents (
+    id serial PRIMARY KEY,
+    content text NOT NULL,
+    metadata jsonb DEFAULT '{}',
+    category varchar(50) DEFAULT 'general',
+    source varchar(100),
+    created_at timestamp DEFAULT now(),
+    updated_at timestamp DEFAULT now(),
+    uid uuid NOT NULL DEFAULT aya_new_uid() UNIQUE,
+    rev bigint NOT NULL DEFAULT 1,
+    title text,
+    -- where it was read from (an absolute path); NULL: it has no place of its own
+    uri text,
+    -- set by trigger; equal content is the same document to `aya add` and the MCP server
+    content_sha256 bytea NOT NULL
+);
+
+CREATE INDEX idx_documents_category ON documents (category);
+CREATE INDEX idx_documents_created_at ON documents (created_at DESC);
+CREATE INDEX idx_documents_source ON documents (source);
+CREATE INDEX idx_documents_metadata ON documents USING gin (metadata jsonb_path_ops);
+CREATE INDEX idx_documents_content_sha256 ON documents (content_sha256);
+CREATE UNIQUE INDEX idx_documents_uri ON documents (uri) WHERE uri IS NOT NULL;
+
+CREATE TABLE chunks (
+    id serial PRIMARY KEY,
+    document_id integer REFERENCES documents (id) ON DELETE CASCADE,
+    chunk_text text NOT NULL,
+    -- its dimension follows the model: aya_bind_model() sets it while no vector is stored
+    embedding vector(768),
+    chunk_index integer DEFAULT 0,
+    metadata jsonb DEFAULT '{}',
+    created_at timestamp DEFAULT now(),
+    uid uuid NOT NULL DEFAULT aya_new_uid() UNIQUE,
+    rev bigint NOT NULL DEFAULT 1,
+    -- position in documents.content, in characters: [char_start, char_end)
+    char_start integer,
+    char_end integer,
+    heading text,
+    -- the content this chunk was cut from; NULL: typed by hand, and never replaced by the indexer
+    content_sha256 bytea,
+    -- left(): a tsvector ends at 1 MiB, and a row typed by hand must not fail for it
+    chunk_tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', left(chunk_text, 200000))) STORED
+);
+
+CREATE INDEX idx_chunks_embedding ON chunks USING hnsw (embedding vector_cosine_ops);
+CREATE INDEX idx_chunks_document_id ON chunks (document_id);
+CREATE INDEX idx_chunks_tsv ON chunks USING gin (chunk_tsv);
+
+-- What still has to be chunked or embedded. `aya add` and the MCP server bring their vectors along and
+-- take their row out in the same transaction; rows typed in psql wait here for the indexer.
+CREATE TABLE index_queue (
+    document_id integer PRIMARY KEY REFERENCES documents (id) ON DELETE CASCADE,
+    -- also a ticket: only who took this value may take the row out, so a change in the meantime is not lost
+    enqueued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- a second's grace: whoever types a document often types its chunks right after it
+    retry_at timestamptz NOT NULL DEFAULT now() + interval '1 second',
+    attempts integer NOT NULL DEFAULT 0,
+    error text
+);
+
+CREATE INDEX idx_index_queue_retry_at ON index_queue (retry_at);
+
+-- Which model made the vectors: one row, or none before the first model is bound.
+CREATE TABLE embedding_model (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    fingerprint text NOT NULL,
+    model text NOT NULL,
+    revision text NOT NULL,
+    dimension integer NOT NULL CHECK (dimension > 0),
+    pooling text NOT NULL,
+    normalized boolean NOT NULL,
+    query_prefix text NOT NULL,
+    document_prefix text NOT NULL,
+    max_tokens integer NOT NULL CHECK (max_tokens > 0),
+    bound_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION aya_documents_before_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' OR NEW.content IS DISTINCT FROM OLD.content THEN
+        NEW.content_sha256 := sha256(convert_to(NEW.content, 'UTF8'));
+    ELSE
+        NEW.content_sha256 := OLD.content_sha256;
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW IS DISTINCT FROM OLD THEN
+        NEW.rev := OLD.rev + 1;
+        IF NEW.updated_at IS NOT DISTINCT FROM OLD.updated_at THEN
+            NEW.updated_at := now();
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER documents_before_write BEFORE INSERT OR UPDATE ON documents
+FOR EACH ROW EXECUTE FUNCTION aya_documents_before_write();
+
+CREATE FUNCTION aya_enqueue_document(wanted_id integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    INSERT INTO index_queue (document_id) VALUES (wanted_id)
+    ON CONFLICT (document_id) DO UPDATE
+    SET enqueued_at = excluded.enqueued_at, retry_at = excluded.retry_at, attempts = 0, error = NULL;
+    SELECT pg_notify('aya_index', wanted_id::text);
+$$;
+
+CREATE FUNCTION aya_documents_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM aya_enqueue_document(NEW.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER documents_after_insert AFTER INSERT ON documents
+FOR EACH ROW EXECUTE FUNCTION aya_documents_after_write();
+
+CREATE TRIGGER documents_after_content_update AFTER UPDATE ON documents
+FOR EACH ROW WHEN (old.content_sha256 IS DISTINCT FROM new.content_sha256)
+EXECUTE FUNCTION aya_documents_after_write();
+
+CREATE FUNCTION aya_chunks_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Asked here and not in a WHEN clause, which would nail down the type of the column embedding.
+    IF NEW.embedding IS NULL AND NEW.document_id IS NOT NULL THEN
+        PERFORM aya_enqueue_document(NEW.document_id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER chunks_after_write AFTER INSERT OR UPDATE ON chunks
+FOR EACH ROW EXECUTE FUNCTION aya_chunks_after_write();
+
+-- Bind the database to a model: sets the vector column's dimension, refuses while vectors of another are stored.
+CREATE FUNCTION aya_bind_model(
+    new_fingerprint text, new_model text, new_revision text, new_dimension integer, new_pooling text,
+    new_normalized boolean, new_query_prefix text, new_document_prefix text, new_max_tokens integer
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    stored_dimension integer;
+BEGIN
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM embedding_model WHERE fingerprint = new_fingerprint) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM embedding_model) AND EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL) THEN
+        RAISE EXCEPTION 'the stored vectors were made by another model' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    SELECT atttypmod INTO stored_dimension FROM pg_attribute
+    WHERE attrelid = 'chunks'::regclass AND attname = 'embedding';
+    IF stored_dimension <> new_dimension THEN
+        EXECUTE format('ALTER TABLE chunks ALTER COLUMN embedding TYPE vector(%s)', new_dimension);
+    END IF;
+    DELETE FROM embedding_model;
+    INSERT INTO embedding_model
+        (fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens)
+    VALUES
+        (new_fingerprint, new_model, new_revision, new_dimension, new_pooling, new_normalized,
+         new_query_prefix, new_document_prefix, new_max_tokens);
+END
+$$;
+
+CREATE TABLE write_queue (
+    id serial PRIMARY KEY,
+    operation varchar(10),
+    table_name varchar(50),
+    data jsonb,
+    created_at timestamp DEFAULT now(),
+    synced boolean DEFAULT false
+);
+
+CREATE INDEX idx_write_queue_synced ON write_queue (id) WHERE NOT synced;

@@ -1,0 +1,84 @@
+"""Documents in a JSON Lines file (https://jsonlines.org): one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aya.errors import DocumentError
+from aya.json_object import json_object
+from aya.knowledge.types import NewDocument
+
+LONGEST_LINE = 32 * 1024 * 1024
+_KNOWN = {"id", "text", "content", "title", "category", "source", "metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line: the document in it, or why there is none. where: "FILE:LINE"."""
+
+    where: str
+    document: NewDocument | None
+    reason: str | None = None
+
+
+def read_records(file: Path, *, category: str, source: str | None, metadata: Mapping[str, Any]) -> Iterator[Record]:
+    """Yield the records of `file`, blank lines left out; a bad line is a Record with its reason.
+
+    Raises DocumentError when the file cannot be opened.
+    """
+    defaults = NewDocument("", category, source or file.name, metadata)
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise DocumentError(f"{file} cannot be read: {error.strerror}", hint="aya import FILE.jsonl") from error
+    return _lines(file, stream, defaults)
+
+
+def _lines(file: Path, stream: BinaryIO, defaults: NewDocument) -> Iterator[Record]:
+    with stream:
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1):
+            where = f"{file}:{number}"
+            if len(line) > LONGEST_LINE:
+                yield Record(where, None, f"the line is longer than {LONGEST_LINE:,} bytes; the rest is not read")
+                return
+            if line.strip():
+                yield parse_record(where, str(file.absolute()), line, defaults)
+
+
+def parse_record(where: str, uri: str, line: bytes, defaults: NewDocument) -> Record:
+    """Return the record in one line; pure. uri: the file's, to which a record's id is added."""
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Record(where, None, f"it is no JSON: {error}")
+    value = json_object(parsed)
+    if value is None:
+        return Record(where, None, f"it is a JSON {type(parsed).__name__}, not an object")
+    text = value.get("text", value.get("content"))
+    if not isinstance(text, str):
+        return Record(where, None, 'it has no string "text" or "content"')
+    return _document(where, uri, text, value, defaults)
+
+
+def _document(where: str, uri: str, text: str, value: Mapping[str, Any], defaults: NewDocument) -> Record:
+    for name in ("title", "category", "source"):
+        if not isinstance(value.get(name, ""), str | None):
+            return Record(where, None, f'its "{name}" is not a string')
+    if not isinstance(value.get("metadata", {}), dict):
+        return Record(where, None, 'its "metadata" is not an object')
+    identity = value.get("id")
+    extra = {name: value[name] for name in value.keys() - _KNOWN}
+    kept = {} if identity is None else {"id": identity}
+    document = NewDocument(
+        content=text,
+        category=value.get("category") or defaults.category,
+        source=value.get("source") or defaults.source,
+        metadata={**extra, **kept, **value.get("metadata", {}), **defaults.metadata},
+        title=value.get("title") or None,
+        uri=None if identity is None else f"{uri}#{identity}",
+    )
+    return Record(where, document)

@@ -1,0 +1,82 @@
+"""From what was seen to a verdict; pure.
+
+down: its database does not answer. degraded: it answers, but something needs a person. healthy: neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aya.errors import EXIT_DEGRADED, EXIT_FAILED
+from aya.processes.rpc import ALIVE
+from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
+
+# One WAL segment: a standby that is further behind than that does not keep up.
+LAG_LIMIT_BYTES = 16 * 1024 * 1024
+EXIT_OF: dict[Health, int] = {"healthy": 0, "degraded": EXIT_DEGRADED, "down": EXIT_FAILED}
+
+
+def judge(seen: Observation) -> NodeStatus:
+    """Return the node's health and what is wrong with it, each in a sentence that ends in the next command."""
+    role = _role(seen)
+    if seen.database.error is not None:
+        problems = (f"the database does not answer ({seen.database.error}): aya up", *_of_services(seen))
+        return NodeStatus(seen, role, "down", problems)
+    found = (*_of_services(seen), *_of_database(seen.database), *_of_embedder(seen), *_of_replication(seen))
+    return NodeStatus(seen, role, "degraded" if found else "healthy", found)
+
+
+def overall(nodes: Sequence[NodeStatus]) -> Health:
+    """Return the health of several nodes: down when all are (or there is none), degraded when not all are healthy."""
+    if all(node.health == "down" for node in nodes):
+        return "down"
+    return "healthy" if all(node.health == "healthy" for node in nodes) else "degraded"
+
+
+def _role(seen: Observation) -> str:
+    """Return what the server says it is; what it was made as while it does not answer."""
+    if seen.database.postgresql is None or seen.role == "copy":
+        return seen.role
+    return "standby" if seen.database.is_standby else "primary"
+
+
+def _of_services(seen: Observation) -> list[str]:
+    return [
+        f"{service.name} lost its supervisor: aya up"
+        if service.state == "orphaned"
+        else f"{service.name} is {service.state}: aya up"
+        for service in seen.services
+        if service.state not in ALIVE
+    ]
+
+
+def _of_database(database: DatabaseFacts) -> list[str]:
+    found = [database.schema_error] if database.schema_error else []
+    if database.counts and database.counts.poison:
+        why = "; ".join(f"document {one.document_id}: {one.error}" for one in database.poison)
+        found.append(f"{database.counts.poison} documents cannot be indexed ({why}): aya show, then aya edit or aya rm")
+    if database.counts and database.bound is None:
+        found.append("the database is not bound to an embedding model yet: aya migrate")
+    return found
+
+
+def _of_embedder(seen: Observation) -> list[str]:
+    embedder, bound = seen.embedder, seen.database.bound
+    if embedder.status is None:
+        return [f"the embedder does not answer ({embedder.error}): aya up"]
+    if embedder.status != "healthy":
+        return [f"the embedder is {embedder.status}: aya status in a moment"]
+    if bound and embedder.model and bound.fingerprint != embedder.model.fingerprint:
+        return [f"the embedder runs {embedder.model.model}, but the vectors were made by {bound.model}: aya reembed"]
+    return []
+
+
+def _of_replication(seen: Observation) -> list[str]:
+    follows = seen.replication
+    if follows is None or not seen.database.is_standby:
+        return []
+    if follows.state != "streaming":
+        return [f"replication is {follows.state}: aya status --node alpha"]
+    if (follows.lag_bytes or 0) > LAG_LIMIT_BYTES:
+        return [f"it is {follows.lag_bytes} bytes behind its primary: aya status in a moment"]
+    return []

@@ -1,0 +1,158 @@
+"""Asks databases, embedders and the supervisor, all at once; whoever does not answer within 2 seconds is down."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from aya import db, migrations, queries
+from aya.embedder_client import EmbedderClient
+from aya.errors import AyaError, SchemaMismatch
+from aya.home import Home, Node
+from aya.local.plan import services
+from aya.local.wait import read_tail
+from aya.postgres.cluster import SUPERUSER, postmaster_pid
+from aya.processes import leftovers
+from aya.processes.rpc import Running
+from aya.processes.supervisor import Supervisor
+from aya.settings import Config, DatabaseSettings, as_role, node_settings
+from aya.status.judge import judge
+from aya.status.last import last_event
+from aya.status.types import (
+    Counts,
+    DatabaseFacts,
+    EmbedderFacts,
+    Model,
+    NodeStatus,
+    Observation,
+    Poison,
+    Replication,
+    Service,
+)
+
+DEADLINE_SECONDS = 2.0
+_SQL = queries.load("aya.status")
+Answer = TypeVar("Answer")
+
+
+async def collect(home: Home, config: Config, nodes: Sequence[Node]) -> list[NodeStatus]:
+    """Return the status of `nodes`, which are nodes of `home`; takes little more than 2 seconds at worst."""
+    running = asyncio.ensure_future(asyncio.to_thread(_running, home))
+    seen = await asyncio.gather(*(_observe(home, config, node, running) for node in nodes))
+    return [judge(one) for one in seen]
+
+
+async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Mapping[str, Running]]) -> Observation:
+    # Without the shell's own DB_HOST: it is about this home's nodes.
+    settings = node_settings(home, node.name, environ={"AYA_DSN": config.dsn or ""})
+    own = config.dsn is None
+    database, embedder, follows, known = await asyncio.gather(
+        _within(_database(settings.database, node.name), lambda why: DatabaseFacts(error=why)),
+        _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
+        _replication(home, node) if own and node.role == "standby" else _nothing(),
+        running,
+    )
+    mine = services(node.name, config)
+    data = home.data_directory(node.name)
+    return Observation(
+        name=node.name,
+        role=node.role,
+        dsn=settings.database.display(),
+        embedder_url=settings.embedder_url,
+        data_dir=str(data) if own else None,
+        postmaster_pid=postmaster_pid(data) if own else None,
+        database=database,
+        embedder=embedder,
+        services=tuple(_service(home, name, known.get(f"com.aya.{node.name}.{name}"), node.name) for name in mine),
+        replication=follows,
+    )
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _within(probe: Awaitable[Answer], failed: Callable[[str], Answer]) -> Answer:
+    """Return the probe's answer, or `failed(why)` when there is none in time. A probe cleans up without waiting."""
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await probe
+    except TimeoutError:
+        return failed(f"no answer within {DEADLINE_SECONDS:.0f} s")
+    except AyaError as error:
+        return failed(error.message)
+
+
+async def _database(settings: DatabaseSettings, node: str) -> DatabaseFacts:
+    with db.translated(settings):
+        connection = await db.connect(settings, application_name="aya-status")
+        try:
+            return await _facts(connection, node)
+        finally:
+            # Not close(), which waits for the server: a frozen one would keep us.
+            connection.terminate()
+
+
+async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
+    server = await connection.fetchrow(_SQL["server"])
+    facts: dict[str, Any] = dict(server or {})
+    try:
+        schema = await migrations.check(connection, node=node)
+        counts = await connection.fetchrow(_SQL["counts"])
+        bound = await connection.fetchrow(_SQL["bound_model"])
+    except SchemaMismatch as error:
+        return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
+    poison = await connection.fetch(_SQL["poison"])
+    return DatabaseFacts(
+        **facts,
+        schema=schema,
+        counts=Counts(**counts) if counts else None,
+        poison=tuple(Poison(**row) for row in poison),
+        bound=Model(**bound) if bound else None,
+    )
+
+
+async def _embedder(url: str) -> EmbedderFacts:
+    async with EmbedderClient(url) as client:
+        said = await client.health()
+    model = Model(str(said["model"]), str(said["fingerprint"])) if said.get("fingerprint") else None
+    return EmbedderFacts(status=str(said.get("status", "unhealthy")), model=model)
+
+
+async def _replication(home: Home, node: Node) -> Replication:
+    """Ask alpha, as its superuser: pg_stat_replication shows others nothing."""
+    password = home.secrets("alpha").get(SUPERUSER)
+    if "alpha" not in home.nodes() or password is None:
+        return Replication("unknown")
+    settings = as_role(node_settings(home, "alpha", environ={}).database, SUPERUSER, password)
+    return await _within(_follower(settings, node.name), lambda _: Replication("unknown, as alpha does not answer"))
+
+
+async def _follower(settings: DatabaseSettings, name: str) -> Replication:
+    with db.translated(settings):
+        connection = await db.connect(settings, application_name="aya-status")
+        try:
+            row = await connection.fetchrow(_SQL["follower"], name)
+            return Replication(**row) if row else Replication("disconnected")
+        finally:
+            connection.terminate()
+
+
+def _running(home: Home) -> dict[str, Running]:
+    """Return this home's processes by label, those included that lost their supervisor."""
+    known = Supervisor(home).processes(DEADLINE_SECONDS)
+    orphans = [one for one in leftovers.find(home) if one.kind == "service"] if not known else []
+    return known or {one.name: Running(one.name, "orphaned", one.pid, None, "") for one in orphans}
+
+
+def _service(home: Home, name: str, known: Running | None, node: str) -> Service:
+    text = read_tail(home.log_directory(node) / f"{name}.log")
+    return Service(
+        name=name,
+        pid=known.pid if known else None,
+        state=known.state if known else "stopped",
+        uptime_seconds=round(time.time() - known.started_at, 1) if known and known.started_at else None,
+        last=last_event(text),
+    )

@@ -1,0 +1,165 @@
+"""What `aya status` knows, as frozen values.
+
+The document of `aya status --json` (fields may be added; none is renamed or removed):
+
+    {"home": "/…", "health": "healthy"|"degraded"|"down", "aya": "0.1.0",
+     "nodes": [{
+        "name": "alpha", "role": "primary"|"standby"|"copy",
+        "dsn": "postgresql://aya_user@127.0.0.1:20001/aya_rag",       the password is left out
+        "embedder_url": "http://127.0.0.1:20002",
+        "data_dir": "/…"|null, "postmaster_pid": 123|null,            null: the database is not ours
+        "versions": {"aya": "0.1.0", "postgresql": "18.4"|null, "pgvector": "0.8.5"|null, "schema": 2|null},
+        "health": "healthy"|"degraded"|"down", "problems": ["sentence", …],
+        "replication": {"state": "streaming", "sync_state": "async", "lag_bytes": 0}|null,   of a standby
+        "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0}|null,
+        "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
+        "model": {"bound": {"model": "…", "fingerprint": "…"}|null,
+                  "embedder": {"model": "…", "fingerprint": "…"}|null},
+        "services": [{"name": "postgres", "pid": 123|null,
+                      "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
+                      "uptime_seconds": 12.3|null,
+                      "last": {"time": "2026-01-01T00:00:00Z"|null, "event": "…"}|null}, …]
+     }, …]}
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from aya import __version__
+
+Health = Literal["healthy", "degraded", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class LastEvent:
+    """The last thing a log tells. time: ISO 8601 in UTC, None when the line has none."""
+
+    time: str | None
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process of a node. pid: None when it does not run. uptime_seconds: since its last start."""
+
+    name: str
+    pid: int | None
+    state: str
+    uptime_seconds: float | None
+    last: LastEvent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model's name and the fingerprint by which its vectors are told from others."""
+
+    model: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows: documents, chunks, documents that wait for the indexer, and those it gave up on."""
+
+    documents: int
+    chunks: int
+    waiting: int
+    poison: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A document the indexer gave up on."""
+
+    document_id: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How a standby follows its primary. state: as in pg_stat_replication, or "disconnected", or "unknown"."""
+
+    state: str
+    sync_state: str | None = None
+    lag_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected."""
+
+    error: str | None = None
+    postgresql: str | None = None
+    pgvector: str | None = None
+    is_standby: bool = False
+    schema: int | None = None
+    schema_error: str | None = None
+    counts: Counts | None = None
+    poison: tuple[Poison, ...] = ()
+    bound: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderFacts:
+    """What the embedder says. status: "healthy", "loading" …; None when it does not answer, and error says why."""
+
+    status: str | None = None
+    error: str | None = None
+    model: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One node, as seen. role: what it was made as. replication: of a standby only."""
+
+    name: str
+    role: str
+    dsn: str
+    embedder_url: str
+    data_dir: str | None
+    postmaster_pid: int | None
+    database: DatabaseFacts
+    embedder: EmbedderFacts
+    services: tuple[Service, ...]
+    replication: Replication | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node, judged."""
+
+    seen: Observation
+    role: str
+    health: Health
+    problems: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the node as the document above has it."""
+        seen, database = self.seen, self.seen.database
+        return {
+            "name": seen.name,
+            "role": self.role,
+            "dsn": seen.dsn,
+            "embedder_url": seen.embedder_url,
+            "data_dir": seen.data_dir,
+            "postmaster_pid": seen.postmaster_pid,
+            "versions": {
+                "aya": __version__,
+                "postgresql": database.postgresql,
+                "pgvector": database.pgvector,
+                "schema": database.schema,
+            },
+            "health": self.health,
+            "problems": list(self.problems),
+            "replication": _or_none(seen.replication),
+            "counts": _or_none(database.counts),
+            "poison": [asdict(document) for document in database.poison],
+            "model": {"bound": _or_none(database.bound), "embedder": _or_none(seen.embedder.model)},
+            "services": [asdict(service) for service in seen.services],
+        }
+
+
+def _or_none(value: Counts | Replication | Model | None) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)
