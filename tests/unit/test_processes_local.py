@@ -1,0 +1,179 @@
+"""Which nodes on which ports; what is a process of ours; whose a data directory is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aya.errors import ConfigError, UsageError
+from aya.home import Home, Node
+from aya.local.plan import services, settle, wanted_nodes
+from aya.postgres.homebrew import conflicting_job, loaded_jobs
+from aya.postgres.lockfile import Observation, decide
+from aya.postgres.run import server_environment
+from aya.processes import ports
+from aya.processes.leftovers import Seen, classify
+from aya.processes.supervisor import inherited
+from aya.settings import Config
+
+WITH_DSN = Config(dsn="postgresql://me@db/aya")
+
+
+@pytest.mark.parametrize(
+    ("asked", "existing", "config", "expected"),
+    [
+        (None, (), Config(), ("alpha", "beta", "air")),
+        (None, ("alpha",), Config(), ("alpha",)),
+        (["beta", "alpha"], (), Config(), ("alpha", "beta")),
+        (["beta"], ("alpha", "beta"), Config(), ("beta",)),
+        (["air"], (), Config(), ("air",)),
+        (None, (), WITH_DSN, ("alpha",)),
+    ],
+)
+def test_which_nodes_are_started(
+    asked: list[str] | None, existing: tuple[str, ...], config: Config, expected: tuple[str, ...]
+) -> None:
+    """What --nodes says, else those the home has, else all three; always the primary before its standby."""
+    assert wanted_nodes(asked, existing, config) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "config", "said"),
+    [
+        (["gamma"], Config(), "there is no node 'gamma'"),
+        ([], Config(), "there is no node"),
+        (["beta"], Config(), "beta is a copy of alpha"),
+        (["alpha", "air"], WITH_DSN, "has node alpha alone"),
+    ],
+)
+def test_which_nodes_are_refused(asked: list[str], config: Config, said: str) -> None:
+    """A call that cannot work is a usage error before anything is made."""
+    with pytest.raises(UsageError, match=said):
+        wanted_nodes(asked, (), config)
+
+
+def test_existing_nodes_keep_their_ports() -> None:
+    """A new node gets two ports that nobody has; the old one stays where its clients look for it."""
+    alpha = Node("alpha", "primary", 20001, 20002)
+    nodes = settle({"alpha": alpha}, ["alpha", "beta"], lambda taken: max(taken) + 1)
+    assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", 20003, 20004)}
+
+
+def test_with_a_dsn_no_postgres_is_ours() -> None:
+    """An existing database is used, not started; air has no indexer, alpha makes its vectors."""
+    assert services("alpha", WITH_DSN) == ("embedder", "indexer")
+    assert services("air", Config()) == ("postgres", "embedder")
+
+
+def test_a_port_is_free_untaken_and_in_the_range() -> None:
+    """The same home looks at the same ports in the same order; another one elsewhere."""
+    first = ports.choose((), "/home/one", lambda _: True)
+    assert first == ports.choose((), "/home/one", lambda _: True)
+    assert first != ports.choose((), "/home/two", lambda _: True)
+    assert ports.FIRST_PORT <= first < ports.LAST_PORT
+    assert ports.choose({first}, "/home/one", lambda _: True) != first
+    assert ports.choose((), "/home/one", lambda port: port != first) != first
+
+
+def test_no_port_left_is_said() -> None:
+    """An error, not an endless search."""
+    with pytest.raises(ConfigError, match="no port from"):
+        ports.choose((), "x", lambda _: False)
+
+
+HOME = Home(Path("/srv/aya home"))
+
+
+def seen(**fields: object) -> Seen:
+    base = {"pid": 9, "parent": 1, "name": "python", "arguments": (), "environment": {}, "directory": "/"}
+    return Seen(**{**base, **fields})  # type: ignore[arg-type]
+
+
+CONFIGURATION = "/srv/aya home/supervisor/supervisord.conf"
+LABEL = {"SUPERVISOR_PROCESS_NAME": "com.aya.alpha.embedder"}
+
+
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [
+        (seen(arguments=("python", "-m", "supervisor.supervisord", "-c", CONFIGURATION)), ("supervisord",) * 2),
+        (seen(environment={**LABEL, "AYA_HOME": "/srv/aya home"}), ("service", "com.aya.alpha.embedder")),
+        (seen(name="postgres", directory="/srv/aya home/nodes/beta/data"), ("postgres", "postgres beta")),
+        (seen(environment={**LABEL, "AYA_HOME": "/srv/other"}), None),
+        (seen(environment={"AYA_HOME": "/srv/aya home", "AYA_NODE": "alpha"}), None),
+        (seen(environment=LABEL), None),
+        (seen(name="postgres", directory="/srv/other/nodes/beta/data"), None),
+        (seen(name="bash", directory="/srv/aya home/nodes/beta/data"), None),
+        (seen(arguments=("less", CONFIGURATION)), None),
+        (seen(), None),
+    ],
+)
+def test_only_processes_of_this_home_are_ours(process: Seen, expected: tuple[str, str] | None) -> None:
+    """Another home's, a person's shell with AYA_HOME set, an MCP server of an IDE: none is ever touched."""
+    found = classify(HOME, process)
+    assert (found and (found.kind, found.name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("observation", "action"),
+    [
+        (Observation(None), "start"),
+        (Observation(7), "remove"),
+        (Observation(7, others=(8,)), "wait"),
+        (Observation(None, others=(8,)), "wait"),
+        (Observation(7, is_server=True), "refuse"),
+        (Observation(7, is_server=True, is_ours=True, supervised=True), "refuse"),
+        (Observation(7, is_server=True, is_ours=True), "end"),
+        (Observation(7, is_server=True, is_ours=True, others=(8,)), "end"),
+    ],
+)
+def test_a_lock_is_removed_only_when_no_server_is_there(observation: Observation, action: str) -> None:
+    """Two servers on one data directory destroy it."""
+    assert decide(observation).action == action
+
+
+BREW = {"homebrew.mxcl.postgresql@18": ["/opt/homebrew/bin/postgres", "-D", "/opt/homebrew/var/postgresql@18"]}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "directory", "expected"),
+    [
+        (BREW, "/opt/homebrew/var/postgresql@18", "homebrew.mxcl.postgresql@18"),
+        (BREW, "/opt/homebrew/var/postgresql@18/", "homebrew.mxcl.postgresql@18"),
+        (BREW, "/opt/homebrew/var/postgresql@16", None),
+        ({"homebrew.mxcl.postgresql@16": ["postgres", "--pgdata=/data"]}, "/data", "homebrew.mxcl.postgresql@16"),
+        ({"homebrew.mxcl.postgresql@16": ["postgres", "-D/data"]}, "/data", "homebrew.mxcl.postgresql@16"),
+        ({"org.example.postgres": ["postgres", "-D", "/data"]}, "/data", None),
+        ({}, "/data", None),
+    ],
+)
+def test_a_homebrew_job_on_the_same_data_is_found(
+    jobs: dict[str, list[str]], directory: str, expected: str | None
+) -> None:
+    """launchd must not run two servers on one data directory; side by side on two is fine."""
+    assert conflicting_job(jobs, Path(directory)) == expected
+
+
+def test_launchd_is_asked_on_macos_only() -> None:
+    """Elsewhere there is no Homebrew job to find."""
+    assert loaded_jobs("linux") == {}
+
+
+def test_services_inherit_no_other_database() -> None:
+    """DB_HOST of a person's shell, or another node's name, must not lead a service astray."""
+    shell = {
+        "PATH": "/bin",
+        "DB_HOST": "elsewhere",
+        "DB_PASSWORD": "x",
+        "AYA_DSN": "d",
+        "AYA_NODE": "air",
+        "EDITOR": "vi",
+    }
+    assert inherited(shell) == {"PATH": "/bin", "AYA_DSN": "d"}
+
+
+def test_the_server_knows_its_home_and_no_secret() -> None:
+    """Its environment tells an orphan of ours from other servers, and nothing else."""
+    environ = {"PATH": "/bin", "AYA_HOME": "/h", "AYA_NODE": "alpha", "AYA_DSN": "secret", "LC_ALL": "de_DE"}
+    assert server_environment(environ) == {"PATH": "/bin", "AYA_HOME": "/h", "AYA_NODE": "alpha", "LC_ALL": "C"}

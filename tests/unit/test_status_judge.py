@@ -1,0 +1,154 @@
+"""Health from what was seen, the last event of a log, and how both are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aya.cli.status import document, node_row, service_row
+from aya.home import Home
+from aya.status.judge import LAG_LIMIT_BYTES, judge, overall
+from aya.status.last import last_event
+from aya.status.types import (
+    Counts,
+    DatabaseFacts,
+    EmbedderFacts,
+    LastEvent,
+    Model,
+    NodeStatus,
+    Observation,
+    Poison,
+    Replication,
+    Service,
+)
+
+MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
+DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
+RUNNING = Service("postgres", 12, "running", 75.0, LastEvent("2026-01-02T03:04:05.678Z", "service.started"))
+GOOD = Observation(
+    name="alpha",
+    role="primary",
+    dsn="postgresql://aya_user@127.0.0.1:20001/aya_rag",
+    embedder_url="http://127.0.0.1:20002",
+    data_dir="/srv/data",
+    postmaster_pid=13,
+    database=DATABASE,
+    embedder=EmbedderFacts("healthy", model=MINILM),
+    services=(RUNNING,),
+)
+STANDBY = replace(
+    GOOD, name="beta", role="standby", database=replace(DATABASE, is_standby=True), replication=Replication("streaming")
+)
+
+
+def test_a_node_without_problems_is_healthy() -> None:
+    """Documents that wait for the indexer are no problem."""
+    assert (judge(GOOD).health, judge(GOOD).problems) == ("healthy", ())
+    assert judge(STANDBY).health == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "said"),
+    [
+        (GOOD, {"services": (replace(RUNNING, state="restarting"),)}, "postgres is restarting: aya up"),
+        (GOOD, {"services": (replace(RUNNING, state="orphaned"),)}, "postgres lost its supervisor: aya up"),
+        (GOOD, {"embedder": EmbedderFacts("loading")}, "the embedder is loading"),
+        (GOOD, {"embedder": EmbedderFacts(error="refused")}, "the embedder does not answer (refused): aya up"),
+        (GOOD, {"embedder": EmbedderFacts("healthy", model=Model("bge", "1"))}, "the embedder runs bge"),
+        (GOOD, {"database": replace(DATABASE, bound=None)}, "not bound to an embedding model yet: aya migrate"),
+        (GOOD, {"database": replace(DATABASE, schema_error="lacks 3: aya migrate")}, "lacks 3: aya migrate"),
+        (
+            GOOD,
+            {"database": replace(DATABASE, counts=Counts(3, 9, 1, 1), poison=(Poison(7, "too odd"),))},
+            "1 documents cannot be indexed (document 7: too odd)",
+        ),
+        (STANDBY, {"replication": Replication("disconnected")}, "replication is disconnected"),
+        (STANDBY, {"replication": Replication("streaming", "async", LAG_LIMIT_BYTES + 1)}, "bytes behind its primary"),
+    ],
+)
+def test_each_problem_degrades_and_is_said(base: Observation, change: dict[str, Any], said: str) -> None:
+    """One wrong thing makes the node degraded, in a sentence with the next command."""
+    verdict = judge(replace(base, **change))
+    assert verdict.health == "degraded"
+    assert len(verdict.problems) == 1
+    assert said in verdict.problems[0]
+
+
+def test_without_its_database_a_node_is_down() -> None:
+    """What the others say does not matter then; the role is what the node was made as."""
+    verdict = judge(replace(GOOD, role="copy", database=DatabaseFacts(error="connection refused")))
+    assert (verdict.health, verdict.role) == ("down", "copy")
+    assert verdict.problems == ("the database does not answer (connection refused): aya up",)
+
+
+def test_a_promoted_standby_is_a_primary() -> None:
+    """The server says what it is; nobody asks it to follow any more."""
+    verdict = judge(replace(STANDBY, database=DATABASE, replication=Replication("disconnected")))
+    assert (verdict.role, verdict.health) == ("primary", "healthy")
+
+
+@pytest.mark.parametrize(
+    ("healths", "expected"),
+    [
+        ([], "down"),
+        (["down", "down"], "down"),
+        (["down", "healthy"], "degraded"),
+        (["degraded"], "degraded"),
+        (["healthy", "healthy"], "healthy"),
+    ],
+)
+def test_the_whole_is_judged_from_its_nodes(healths: list[Any], expected: str) -> None:
+    """Healthy when all are, down when all are or there is none."""
+    assert overall([NodeStatus(GOOD, "primary", health) for health in healths]) == expected
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", None),
+        ("\n\n", None),
+        (
+            '{"event": "model.loaded", "dimension": 384, "timestamp": "2026-01-02T03:04:05Z", "level": "info"}',
+            LastEvent("2026-01-02T03:04:05Z", "model.loaded dimension=384"),
+        ),
+        (
+            "2026-01-02 03:04:05.678 UTC [7] LOG:  checkpoint complete\n\tcontinued",
+            LastEvent("2026-01-02T03:04:05.678Z", "checkpoint complete"),
+        ),
+        (
+            "2026-01-02 03:04:05.678 UTC [7] aya_user@aya_rag/psql ERROR:  no such table",
+            LastEvent("2026-01-02T03:04:05.678Z", "ERROR: no such table"),
+        ),
+        ("aya: PostgreSQL 18.4 starts\n", LastEvent(None, "aya: PostgreSQL 18.4 starts")),
+        ("[1, 2]", LastEvent(None, "[1, 2]")),
+        ('{"no": "event"}', LastEvent(None, '{"no": "event"}')),
+    ],
+)
+def test_the_last_event_of_a_log(log: str, expected: LastEvent | None) -> None:
+    """JSON lines, PostgreSQL's lines and plain words are all understood."""
+    assert last_event(log) == expected
+
+
+def test_the_rows_of_the_table() -> None:
+    """A dash stands for what is not known."""
+    assert node_row(judge(GOOD)) == ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-")
+    down = judge(replace(GOOD, database=DatabaseFacts(error="x")))
+    assert node_row(down)[2:] == ("down", "-", "-", "-", "-", "-", "-")
+    behind = judge(replace(STANDBY, replication=Replication("streaming", "async", 12)))
+    assert node_row(behind)[-1] == "12 bytes"
+    row = service_row("alpha", RUNNING)
+    assert row == ("alpha", "postgres", "running", "12", "1 min", "2026-01-02 03:04:05  service.started")
+    assert service_row("alpha", Service("indexer", None, "stopped", None, None))[3:] == ("-", "-", "-")
+
+
+def test_the_json_document_keeps_its_shape(tmp_path: Any) -> None:
+    """Scripts lean on these names."""
+    found = document(Home(tmp_path), "healthy", [judge(GOOD)])
+    assert set(found) == {"home", "health", "aya", "nodes"}
+    (node,) = found["nodes"]
+    assert {"name", "role", "dsn", "embedder_url", "data_dir", "postmaster_pid", "versions", "health"} <= set(node)
+    assert set(node["versions"]) == {"aya", "postgresql", "pgvector", "schema"}
+    assert node["services"][0]["last"] == {"time": "2026-01-02T03:04:05.678Z", "event": "service.started"}
+    assert node["counts"]["documents"] == 3
