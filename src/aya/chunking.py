@@ -1,7 +1,6 @@
 """Cut a document into passages that fit an embedding model, along the document's own structure.
 
-Markdown blocks come from markdown-it-py (CommonMark and GFM tables; block rules only: a megabyte of prose takes
-a tenth of a second, of the densest everyday Markdown two); below a block, plain regular expressions cut it.
+The blocks of Markdown are read in aya.markdown_blocks; below a block, plain regular expressions cut it.
 The target of 160 tokens is measured: 100 to 200 tokens along the structure retrieve best, and a chunk over the
 model's window is silently cut by the model (design notes on retrieval, "Chunks").
 """
@@ -9,17 +8,15 @@ model's window is silently cut by the model (design notes on retrieval, "Chunks"
 from __future__ import annotations
 
 import re
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from aya.markdown_blocks import LINE, Block, Span, first_heading, front_matter_end, markdown_blocks, nonblank, strip
 
-Span = tuple[int, int]
-"""Where a piece of text lies: (start, end) in Unicode code points, end excluded."""
+__all__ = ["MIN_MAX_TOKENS", "Chunk", "chunk", "first_heading", "front_matter_end"]
+
 Cutter = Callable[[str, int, int], list[Span]]
 
 MIN_MAX_TOKENS = 32
@@ -28,12 +25,6 @@ CODE_POINTS_PER_TOKEN = 16
 """A chunk is never longer than this times its token limit, however few tokens a model makes of it ([UNK], blanks)."""
 MAJOR_LEVEL = 2
 """A heading of this level or higher (h1, h2) begins a new chunk unless the one before it is tiny."""
-TITLE_LENGTH = 120
-"""A longer heading is shortened to this many code points in a heading path."""
-WINDOW_LINES = 2_000
-"""Markdown is parsed in windows of this many lines, which grow until a whole block fits."""
-MOST_PARSER_TOKENS = 100_000
-"""A block that is still open after this many parser tokens is taken as it is, so memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +43,6 @@ class Chunk:
     end: int
     heading: str | None
     tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A top-level block; level is 1 to 6 for a heading, else 0; neither headings nor front matter are body."""
-
-    start: int
-    end: int
-    path: tuple[str, ...] = ()
-    level: int = 0
-    body: bool = True
-    parts: tuple[Span, ...] = ()
-    verbatim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +73,13 @@ def chunk(
     if max_tokens < MIN_MAX_TOKENS or target_tokens < 1:
         raise ValueError(f"max_tokens must be at least {MIN_MAX_TOKENS} and target_tokens at least 1")
     scale = _Scale(text, token_starts, max_tokens, min(target_tokens, max_tokens))
-    blocks = _markdown_blocks(text) if markdown else (_Block(*span) for span in _paragraphs(text, 0, len(text)))
+    blocks = markdown_blocks(text) if markdown else (Block(*span) for span in _paragraphs(text, 0, len(text)))
     chunks = [
         Chunk(index, text[run[0].start : run[-1].end], run[0].start, run[-1].end, _heading(run), _tokens(scale, run))
         for index, run in enumerate(_join(_pieces(blocks, scale), scale))
     ]
     _check_invariant(chunks, text, max_tokens)
     return chunks
-
-
-def first_heading(text: str) -> str | None:
-    """Return the first heading of a Markdown text as plain text, or None where there is none."""
-    return next((block.path[-1] for block in _markdown_blocks(text) if block.level and block.path), None)
-
-
-def front_matter_end(text: str) -> int:
-    """Return where the YAML front matter at the top of a text ends, its closing line included; 0 where there is none.
-
-    Front matter is a first line `---`, directly followed by a key or a comment, up to the next line `---` or `...`
-    (as Jekyll and Pandoc define it); a `---` above a blank line or prose is a thematic break.
-    """
-    found = _FRONT_MATTER.match(text)
-    closing = _FRONT_MATTER_CLOSING.search(text, found.end()) if found else None
-    return closing.end() if closing else 0
-
-
-_FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*+(?:\r\n?|\n)(?=#|[\w-]++[ \t]*+:(?:[ \t\r\n]|$))")
-_FRONT_MATTER_CLOSING = re.compile(r"(?<=[\r\n])(?:---|\.\.\.)[ \t]*+(?:\r\n|\r|\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +124,9 @@ def _check_invariant(chunks: list[Chunk], text: str, max_tokens: int) -> None:
 # From blocks to pieces: headings stay with what follows, large blocks are cut.
 
 
-def _pieces(blocks: Iterable[_Block], scale: _Scale) -> Iterator[_Piece]:
+def _pieces(blocks: Iterable[Block], scale: _Scale) -> Iterator[_Piece]:
     """Yield pieces of at most scale.most; headings lead the first piece of the block after them."""
-    lead: list[_Block] = []
+    lead: list[Block] = []
     for block in blocks:
         if not block.level:
             yield from _led_pieces(lead, block, scale)
@@ -181,7 +139,7 @@ def _pieces(blocks: Iterable[_Block], scale: _Scale) -> Iterator[_Piece]:
     yield from _lone_pieces(lead, scale)
 
 
-def _led_pieces(lead: list[_Block], block: _Block, scale: _Scale) -> Iterator[_Piece]:
+def _led_pieces(lead: list[Block], block: Block, scale: _Scale) -> Iterator[_Piece]:
     taken = scale.size(lead[0].start, lead[-1].end) if lead else 0
     first, *others = _cut_block(block, scale, taken if taken <= scale.most // 2 else 0)
     if lead and scale.size(lead[0].start, first[1]) <= scale.most:
@@ -192,14 +150,14 @@ def _led_pieces(lead: list[_Block], block: _Block, scale: _Scale) -> Iterator[_P
     yield from (_Piece(*span, block.path, body=block.body) for span in others)
 
 
-def _lone_pieces(lead: list[_Block], scale: _Scale) -> Iterator[_Piece]:
+def _lone_pieces(lead: list[Block], scale: _Scale) -> Iterator[_Piece]:
     """Yield headings that have nothing to stay with."""
     spans = _cut(scale, lead[0].start, lead[-1].end, _PROSE, scale.most) if lead else []
     for at, span in enumerate(spans):
         yield _Piece(*span, lead[-1].path, lead[0].level if at == 0 else 0, body=False)
 
 
-def _cut_block(block: _Block, scale: _Scale, taken: int) -> list[Span]:
+def _cut_block(block: Block, scale: _Scale, taken: int) -> list[Span]:
     """Cut a block into spans of about scale.target, leaving room for `taken` tokens of headings before it."""
     if scale.size(block.start, block.end) + taken <= scale.whole:
         return [(block.start, block.end)]
@@ -283,7 +241,6 @@ def _heading(run: list[_Piece]) -> str | None:
 
 # Where a text may be cut, coarse to fine.
 
-_LINE = re.compile(r"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _WORD = re.compile(r"\S+")
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]{0,3}(?=\s{1,40}[^\sa-z])|[。！？｡][」』”’）]{0,3}""")  # noqa: RUF001
 
@@ -292,18 +249,18 @@ def _paragraphs(text: str, start: int, end: int) -> list[Span]:
     """Group the lines between blank lines."""
     found: list[Span] = []
     after_blank = True
-    for line in _LINE.finditer(text, start, end):
+    for line in LINE.finditer(text, start, end):
         blank = line[0].isspace() or not line[0]
         if not blank and after_blank:
             found.append((line.start(), line.end()))
         elif not blank:
             found[-1] = (found[-1][0], line.end())
         after_blank = blank
-    return [_strip(text, *span) for span in found]
+    return [strip(text, *span) for span in found]
 
 
 def _lines(text: str, start: int, end: int) -> list[Span]:
-    return _nonblank(text, [line.span() for line in _LINE.finditer(text, start, end)])
+    return nonblank(text, [line.span() for line in LINE.finditer(text, start, end)])
 
 
 def _prose_lines(text: str, start: int, end: int) -> list[Span]:
@@ -316,83 +273,8 @@ def _prose_lines(text: str, start: int, end: int) -> list[Span]:
 def _sentences(text: str, start: int, end: int) -> list[Span]:
     """Cut after . ! ? and their kin before a capital or figure, and after the full stops of Chinese and Japanese."""
     ends = [found.end() for found in _SENTENCE_END.finditer(text, start, end)]
-    return _nonblank(text, list(pairwise([start, *ends, end])))
-
-
-def _nonblank(text: str, spans: list[Span]) -> list[Span]:
-    stripped = (_strip(text, *span) for span in spans)
-    return [span for span in stripped if span[0] < span[1]]
-
-
-def _strip(text: str, start: int, end: int) -> Span:
-    """Move both ends of a span inwards over blanks; an all blank span becomes empty."""
-    right = text[start:end].rstrip()
-    return start + len(right) - len(right.lstrip()), start + len(right)
+    return nonblank(text, list(pairwise([start, *ends, end])))
 
 
 _PROSE: tuple[Cutter, ...] = (_paragraphs, _prose_lines, _sentences)
 _VERBATIM: tuple[Cutter, ...] = (_paragraphs, _lines)
-
-# The blocks of a Markdown document.
-
-_PARSER = MarkdownIt("commonmark").enable("table").disable(["reference", "inline"])
-_INLINE = MarkdownIt("commonmark")
-_VERBATIM_TYPES = {"fence", "code_block", "table_open"}
-
-
-def _markdown_blocks(text: str) -> Iterator[_Block]:
-    """Yield front matter and the top-level blocks with their heading paths; nothing but blanks lies between them."""
-    front = front_matter_end(text)
-    if front:
-        yield _Block(*_strip(text, 0, front), body=False, verbatim=True)
-    starts = array("q", [line.start() for line in _LINE.finditer(text, front)])
-    headings: list[tuple[int, str]] = []
-    for first, last, tokens, children in _top_level(text, starts):
-        span = _strip(text, starts[first], starts[last] if last < len(starts) else len(text))
-        level = int(tokens[0].tag[1]) if tokens[0].type == "heading_open" else 0
-        if level:
-            headings = [*(upper for upper in headings if upper[0] < level), (level, _title(tokens[1].content))]
-        path = tuple(title for _, title in headings if title)
-        inner = [starts[line] for line in children if starts[line] > span[0]]
-        parts = tuple(_nonblank(text, list(pairwise([span[0], *inner, span[1]])))) if inner else ()
-        if span[0] < span[1]:  # CommonMark takes blanks beyond ASCII for words
-            yield _Block(*span, path, level, not level, parts, tokens[0].type in _VERBATIM_TYPES)
-
-
-def _title(content: str) -> str:
-    """Return a heading's words without its markup."""
-    inline = _INLINE.parseInline(content[: 2 * TITLE_LENGTH])[0].children or []
-    words = " ".join("".join(" " if "break" in each.type else each.content for each in inline).split())
-    return words if len(words) <= TITLE_LENGTH else words[: TITLE_LENGTH - 1] + "…"
-
-
-def _top_level(text: str, starts: Sequence[int]) -> Iterator[tuple[int, int, list[Token], list[int]]]:
-    """Yield (first line, line after, parser tokens, lines where its children start) of each top-level block.
-
-    Where a block starts does not depend on the blocks before it (reference definitions are off), so a window's
-    last block, which may go on, is parsed again at the start of the next window.
-    """
-    first, size = 0, WINDOW_LINES
-    while first < len(starts):
-        last = min(first + size, len(starts))
-        tokens = _PARSER.parse(text[starts[first] : starts[last] if last < len(starts) else len(text)])
-        final = last == len(starts) or len(tokens) > MOST_PARSER_TOKENS
-        blocks = _grouped(tokens)
-        bounds = [*(first + group[0][0] for group in blocks), last]
-        settled = len(blocks) if final else len(blocks) - 1
-        for at, group in enumerate(blocks[:settled]) if settled > 0 else ():
-            children = [first + line for line, token in group if token.level == 1]
-            yield bounds[at], bounds[at + 1], [token for _, token in group], children
-        size = 4 * size if settled <= 0 and not final else WINDOW_LINES
-        first = bounds[settled] if settled > 0 else last if final else first
-
-
-def _grouped(tokens: list[Token]) -> list[list[tuple[int, Token]]]:
-    """Group the tokens that tell a line, with it, by the top-level block they belong to."""
-    groups: list[list[tuple[int, Token]]] = []
-    for token in tokens:
-        if token.map and token.level == 0:
-            groups.append([(token.map[0], token)])
-        elif token.map:
-            groups[-1].append((token.map[0], token))
-    return groups

@@ -20,7 +20,9 @@ Prompt = Literal["query", "document"]
 Vector = NDArray[np.float32]
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-ANSWER_TIMEOUT_SECONDS = 120.0
+# Somebody waits for a query's vector; a batch of documents on a busy CPU takes its time.
+QUERY_TIMEOUT_SECONDS = 10.0
+DOCUMENTS_TIMEOUT_SECONDS = 120.0
 # Below the service's own limits (8 MiB a body, 2048 texts a request), whatever the texts are.
 BATCH_TEXTS = 64
 TOKENIZE_CHARACTERS = 200_000
@@ -31,12 +33,11 @@ _HINT = "aya status, then aya up"
 class Tokens:
     """Where each token of a text starts, in characters; special tokens are left out.
 
-    special: how many special tokens the model adds to each text. max_tokens: its window, these included.
+    room: how many tokens of a passage fit into the model's window, beside its special tokens and its prefix.
     """
 
     starts: list[int]
-    special: int
-    max_tokens: int
+    room: int
 
 
 class EmbedderClient:
@@ -47,7 +48,7 @@ class EmbedderClient:
         # trust_env off: a proxy in the environment is never the way to this machine's own service.
         self._http = httpx2.AsyncClient(
             base_url=self.url,
-            timeout=httpx2.Timeout(ANSWER_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            timeout=httpx2.Timeout(QUERY_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             trust_env=False,
             transport=transport,
         )
@@ -76,6 +77,7 @@ class EmbedderClient:
         expect: the fingerprint of the model that must make them, else ModelMismatch.
         truncate: cut texts over the model's window; otherwise they raise TextTooLong.
         """
+        seconds = QUERY_TIMEOUT_SECONDS if prompt == "query" else DOCUMENTS_TIMEOUT_SECONDS
         rows: list[Vector] = []
         for start in range(0, len(texts), BATCH_TEXTS):
             body = {
@@ -84,7 +86,7 @@ class EmbedderClient:
                 "truncate": truncate,
                 "encoding": "base64",
             }
-            answer = await self._ask("POST", "/embed", body)
+            answer = await self._ask("POST", "/embed", body, seconds=seconds)
             if answer["model"] != expect:
                 raise errors.ModelMismatch(
                     f"the embedder at {self.url} was restarted with another model", hint="aya status, then aya reembed"
@@ -97,22 +99,29 @@ class EmbedderClient:
     async def tokenize(self, text: str) -> Tokens:
         """Return where the model's tokens start in `text`."""
         starts: list[int] = []
-        special = max_tokens = 0
+        room = 0
         for offset, part in segments(text):
-            answer = await self._ask("POST", "/tokenize", {"texts": [part]})
+            answer = await self._ask(
+                "POST", "/tokenize", {"texts": [part]}, seconds=DOCUMENTS_TIMEOUT_SECONDS
+            )
             starts += [offset + start for start in answer["starts"][0]]
-            special, max_tokens = answer["special_tokens"], answer["max_tokens"]
-        return Tokens(starts, special, max_tokens)
+            room = answer["max_tokens"] - answer["special_tokens"] - answer["prefix_tokens"]
+        return Tokens(starts, room)
 
-    async def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        response = await self._request(method, path, body)
+    async def _ask(
+        self, method: str, path: str, body: object = None, *, seconds: float = QUERY_TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
+        response = await self._request(method, path, body, seconds=seconds)
         if response.is_success:
             return self._json(response)
         raise self._refusal(response)
 
-    async def _request(self, method: str, path: str, body: object = None) -> httpx2.Response:
+    async def _request(
+        self, method: str, path: str, body: object = None, *, seconds: float = QUERY_TIMEOUT_SECONDS
+    ) -> httpx2.Response:
+        timeout = httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT_SECONDS)
         try:
-            return await self._http.request(method, path, json=body)
+            return await self._http.request(method, path, json=body, timeout=timeout)
         except httpx2.TimeoutException as error:
             raise errors.EmbedderUnavailable(
                 f"the embedder at {self.url} did not answer in time", hint=_HINT

@@ -27,6 +27,7 @@ ROLE_OF_NODE: dict[str, Role] = {"alpha": "primary", "beta": "standby", "air": "
 STATE_VERSION = 1
 # sun_path is 104 bytes on macOS and 108 on Linux; the socket's own name takes up to 20 of them.
 _LONGEST_SOCKET_DIRECTORY = 80
+_RESTORE = "aya down, then restore or remove it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,10 @@ class Home:
                 f"{self.state_file} was written by another version of AYA",
                 hint="use the AYA that made it, or another --home",
             )
-        return {name: Node(name=name, **fields) for name, fields in state["nodes"].items()}
+        try:
+            return {name: Node(name=name, **fields) for name, fields in state["nodes"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{self.state_file} is damaged: {error}", hint=_RESTORE) from error
 
     def node(self, name: str) -> Node:
         """Return one node, or raise ConfigError naming those that exist."""
@@ -129,9 +133,9 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         loaded = json_object(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", hint="aya down, then restore or remove it") from error
+        raise ConfigError(f"{file} cannot be read: {error}", hint=_RESTORE) from error
     if loaded is None:
-        raise ConfigError(f"{file} does not hold an object", hint="aya down, then restore or remove it")
+        raise ConfigError(f"{file} does not hold an object", hint=_RESTORE)
     return loaded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +60,8 @@ async def add_files(
 ) -> list[FileResult]:
     """Add everything below `roots`; return one result a file, in the order found.
 
-    Raises the AyaError that concerns all files (database or embedder gone, another model); what was added stays.
+    Raises the AyaErrors that concern all files (database or embedder gone, another model) in an ExceptionGroup; what
+    was added stays, and adding again finishes.
     """
     found = [(root, entry) for root in roots for entry in discover([root])]
     progress.total(len(found))
@@ -122,16 +124,22 @@ def concerns_all(error: AyaError) -> bool:
 def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
     """Return the document for a file that was found under `root`; pure but for the current directory."""
     where = file.path.relative_to(root) if file.path != root else Path(file.path.name)
-    source = labels.source or shown_path(Path(root.absolute().name))[:LONGEST_SOURCE] or "/"
+    name = _absolute(root).name
+    source = labels.source or (shown_path(Path(name))[:LONGEST_SOURCE] if name else "/")
     return NewDocument(
         content=file.text,
         category=labels.category,
         source=source,
         metadata={**file.metadata, "path": str(where), **labels.metadata},
         title=file.title,
-        uri=str(file.path.absolute()),
+        uri=str(_absolute(file.path)),
         markdown=file.markdown,
     )
+
+
+def _absolute(path: Path) -> Path:
+    """Return the one name of a path, without "..": the same file is the same document wherever it is named from."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps "..")
 
 
 def result_of(shown: str, added: Added) -> FileResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ def read_records(file: Path, *, category: str, source: str | None, metadata: Map
 
 
 def _lines(file: Path, stream: BinaryIO, defaults: NewDocument) -> Iterator[Record]:
+    place = os.path.abspath(file)  # noqa: PTH100 (Path.absolute keeps "..")
     with stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1):
             where = f"{file}:{number}"
@@ -46,7 +48,7 @@ def _lines(file: Path, stream: BinaryIO, defaults: NewDocument) -> Iterator[Reco
                 yield Record(where, None, f"the line is longer than {LONGEST_LINE:,} bytes; the rest is not read")
                 return
             if line.strip():
-                yield parse_record(where, str(file.absolute()), line, defaults)
+                yield parse_record(where, place, line, defaults)
 
 
 def parse_record(where: str, uri: str, line: bytes, defaults: NewDocument) -> Record:

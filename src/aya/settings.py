@@ -6,11 +6,12 @@ Precedence: the contract's environment names (DB_HOST …), then AYA_DSN or `dsn
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from aya.errors import ConfigError
 from aya.home import Home
@@ -43,9 +44,11 @@ class DatabaseSettings:
         return self._url(f"{quote(self.user, safe='')}{secret}")
 
     def _url(self, user: str) -> str:
-        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        options = "&".join(f"{quote(key)}={quote(value)}" for key, value in self.options)
-        return f"postgresql://{user}@{hosts}/{quote(self.database)}" + (f"?{options}" if options else "")
+        # A host that is a path names the directory of a socket, and its slashes are quoted (libpq 34.1.1.2).
+        quoted = ((f"[{host}]" if ":" in host else quote(host, safe=""), port) for host, port in self.hosts)
+        hosts = ",".join(f"{host}:{port}" for host, port in quoted)
+        options = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in self.options)
+        return f"postgresql://{user}@{hosts}/{quote(self.database, safe='')}" + (f"?{options}" if options else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +118,30 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
+_DSN = re.compile(r"postgres(?:ql)?://(?P<netloc>[^/?#]+)(?:/(?P<database>[^?#@]*))?(?:\?(?P<options>[^#]*))?")
+
+
 def parse_dsn(dsn: str) -> DatabaseSettings:
     """Parse postgresql://user:password@host[:port][,host[:port]…]/database?option=value.
 
-    Raises ConfigError without repeating the password.
+    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port.
     """
-    parts = urlsplit(dsn)
-    if parts.scheme not in {"postgresql", "postgres"} or not parts.netloc:
+    parts = _DSN.fullmatch(dsn)
+    options = (parts and parts["options"]) or ""
+    if parts is None or ("@" in options and "@" not in parts["netloc"]):
         raise ConfigError(
-            "the DSN is not of the form postgresql://user@host:port/database", hint="check AYA_DSN or aya.toml"
+            "the DSN is not of the form postgresql://user:password@host:port/database"
+            " (in a password, / is written %2F, ? %3F, # %23 and @ %40)",
+            hint="check AYA_DSN or aya.toml",
         )
-    credentials, _, addresses = parts.netloc.rpartition("@")
+    credentials, _, addresses = parts["netloc"].rpartition("@")
     user, _, password = credentials.partition(":")
     return DatabaseSettings(
         hosts=tuple(_address(address) for address in addresses.split(",")),
-        database=unquote(parts.path.lstrip("/")) or DEFAULT_DATABASE,
+        database=unquote(parts["database"] or "") or DEFAULT_DATABASE,
         user=unquote(user) or OWNER,
         password=unquote(password) or None,
-        options=tuple(parse_qsl(parts.query)),
+        options=tuple(parse_qsl(options)),
     )
 
 
@@ -142,12 +151,12 @@ def _address(address: str) -> tuple[str, int]:
         port = port.lstrip(":")
     else:
         host, _, port = address.partition(":")
-    return host or "127.0.0.1", parse_port(port or str(DEFAULT_POSTGRES_PORT))
+    return unquote(host) or "127.0.0.1", parse_port(port or str(DEFAULT_POSTGRES_PORT))
 
 
 def parse_port(text: str) -> int:
     """Return a TCP port; ConfigError when `text` is none."""
-    if text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_PORT:
+    if re.fullmatch(r"0*[1-9][0-9]{0,4}", text) and int(text) <= _LARGEST_PORT:
         return int(text)
     raise ConfigError(f"{text!r} is not a port (1 to {_LARGEST_PORT})", hint="check DB_PORT or the DSN")
 
@@ -173,6 +182,8 @@ def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[
 def _from_environment(environ: Mapping[str, str]) -> DatabaseSettings:
     port = parse_port(environ.get("DB_PORT") or str(DEFAULT_POSTGRES_PORT))
     hosts = tuple((host.strip(), port) for host in environ["DB_HOST"].split(",") if host.strip())
+    if not hosts:
+        raise ConfigError(f"DB_HOST names no host: {environ['DB_HOST']!r}", hint="unset DB_HOST, or name one")
     return DatabaseSettings(
         hosts=hosts,
         database=environ.get("DB_NAME") or DEFAULT_DATABASE,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -161,6 +161,25 @@ def test_a_line_longer_than_any_message_is_thrown_away(probe: Probe) -> None:
     assert probe.ask("ping")["result"] == {}
 
 
+def test_a_batch_is_answered_in_one_array(probe: Probe) -> None:
+    """2025-03-26 has servers take batches: two requests, a notification and something that is no message."""
+    probe.initialize("2025-03-26")
+    asked = [
+        {"jsonrpc": "2.0", "id": "a", "method": "ping"},
+        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}},
+        {"jsonrpc": "2.0", "id": "b", "method": "no/such/method"},
+        5,
+    ]
+    probe.send_line(json.dumps(asked).encode())
+    answers = cast("list[dict[str, Any]]", probe.receive())
+    assert {answer["id"]: answer.get("error", {}).get("code") for answer in answers} == {
+        "a": None,
+        "b": -32601,
+        None: -32600,
+    }
+    assert probe.ask("ping")["result"] == {}
+
+
 def test_an_empty_line_is_no_message(probe: Probe) -> None:
     """Nothing is answered to it."""
     probe.initialize("2025-11-25")
@@ -193,6 +212,30 @@ def test_what_is_printed_never_reaches_the_client() -> None:
     assert "written" in told
     assert "by a child" in told
     assert probe.process.returncode == 0
+
+
+def test_no_call_waits_for_a_slow_import() -> None:
+    """A tool that was called too early is told so while the SDK is still on its way; then everything is served."""
+    script = (
+        "import time\n"
+        "from aya_mcp import main, warm\n"
+        "load = warm._load_serving\n"
+        "def slow():\n"
+        "    time.sleep(2)\n"
+        "    return load()\n"
+        "warm._load_serving = slow\n"
+        "main.WAIT_SECONDS = 0.2\n"
+        "main.main()\n"
+    )
+    with Probe((sys.executable, "-c", script), _ENVIRONMENT, subprocess.DEVNULL) as probe:
+        probe.initialize("2025-11-25")
+        listed = probe.start("tools/list")
+        told = probe.start("tools/call", {"name": "query_aya_rag", "arguments": {"query": "why"}})
+        first, second = probe.receive(), probe.receive()
+        assert (first["id"], first["result"]["isError"]) == (told, True)
+        assert "warming up" in first["result"]["content"][0]["text"]
+        assert (second["id"], len(second["result"]["tools"])) == (listed, 2)
+        assert "cannot be reached" in probe.call("query_aya_rag", {"query": "why"})["content"][0]["text"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -263,5 +306,5 @@ def test_the_log_is_made_of_json_lines_without_secrets() -> None:
         lines = probe.process.stderr.read().decode().splitlines()
         probe.process.stderr.close()
     events = [json.loads(line)["event"] for line in lines]
-    assert events == ["session.started", "line.refused", "session.ended"]
+    assert events == ["session.started", "line.refused", "call.refused", "session.ended"]
     assert "hunter2" not in str(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,13 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Server
+from tests.integration.conftest import Knowledge
 
 from aya.home import Home, Node
 from aya.knowledge.binding import bind
+from aya.settings import NodeSettings
 from aya_mcp.probe import Probe
+from aya_mcp.store import Base
+from aya_mcp.tools import Tools, TooSlow
 
 pytestmark = pytest.mark.database
 
@@ -31,7 +38,7 @@ _HALF_DONE = "SELECT count(*) FROM documents AS d WHERE NOT EXISTS (SELECT FROM 
 
 
 @pytest.fixture
-def environment(server: Any, knowledge: Any) -> dict[str, str]:
+def environment(server: Server, knowledge: Knowledge) -> dict[str, str]:
     """The contract's names for the test's database, entered as the server's own role."""
     settings = server.settings(knowledge.settings.database, "aya_mcp")
     ((host, port),) = settings.hosts
@@ -42,7 +49,7 @@ def environment(server: Any, knowledge: Any) -> dict[str, str]:
         "DB_PORT": str(port),
         "DB_NAME": settings.database,
         "DB_USER": settings.user,
-        "DB_PASSWORD": settings.password,
+        "DB_PASSWORD": server.secrets["aya_mcp"],
         "EMBEDDING_URL": knowledge.embedder.url,
     }
 
@@ -72,13 +79,13 @@ def _content(result: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-async def _one(knowledge: Any, query: str) -> int:
+async def _one(knowledge: Knowledge, query: str) -> int:
     async with knowledge.database.connection() as connection:
         number: int = await connection.fetchval(query)
     return number
 
 
-async def test_what_was_added_is_found(start: Started, knowledge: Any) -> None:
+async def test_what_was_added_is_found(start: Started, knowledge: Knowledge) -> None:
     """With every field that the contract promises, and where it stands."""
     probe = start()
     sent = {"content": _GARDEN, "category": "home", "context": {"author": "x", "nested": {"a": [1, None]}}}
@@ -103,7 +110,7 @@ async def test_what_was_added_is_found(start: Started, knowledge: Any) -> None:
     assert (document.source, document.content, document.indexed) == ("mcp_server", _GARDEN, True)
 
 
-async def test_the_same_content_twice_is_one_document(start: Started, knowledge: Any) -> None:
+async def test_the_same_content_twice_is_one_document(start: Started, knowledge: Knowledge) -> None:
     """A retry never doubles: the second answer names the first document."""
     probe = start()
     first = _content(probe.call("add_to_aya_rag", {"content": _GARDEN}))
@@ -113,7 +120,7 @@ async def test_the_same_content_twice_is_one_document(start: Started, knowledge:
     assert await _one(knowledge, _COUNT) == 1
 
 
-async def test_two_servers_at_once_keep_one_document_and_see_each_others(start: Started, knowledge: Any) -> None:
+async def test_two_servers_at_once_keep_one_document_and_see_each_others(start: Started, knowledge: Knowledge) -> None:
     """IDEs start two: all state is in PostgreSQL."""
     probes = [start(), start()]
     asked = [
@@ -128,7 +135,7 @@ async def test_two_servers_at_once_keep_one_document_and_see_each_others(start: 
     assert all(_content(probe.call("query_aya_rag", {"query": "compost"}))["count"] for probe in probes)
 
 
-async def test_the_limit_the_category_and_the_mode_are_kept(start: Started, knowledge: Any) -> None:
+async def test_the_limit_the_category_and_the_mode_are_kept(start: Started, knowledge: Knowledge) -> None:
     """5 and 5.0 are one number; another category is not searched."""
     probe = start()
     for number in range(4):
@@ -151,7 +158,7 @@ def test_an_empty_base_answers_with_nothing(start: Started) -> None:
 def test_a_long_document_is_cut_in_the_result_and_whole_as_a_resource(start: Started) -> None:
     """8,000 characters beside each passage; aya://document/{id} has all, with its metadata."""
     probe = start()
-    content = "\n\n".join(f"Paragraph {number} speaks of lighthouses and the sea. Ünïcode 🗼." for number in range(200))
+    content = "\n\n".join(f"Paragraph {number} speaks of lighthouses and the sea. Ünïcode 🗼." for number in range(140))
     added = _content(probe.call("add_to_aya_rag", {"content": content, "context": {"coast": "north"}}))
     assert len(added["chunk_ids"]) > 1
     best = _content(probe.call("query_aya_rag", {"query": "lighthouses", "limit": 1}))["results"][0]
@@ -176,8 +183,10 @@ def test_a_long_document_is_cut_in_the_result_and_whole_as_a_resource(start: Sta
         {"content": "text", "unknown": 1},
     ],
 )
-async def test_what_cannot_be_kept_leaves_nothing_behind(start: Started, knowledge: Any, sent: dict[str, Any]) -> None:
-    """isError with a next step, and no row."""
+async def test_what_cannot_be_kept_leaves_nothing_behind(
+    start: Started, knowledge: Knowledge, sent: dict[str, Any]
+) -> None:
+    """An error with a next step, and no row."""
     result = start().call("add_to_aya_rag", sent)
     assert result["isError"]
     assert "Next: " in _said(result)
@@ -195,7 +204,7 @@ def test_a_failed_embedding_is_an_error_and_words_alone_still_search(start: Star
     assert _content(probe.call("query_aya_rag", {"query": "tomatoes", "mode": "text"}))["count"] == 1
 
 
-async def test_vectors_of_another_model_are_not_mixed(start: Started, knowledge: Any) -> None:
+async def test_vectors_of_another_model_are_not_mixed(start: Started, knowledge: Knowledge) -> None:
     """The error names both models and how to come out of it."""
     other = replace(await knowledge.embedder.identity(), fingerprint="other", model="another-model")
     await bind(knowledge.settings, other)
@@ -215,10 +224,10 @@ def test_a_wrong_password_is_an_error_in_words_without_the_password(start: Start
     assert probe.ask("ping")["result"] == {}
 
 
-def test_a_server_that_was_started_before_aya_finds_it_later(server: Any, start: Started, knowledge: Any) -> None:
+def test_a_server_that_was_started_before_aya_finds_it_later(server: Server, start: Started, tmp_path: Path) -> None:
     """Settings that are missing are what the tools answer; `aya up` later, the same server works."""
-    home = Home(server.cluster.data_directory.parent / "late")
-    probe = start(DB_HOST="", AYA_HOME=str(home.path), AYA_DSN="", AYA_NODE="", EMBEDDING_URL=knowledge.embedder.url)
+    home = Home(tmp_path)
+    probe = start(DB_HOST="", AYA_HOME=str(home.path), AYA_DSN="", AYA_NODE="")
     result = probe.call("query_aya_rag", {"query": "tomatoes", "mode": "text"})
     assert result["isError"]
     assert _said(result).endswith("Next: aya up")
@@ -227,7 +236,7 @@ def test_a_server_that_was_started_before_aya_finds_it_later(server: Any, start:
     assert "does not exist" in _said(probe.call("query_aya_rag", {"query": "tomatoes", "mode": "text"}))
 
 
-async def test_adding_is_finished_when_the_client_goes(start: Started, knowledge: Any) -> None:
+async def test_adding_is_finished_when_the_client_goes(start: Started, knowledge: Knowledge) -> None:
     """Standard input closed in the middle: the answers still come, and the rows are there."""
     probe = start()
     for number in range(5):
@@ -241,7 +250,7 @@ async def test_adding_is_finished_when_the_client_goes(start: Started, knowledge
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_in_the_middle_of_adding_leaves_no_half_document(
-    start: Started, knowledge: Any, signum: signal.Signals
+    start: Started, knowledge: Knowledge, signum: signal.Signals
 ) -> None:
     """Exit 0 in under two seconds; each document is there with its chunks, or not at all; a retry never doubles."""
     probe = start()
@@ -260,7 +269,7 @@ async def test_a_signal_in_the_middle_of_adding_leaves_no_half_document(
     assert await _one(knowledge, _COUNT) == 7
 
 
-async def test_a_cancelled_add_is_finished_and_found_by_a_retry(start: Started, knowledge: Any) -> None:
+async def test_a_cancelled_add_is_finished_and_found_by_a_retry(start: Started, knowledge: Knowledge) -> None:
     """A client that gave up waiting sends the same again and gets the one document."""
     probe = start()
     request_id = probe.start("tools/call", {"name": "add_to_aya_rag", "arguments": {"content": _GARDEN}})
@@ -273,7 +282,28 @@ async def test_a_cancelled_add_is_finished_and_found_by_a_retry(start: Started, 
     assert await _one(knowledge, _HALF_DONE) == 0
 
 
-async def test_a_lost_connection_is_reopened_by_the_next_call(server: Any, start: Started, knowledge: Any) -> None:
+async def test_adding_that_takes_too_long_goes_on_and_is_found_by_a_retry(server: Server, knowledge: Knowledge) -> None:
+    """The call ends in words while the client still listens; the text is kept once."""
+    settings = NodeSettings("alpha", server.settings(knowledge.settings.database, "aya_mcp"), knowledge.embedder.url)
+    base = Base(settings)
+
+    async def opened() -> Base:
+        return base
+
+    async with asyncio.TaskGroup() as tasks:
+        hasty = Tools(opened, tasks, call_seconds=0.001)
+        with pytest.raises(TooSlow, match="goes on by itself"):
+            await hasty.add({"content": _GARDEN})
+        await hasty.idle.wait()
+        again = await Tools(opened, tasks).add({"content": _GARDEN})
+    assert again["duplicate_of"] == again["document_id"]
+    assert await _one(knowledge, _COUNT) == 1
+    await base.close()
+
+
+async def test_a_lost_connection_is_reopened_by_the_next_call(
+    server: Server, start: Started, knowledge: Knowledge
+) -> None:
     """The backends are terminated between two calls; the second does not notice."""
     probe = start()
     _content(probe.call("add_to_aya_rag", {"content": _GARDEN}))

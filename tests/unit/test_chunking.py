@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aya.chunking import MIN_MAX_TOKENS, Chunk, chunk, first_heading, front_matter_end
+from aya.chunking import MIN_MAX_TOKENS, Chunk, chunk
+from aya.markdown_blocks import first_heading, front_matter_end
 
 LIMIT = 64
 TARGET = 40
@@ -91,15 +92,15 @@ def test_parsing_in_windows_finds_the_same_blocks(text: str, window: int, tokens
     """Where the windows fall makes no difference to the chunks."""
     whole = cut(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aya.chunking.WINDOW_LINES", window)
-        patch.setattr("aya.chunking.MOST_PARSER_TOKENS", tokens)
+        patch.setattr("aya.markdown_blocks.WINDOW_LINES", window)
+        patch.setattr("aya.markdown_blocks.MOST_PARSER_TOKENS", tokens)
         assert cut(text) == whole
 
 
 def test_an_endless_block_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of any length is parsed in bounded memory, and nothing of it is lost."""
-    monkeypatch.setattr("aya.chunking.WINDOW_LINES", 4)
-    monkeypatch.setattr("aya.chunking.MOST_PARSER_TOKENS", 20)
+    monkeypatch.setattr("aya.markdown_blocks.WINDOW_LINES", 4)
+    monkeypatch.setattr("aya.markdown_blocks.MOST_PARSER_TOKENS", 20)
     text = "# List\n\n" + "\n".join(f"- item {number}" for number in range(300))
     chunks = cut(text)
     assert {each.heading for each in chunks} == {"List"}
@@ -275,6 +276,8 @@ PATHOLOGICAL = {
     "delimiter rows": "|a|\n|-|\n" * 5_000,
     "fences": "```\n" * 20_000,
     "headings": "# a\n" * 10_000,
+    "lines": "a\n" * 50_000,
+    "items": "- a\n" * 25_000,
 }
 
 

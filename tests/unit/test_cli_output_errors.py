@@ -22,6 +22,17 @@ from aya.settings import DatabaseSettings, NodeSettings
 HEAVY = ("asyncpg", "rich", "numpy", "httpx2", "psutil", "structlog", "mlx")
 
 
+def group_of(verb: click.Command) -> click.Group:
+    """Return a group like the real one, in which every name is `verb`."""
+
+    class Group(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            del ctx, cmd_name
+            return verb
+
+    return Group("aya")
+
+
 def run_raising(error: BaseException) -> tuple[int, str]:
     """Run a verb that raises, under the real group; return exit code and standard error."""
 
@@ -29,11 +40,7 @@ def run_raising(error: BaseException) -> tuple[int, str]:
     def verb() -> None:
         raise error
 
-    class Group(LazyGroup):
-        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-            return verb
-
-    result = CliRunner().invoke(Group("aya"), ["verb"])
+    result = CliRunner().invoke(group_of(verb), ["verb"])
     return result.exit_code, result.stderr
 
 
@@ -77,11 +84,7 @@ def test_a_verb_may_return_an_exit_code() -> None:
     def verb() -> int:
         return 3
 
-    class Group(LazyGroup):
-        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-            return verb
-
-    assert CliRunner().invoke(Group("aya"), ["verb"]).exit_code == 3
+    assert CliRunner().invoke(group_of(verb), ["verb"]).exit_code == 3
 
 
 def test_help_imports_no_verb() -> None:
@@ -138,6 +141,7 @@ class Terminal(io.StringIO):
     """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
+        """Claim to be one."""
         return True
 
 

@@ -32,6 +32,7 @@ LAUNCHD = Path(__file__).parents[2] / "launchd"
 
 
 def filled(service: str, **names: str) -> dict[str, Any]:
+    """Return the template of a service with NAMES, some of them changed, filled in."""
     return plist.substitute(plist.template(service), {**NAMES, **names})
 
 
@@ -149,7 +150,7 @@ def test_on_failure_is_successful_exit_false() -> None:
 
 def test_a_placeholder_without_a_value_is_an_error() -> None:
     """Nothing half filled in is ever started."""
-    with pytest.raises(ConfigError, match="asks for \\${home}"):
+    with pytest.raises(ConfigError, match=r"asks for \${home}"):
         plist.substitute(plist.template("postgres"), {name: word for name, word in NAMES.items() if name != "home"})
 
 

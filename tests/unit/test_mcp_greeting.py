@@ -14,11 +14,11 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from aya_mcp.greeting import HANDSHAKE_REVISIONS, greet, refusal
+from aya_mcp.greeting import HANDSHAKE_REVISIONS, WARMING_UP, greet, postponed, refusal
 from aya_mcp.probe import Probe
-from aya_mcp.server import build
+from aya_mcp.server import build, explained
 from aya_mcp.tools import Tools
-from aya_mcp.warm import Warm
+from aya_mcp.warm import Warm, WarmingUp
 
 _HEAVY = (
     "mcp",
@@ -36,7 +36,8 @@ _HEAVY = (
 
 def _initialize(revision: str, request_id: object = 1, **changes: object) -> dict[str, Any]:
     client = {"name": "a client", "version": "1.0", "title": "A Client"}
-    params = {"protocolVersion": revision, "capabilities": {"sampling": {}}, "clientInfo": client, **changes}
+    capabilities: dict[str, object] = {"sampling": {}}
+    params = {"protocolVersion": revision, "capabilities": capabilities, "clientInfo": client, **changes}
     return {"jsonrpc": "2.0", "id": request_id, "method": "initialize", "params": params}
 
 
@@ -115,6 +116,33 @@ def test_a_refusal_carries_the_id_where_there_is_one(line: bytes, request_id: ob
         "id": request_id,
         "error": {"code": -32600, "message": "Invalid request"},
     }
+
+
+@pytest.mark.parametrize(
+    ("message", "answered"),
+    [
+        ({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}}, True),
+        ({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "x", "_meta": {}}}, True),
+        ({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}, False),
+        ({"jsonrpc": "2.0", "method": "tools/call", "params": {}}, False),
+        ([], False),
+    ],
+)
+def test_only_a_tool_call_can_be_postponed(message: object, *, answered: bool) -> None:
+    """With a result that every revision takes."""
+    answer = postponed(json.dumps(message).encode())
+    assert (answer is not None) == answered
+    if answer is not None:
+        result = types.CallToolResult.model_validate(json.loads(answer)["result"], by_name=False)
+        assert result.is_error
+        assert result.content == [types.TextContent(text=WARMING_UP)]
+
+
+async def test_both_ways_of_warming_up_say_the_same() -> None:
+    """Before the SDK is there and after."""
+    with pytest.raises(WarmingUp) as warming:
+        await Warm(wait_seconds=0.01).base()
+    assert explained(warming.value) == WARMING_UP
 
 
 def test_initialize_is_answered_before_anything_heavy_is_imported() -> None:

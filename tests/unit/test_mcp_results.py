@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -126,6 +127,23 @@ async def test_a_call_while_the_server_warms_up_is_told_so() -> None:
     assert "try again" in _text(result)
     with pytest.raises(WarmingUp):
         await Warm(wait_seconds=0.01).base()
+
+
+async def test_an_embedder_that_never_answers_ends_in_words() -> None:
+    """Before the client gives up by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = DatabaseSettings((("127.0.0.1", 9),), "aya_rag", "aya_mcp")
+        base = Base(NodeSettings("alpha", database, f"http://127.0.0.1:{silent.getsockname()[1]}"))
+
+        async def opened() -> Base:
+            return base
+
+        async with asyncio.TaskGroup() as tasks:
+            tools = Tools(opened, tasks, call_seconds=0.1)
+            result = await Handlers(tools).call_tool(_NO_CONTEXT, _called("query_aya_rag", {"query": "why"}))
+        await base.close()
+    assert result.is_error
+    assert _text(result).startswith("the search was not finished after 0.1 s (the same call may succeed later). Next: ")
 
 
 async def test_an_unexpected_error_is_a_reference_and_its_traceback_stays_in_the_log() -> None:

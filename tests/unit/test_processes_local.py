@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,9 +87,9 @@ def test_no_port_left_is_said() -> None:
 HOME = Home(Path("/srv/aya home"))
 
 
-def seen(**fields: object) -> Seen:
-    base = {"pid": 9, "parent": 1, "name": "python", "arguments": (), "environment": {}, "directory": "/"}
-    return Seen(**{**base, **fields})  # type: ignore[arg-type]
+def seen(**fields: Any) -> Seen:  # noqa: ANN401 - fields of several types
+    """Return a process of somebody else, with some fields changed."""
+    return replace(Seen(9, 1, "python", (), {}, "/"), **fields)
 
 
 CONFIGURATION = "/srv/aya home/supervisor/supervisord.conf"
@@ -151,7 +153,7 @@ BREW = {"homebrew.mxcl.postgresql@18": ["/opt/homebrew/bin/postgres", "-D", "/op
 def test_a_homebrew_job_on_the_same_data_is_found(
     jobs: dict[str, list[str]], directory: str, expected: str | None
 ) -> None:
-    """launchd must not run two servers on one data directory; side by side on two is fine."""
+    """Two servers on one data directory are refused; side by side on two is fine."""
     assert conflicting_job(jobs, Path(directory)) == expected
 
 

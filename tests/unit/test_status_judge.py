@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_the_rows_of_the_table() -> None:
     assert service_row("alpha", Service("indexer", None, "stopped", None, None))[3:] == ("-", "-", "-")
 
 
-def test_the_json_document_keeps_its_shape(tmp_path: Any) -> None:
+def test_the_json_document_keeps_its_shape(tmp_path: Path) -> None:
     """Scripts lean on these names."""
     found = document(Home(tmp_path), "healthy", [judge(GOOD)])
     assert set(found) == {"home", "health", "aya", "nodes"}

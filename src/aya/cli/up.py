@@ -49,9 +49,14 @@ def command(home: Home, /, nodes: str | None, *, detach: bool) -> None:
         raise KeyboardInterrupt(_INTERRUPTED) from None
     if started.already_running:
         output.progress(f"already running: {_names(started)}")
-    _say_next(started, detach=detach)
-    if not detach:
-        _stay(home)
+    # A second call beside a running home is over at once: whoever started it keeps it.
+    if detach or started.already_running:
+        _say_next(started, detach=True)
+        return
+    # Before it is said that Ctrl-C stops everything, it does.
+    asked = _listen()
+    _say_next(started, detach=False)
+    _stay(home, asked)
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:
@@ -80,8 +85,8 @@ def _say_next(started: Started, *, detach: bool) -> None:
         output.line("Ctrl-C stops everything.")
 
 
-def _stay(home: Home) -> None:
-    """Wait for a signal, then stop everything; return at once when `aya down` did it from elsewhere."""
+def _listen() -> threading.Event:
+    """Return an event that INT, TERM and HUP set from now on."""
     asked = threading.Event()
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -90,10 +95,18 @@ def _stay(home: Home) -> None:
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, ask)
+    return asked
+
+
+def _stay(home: Home, asked: threading.Event) -> None:
+    """Wait until asked, then stop everything; when the supervisor was ended from elsewhere, what it left behind."""
     supervisor = Supervisor(home)
+    lives = supervisor.watch()
     while not asked.wait(_POLL_SECONDS):
-        if not supervisor.answers():
+        if not lives():
             output.progress("stopped from elsewhere")
+            if supervisor.answers():
+                return  # and started again: it is not ours any more
             break
     # A second Ctrl-C ends the waiting.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,14 +7,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aya.chunking import Chunk, chunk
+from aya.chunking import MIN_MAX_TOKENS, Chunk, chunk
 from aya.embedder_client import EmbedderClient, Vector
 from aya.errors import ConfigError
 from aya.identity import ModelIdentity
 
 # Measured on long articles: 100 to 200 tokens find the answer's span best (design notes on retrieval).
 TARGET_TOKENS = 160
-_SMALLEST_WINDOW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,11 @@ def content_sha256(content: str) -> bytes:
 async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, *, markdown: bool) -> Prepared:
     """Cut `text` into chunks of the model's own tokens and embed them. Raises EmbedderError."""
     tokens = await embedder.tokenize(text)
-    prefix = len((await embedder.tokenize(identity.document_prefix)).starts) if identity.document_prefix else 0
-    window = tokens.max_tokens - tokens.special - prefix
-    if window < _SMALLEST_WINDOW:
-        raise ConfigError(f"{identity.model} leaves {window} tokens for a text", hint="choose another model")
+    if tokens.room < MIN_MAX_TOKENS:
+        raise ConfigError(f"{identity.model} leaves {tokens.room} tokens for a text", hint="choose another model")
     # In a thread: megabytes take a second, and a server goes on answering meanwhile.
     chunks = await asyncio.to_thread(
-        chunk, text, tokens.starts, max_tokens=window, target_tokens=min(TARGET_TOKENS, window), markdown=markdown
+        chunk, text, tokens.starts, max_tokens=tokens.room, target_tokens=min(TARGET_TOKENS, tokens.room), markdown=markdown
     )
     vectors = await embed_documents(embedder, identity, [piece.text for piece in chunks])
     return Prepared(content_sha256(text), chunks, vectors)

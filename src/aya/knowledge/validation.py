@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ LONGEST_CATEGORY = 50
 LONGEST_SOURCE = 100
 LONGEST_QUERY = 10_000
 MOST_HITS = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# An even number of backslashes before it are backslashes themselves.
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def check_content(content: str) -> None:
@@ -24,17 +28,15 @@ def check_content(content: str) -> None:
             f"the document holds a NUL byte (character {content.index(chr(0))}), which text cannot hold",
             hint="remove it: tr -d '\\000' < FILE | aya add -",
         )
-    try:
-        content.encode("utf-8")
-    except UnicodeEncodeError as error:
+    if surrogate := _SURROGATE.search(content):
         raise DocumentError(
-            f"the document holds a lone surrogate (character {error.start}), which is no character",
+            f"the document holds a lone surrogate (character {surrogate.start()}), which is no character",
             hint="convert it to UTF-8 first",
-        ) from error
+        )
 
 
 def check_labels(category: str | None, source: str | None) -> None:
-    """Raise DocumentError when a label is longer than its column, or holds a NUL."""
+    """Raise DocumentError when a label is longer than its column, blank, or no text that PostgreSQL can keep."""
     for name, value, longest in (("category", category, LONGEST_CATEGORY), ("source", source, LONGEST_SOURCE)):
         if value is None:
             continue
@@ -44,17 +46,22 @@ def check_labels(category: str | None, source: str | None) -> None:
             )
         if "\x00" in value or not value.strip():
             raise DocumentError(f"the {name} is empty or holds a NUL byte", hint=f"give another {name}")
+        if _SURROGATE.search(value):
+            raise DocumentError(
+                f"the {name} holds a lone surrogate, which is no character", hint=f"give another {name}"
+            )
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise DocumentError unless PostgreSQL can keep `metadata` as jsonb."""
     try:
-        text = json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
         raise DocumentError(
             f"the metadata is no JSON: {error}", hint="use strings, numbers, lists and objects"
         ) from error
-    if "\\u0000" in text:
+    if _ESCAPED_NUL.search(text):
         raise DocumentError("the metadata holds a NUL byte, which jsonb cannot hold", hint="remove it")
 
 
@@ -62,7 +69,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
     """Return the JSON object in `text`; UsageError when it is none."""
     try:
         parsed = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the metadata is not JSON: {error}", hint="""--metadata '{"project": "garden"}'""") from error
     value = json_object(parsed)
     if value is None:
@@ -82,6 +89,8 @@ def check_query(query: str) -> None:
         raise UsageError(f"the query has {len(query)} characters; {LONGEST_QUERY} at most", hint="shorten it")
     if "\x00" in query:
         raise UsageError("the query holds a NUL byte", hint="remove it")
+    if _SURROGATE.search(query):
+        raise UsageError("the query holds a lone surrogate, which is no character", hint="type it in UTF-8")
 
 
 def check_limit(limit: int) -> None:

@@ -43,10 +43,10 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
     node_names: None for those the home has (all three on first use). Raises AyaError, with the end of the log of
     the process that would not start; then nothing that this call started is left running.
     """
+    names = plan.wanted_nodes(node_names, tuple(home.nodes()), config)
     layout.make_home(home)
     with exclusive(home, "aya up"):
         existing = home.nodes()
-        names = plan.wanted_nodes(node_names, tuple(existing), config)
         nodes = plan.settle(existing, names, lambda taken: ports.choose(taken, str(home.path)))
         for name in names:
             layout.make_node(home, name)
@@ -91,6 +91,7 @@ class _Machine:
 
     async def start(self, chosen: Sequence[Node]) -> None:
         """Start everything of these nodes; on any failure stop it again, unless it ran before we came."""
+        await asyncio.to_thread(self._check_versions, chosen)
         ran_before = await asyncio.to_thread(self._supervisor.answers)
         try:
             await self._start(chosen)
@@ -111,6 +112,13 @@ class _Machine:
             await self._start_embedder(node, databases[node.name])
         for node in chosen:
             await self._start_indexer(node)
+
+    def _check_versions(self, chosen: Sequence[Node]) -> None:
+        """Raise PostgresError for a data directory of another major version, before a running server is touched."""
+        for node in chosen if self._config.dsn is None else ():
+            cluster = cluster_of(self._home, self._config, node.name)
+            if cluster.exists() and not clusters.marker(self._home, node.name).exists():
+                cluster.check_version()
 
     async def _require_ports(self, chosen: Sequence[Node]) -> None:
         known = await asyncio.to_thread(self._supervisor.processes)

@@ -78,11 +78,12 @@ def installed(pg_config: str) -> Binaries:
 
 def _ask(pg_config: Path, option: str) -> str:
     try:
-        answer = subprocess.run(
-            [str(pg_config), option], capture_output=True, text=True, check=True, timeout=_PROBE_TIMEOUT_SECONDS
-        ).stdout.strip()
+        printed = subprocess.run(
+            [str(pg_config), option], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_SECONDS
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise PostgresError(f"{pg_config} cannot be run: {error}", hint="check AYA_PG_CONFIG or aya.toml") from error
+    answer = printed.decode(errors="replace").strip()
     if option != "--version":
         return answer
     match = re.search(r"\d+(\.\d+)*", answer)
@@ -98,12 +99,11 @@ def _readable(binaries: Binaries, home: Home, user: RunAs) -> Binaries:
     package = binaries.directory.parent.parent
     copy = home.path / "postgresql" / binaries.version
     install = copy / package.name / binaries.directory.parent.name
-    if not install.exists():
-        for part in (binaries.directory.parent, package.with_name(f"{package.name}.libs")):
-            if part.exists():
-                target = copy / part.relative_to(package.parent)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy_readable(part, target)
+    for part in (binaries.directory.parent, package.with_name(f"{package.name}.libs")):
+        target = copy / part.relative_to(package.parent)
+        if part.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_readable(part, target)
     moved = Binaries(install / "bin", binaries.version)
     if not can_enter(user, moved.directory):
         raise PostgresError(

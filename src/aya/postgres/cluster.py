@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from aya.postgres.config import (
     settings_text,
 )
 from aya.postgres.privileges import RunAs
+from aya.processes.leftovers import same_directory
 
 _TIMEOUT_SECONDS = 120
 SUPERUSER = "postgres"
@@ -49,26 +52,22 @@ class Cluster:
         if self.exists():
             self.check_version()
             return
-        self.user.make_directory(self.data_directory)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as pwfile:
-            pwfile.write(password + "\n")
-            pwfile.flush()
-            self.user.own(Path(pwfile.name))
+        with self._filling(), self._password_file(password) as pwfile:
             self._run(
                 "initdb",
                 f"--pgdata={self.data_directory}",
-                f"--pwfile={pwfile.name}",
+                f"--pwfile={pwfile}",
                 *initdb_options(self.binaries.major),
             )
-        self.configure()
+            self.configure()
 
     def create_standby(self, primary: ClusterConfig, password: str, name: str) -> None:
         """Copy the primary with pg_basebackup and follow it under the slot and the name of the standby."""
         if self.exists():
             self.check_version()
             return
-        self.user.make_directory(self.data_directory)
         passfile = self.data_directory.with_name("replication.pgpass")
+        passfile.parent.mkdir(parents=True, exist_ok=True)
         passfile.touch(mode=0o600)
         passfile.write_text(f"*:*:*:{REPLICATION_ROLE}:{password}\n", encoding="utf-8")
         self.user.own(passfile)
@@ -76,16 +75,41 @@ class Cluster:
             f"host={primary.addresses[0]} port={primary.port} user={REPLICATION_ROLE}"
             f" passfile='{passfile}' application_name={name}"
         )
-        self._run(
-            "pg_basebackup",
-            f"--pgdata={self.data_directory}",
-            f"--dbname={source}",
-            "--wal-method=stream",
-            "--checkpoint=fast",
-            "--write-recovery-conf",
-            f"--slot={BETA_SLOT}",
-        )
-        self.configure()
+        with self._filling():
+            self._run(
+                "pg_basebackup",
+                f"--pgdata={self.data_directory}",
+                f"--dbname={source}",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                f"--slot={BETA_SLOT}",
+            )
+            self.configure()
+
+    @contextmanager
+    def _filling(self) -> Generator[None]:
+        """Make the data directory, and empty it when the block fails: half a cluster would pass for a whole one."""
+        self.user.make_directory(self.data_directory)
+        if any(self.data_directory.iterdir()):
+            raise PostgresError(
+                f"{self.data_directory} is not empty, but holds no PostgreSQL cluster", hint="move it away, then aya up"
+            )
+        try:
+            yield
+        except BaseException:
+            for entry in self.data_directory.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            raise
+
+    @contextmanager
+    def _password_file(self, password: str) -> Generator[str]:
+        """Lend a file with the password; beside the data directory, for root's TMPDIR may be closed to the user."""
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.data_directory.parent) as file:
+            file.write(password + "\n")
+            file.flush()
+            self.user.own(Path(file.name))
+            yield file.name
 
     def check_version(self) -> None:
         """Raise PostgresError unless the data directory belongs to these binaries' major version."""
@@ -165,10 +189,11 @@ def _environment() -> dict[str, str]:
 
 
 def postmaster_pid(data_directory: Path) -> int | None:
-    """Return the pid in postmaster.pid if that process is alive and is a PostgreSQL, else None."""
+    """Return the pid in postmaster.pid if that process is alive and is a PostgreSQL of this directory, else None."""
     try:
         pid = int((data_directory / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
-        name = psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        name, directory = process.name(), process.cwd()
     except (OSError, ValueError, psutil.Error):
         return None
-    return pid if name.startswith("postgres") else None
+    return pid if name.startswith("postgres") and same_directory(directory, data_directory) else None

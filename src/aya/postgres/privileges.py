@@ -53,12 +53,12 @@ class RunAs:
 def run_as(data_directory: Path) -> RunAs:
     """Return who PostgreSQL runs as for `data_directory`: ourselves, or for root the owner or an unprivileged user.
 
-    AYA_PG_USER names another one. Raises PostgresError when root finds nobody to become.
+    AYA_PG_USER names another one. Raises PostgresError when root finds nobody to become, or a user without a name.
     """
     if os.geteuid() != 0:
-        return RunAs(None, None, pwd.getpwuid(os.geteuid()).pw_name)
+        return RunAs(None, None, _account(os.geteuid()).pw_name)
     if data_directory.exists() and data_directory.stat().st_uid != 0:
-        entry = pwd.getpwuid(data_directory.stat().st_uid)
+        entry = _account(data_directory.stat().st_uid)
         return RunAs(entry.pw_uid, entry.pw_gid, entry.pw_name)
     wanted = os.environ.get("AYA_PG_USER")
     for name in (wanted,) if wanted else CANDIDATES:
@@ -72,6 +72,16 @@ def run_as(data_directory: Path) -> RunAs:
         f"PostgreSQL does not run as root, and there is no user {wanted or ' or '.join(CANDIDATES)} to run it as",
         hint="useradd --system aya, or set AYA_PG_USER",
     )
+
+
+def _account(uid: int) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError as error:
+        raise PostgresError(
+            f"PostgreSQL would run as user id {uid}, which has no name on this machine (initdb refuses that)",
+            hint=f"useradd --uid {uid} aya, or chown the data directory to a user that exists",
+        ) from error
 
 
 def can_enter(user: RunAs, directory: Path) -> bool:

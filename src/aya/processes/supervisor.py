@@ -12,8 +12,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from aya.errors import AyaError, ConfigError
 from aya.home import Home
@@ -23,6 +25,7 @@ from aya.processes.rpc import Rpc, Running, SupervisorUnavailable
 
 _START_SECONDS = 20.0
 _SPARE_SECONDS = 15.0
+_LONGEST_EXIT_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _DEFAULT_FILES = 1024
 # What a service may know of the shell that `aya up` was typed in. DB_HOST and its like would lead it elsewhere.
@@ -56,6 +59,18 @@ class Supervisor:
         except AyaError:
             return False
 
+    def watch(self) -> Callable[[], bool]:
+        """Return a function that tells whether the supervisord that runs now is still there, busy or not."""
+        process = psutil.Process(self.rpc().pid())
+
+        def lives() -> bool:
+            try:
+                return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            except psutil.Error:
+                return False
+
+        return lives
+
     def processes(self, timeout_seconds: float = 2.0) -> dict[str, Running]:
         """Return what it knows of its processes, by label; empty when it does not run."""
         try:
@@ -82,7 +97,7 @@ class Supervisor:
         known = self.processes()
         for label in (*changed, *removed):
             rpc.stop(label)
-            self._wait_stopped(label, _seconds_to_stop(processes))
+            self._wait_stopped([label], _LONGEST_EXIT_SECONDS)
             rpc.remove(label)
         for label in (*added, *changed):
             if label not in known or label in changed:
@@ -91,10 +106,9 @@ class Supervisor:
     def shut_down(self, processes: Sequence[Process]) -> list[leftovers.Leftover]:
         """Stop everything of this home, in reverse order, and supervisord itself; return what could not be ended."""
         try:
+            self._stop(processes)
             self.rpc().shut_down()
-            deadline = time.monotonic() + _seconds_to_stop(processes)
-            while self._supervisord() and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
+            self._wait(lambda: not self._supervisord(), _SPARE_SECONDS)
         except AyaError:
             pass  # it does not run, or is frozen: what it left behind is ended below
         return leftovers.end(self._home)
@@ -102,14 +116,32 @@ class Supervisor:
     def _supervisord(self) -> bool:
         return any(one.kind == "supervisord" for one in leftovers.find(self._home))
 
-    def _wait_stopped(self, label: str, seconds: float) -> None:
+    def _stop(self, processes: Sequence[Process]) -> None:
+        """Stop all services at once, and then all servers: supervisord by itself takes a second for each, in turn."""
+        servers = [process for process in processes if process.service == "postgres"]
+        for group in ([process for process in processes if process not in servers], servers):
+            known = self.processes()
+            labels = [process.label for process in group if process.label in known]
+            for label in labels:
+                self.rpc().stop(label)
+            self._wait_stopped(labels, max((process.exit_timeout_seconds for process in group), default=0))
+
+    def _wait_stopped(self, labels: Sequence[str], exit_timeout_seconds: float) -> None:
+        def stopped() -> bool:
+            known = self.processes()
+            return not any(known[label].pid or known[label].state == "stopping" for label in labels if label in known)
+
+        if not self._wait(stopped, exit_timeout_seconds + _SPARE_SECONDS):
+            raise AyaError(f"{', '.join(labels)} did not stop in time", hint="aya down, then aya up")
+
+    @staticmethod
+    def _wait(done: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            running = self.processes().get(label)
-            if running is None or (not running.alive and running.state != "stopping"):
-                return
+        while not done():
+            if time.monotonic() > deadline:
+                return False
             time.sleep(_POLL_SECONDS)
-        raise AyaError(f"{label} did not stop within {seconds:.0f} s", hint="aya down, then aya up")
+        return True
 
     def _text(self, processes: Sequence[Process]) -> str:
         wanted = max((process.files_limit or 0 for process in processes), default=0) or _DEFAULT_FILES
@@ -149,17 +181,8 @@ class Supervisor:
         self._wait_answering()
 
     def _wait_answering(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while not self.answers():
-            if time.monotonic() > deadline:
-                raise AyaError(
-                    f"the supervisor does not answer on {self.files.socket}", hint=f"less '{self.files.log}'"
-                )
-            time.sleep(_POLL_SECONDS)
-
-
-def _seconds_to_stop(processes: Sequence[Process]) -> float:
-    return sum(process.exit_timeout_seconds for process in processes) + _SPARE_SECONDS
+        if not self._wait(self.answers, _START_SECONDS):
+            raise AyaError(f"the supervisor does not answer on {self.files.socket}", hint=f"less '{self.files.log}'")
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+import traceback
 from functools import partial
+from typing import NoReturn
 
 from aya import service
-from aya.errors import ConfigError
+from aya.errors import EXIT_FAILED, ConfigError
 from aya_embedder.config import Config
 from aya_embedder.server import serve
 
@@ -19,20 +20,23 @@ def main() -> None:
         config = Config.from_environ(os.environ)
     except ConfigError as error:
         sys.exit(f"aya-embedder: {error.message}\n  try: {error.hint}")
-    _leave(service.run("embedder", partial(serve, config), node=config.node))
+    try:
+        code = service.run("embedder", partial(serve, config), node=config.node)
+    except Exception:  # noqa: BLE001 a fault of ours: shown whole, and the supervisor starts us again
+        traceback.print_exc()
+        code = EXIT_FAILED
+    _leave(code)
 
 
-def _leave(code: int) -> None:
-    """Exit at once when a thread is still in a forward pass or a download.
+def _leave(code: int) -> NoReturn:
+    """End the process without tearing the interpreter down.
 
-    Neither can be interrupted nor has anything to save, and a thread that comes back from C++ into an interpreter
-    that is being torn down would abort the process.
+    MLX ends its threads while the process ends its libraries, and one exit in 25 lost that race by an abort; and a
+    forward pass or a download cannot be interrupted. There is nothing to save.
     """
-    if threading.active_count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

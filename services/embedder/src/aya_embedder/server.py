@@ -80,7 +80,7 @@ def _load(model: str, hf_home: Path | None) -> Embedder:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        listener = _bound(host, port)
+        listener = bound(host, port)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise ConfigError(
@@ -96,7 +96,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """Return a listening socket whose connections send small answers at once. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # IPPROTO_TCP is said outright: asyncio sets TCP_NODELAY only where it sees it, and without that each answer waits
     # 40 ms for the client's delayed ACK

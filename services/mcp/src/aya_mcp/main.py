@@ -8,9 +8,10 @@ import sys
 import traceback
 from types import FrameType
 
+from aya_mcp.early import collect
 from aya_mcp.greeting import greet
 from aya_mcp.shutdown import Shutdown, leave
-from aya_mcp.warm import Warm
+from aya_mcp.warm import WAIT_SECONDS, Warm
 from aya_mcp.wire import Wire
 
 _FLUSH_SECONDS = 0.3
@@ -46,9 +47,10 @@ async def _serve(wire: Wire) -> None:
     warm = Warm()
     warm.start()
     try:
-        serve = await warm.serving()
-        opening = greeting.replay if greeting else first
-        await serve(wire, shutdown, warm, opening, greeting.request_id if greeting else None)
+        opening = [greeting.replay if greeting else first]
+        lines = await collect(wire, warm.serving, opening, wait_seconds=WAIT_SECONDS)
+        serve = await warm.serving
+        await serve(wire, shutdown, warm, lines, greeting.request_id if greeting else None)
     finally:
         await wire.flush(_FLUSH_SECONDS)
 

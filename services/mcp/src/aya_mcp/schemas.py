@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import mcp_types as types
+from mcp import types
 
 from aya.knowledge.validation import LONGEST_CATEGORY, MOST_HITS
 from aya_mcp.arguments import DEFAULT_CATEGORY, DEFAULT_LIMIT, LONGEST_CONTENT, MODES
@@ -13,9 +13,10 @@ QUERY, ADD = "query_aya_rag", "add_to_aya_rag"
 DOCUMENT_URI = "aya://document/"
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
-_MAYBE_TEXT = {"type": ["string", "null"]}
-_MAYBE_COUNT = {"type": ["integer", "null"]}
-_MAYBE_NUMBER = {"type": ["number", "null"]}
+# anyOf, where a list of types would do: some hosts' dialects know one type at a time.
+_MAYBE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_MAYBE_COUNT = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+_MAYBE_NUMBER = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 
 
 def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:

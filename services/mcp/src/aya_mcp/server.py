@@ -12,7 +12,7 @@ import secrets
 import traceback
 from typing import Any
 
-import mcp_types as types
+from mcp import types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
@@ -52,6 +52,8 @@ class Handlers:
         try:
             result = await tool(params.arguments or {})
         except AyaError as error:
+            kind = type(error).__name__
+            log.get_logger().warning("call.refused", tool=params.name, kind=kind, reason=error.message)
             return _refused(explained(error))
         except Exception:  # noqa: BLE001 - the boundary: told in the log, never to the client
             return _refused(self._unexplained(params.name))

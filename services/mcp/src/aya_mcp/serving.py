@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 
 from aya import log
 from aya_mcp.greeting import RequestId
@@ -18,10 +19,12 @@ from aya_mcp.wire import Wire
 _CLOSE_SECONDS = 0.2
 
 
-async def serve(wire: Wire, shutdown: Shutdown, warm: Warm, opening: bytes, greeted: RequestId | None) -> None:
+async def serve(
+    wire: Wire, shutdown: Shutdown, warm: Warm, opening: Sequence[bytes], greeted: RequestId | None
+) -> None:
     """Serve until the client has gone or a signal arrived; running adds are finished, then the connections closed.
 
-    opening: the first line for the SDK. greeted: the id of an `initialize` that is already answered.
+    opening: the first lines for the SDK. greeted: the id of an `initialize` that is already answered.
     """
     log.configure(service="mcp", node=os.environ.get("AYA_NODE"))
     log.get_logger().info("session.started")

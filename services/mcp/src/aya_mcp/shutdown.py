@@ -20,6 +20,7 @@ class Shutdown:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline: float | None = None
+        self._patience_ends: float | None = None
         self._waits: set[asyncio.Timeout] = set()
 
     @property
@@ -37,10 +38,11 @@ class Shutdown:
         self._loop.call_later(LAST_SECONDS, leave, 0)
 
     async def wait_for(self, event: asyncio.Event) -> None:
-        """Wait for `event` as long as there is time."""
-        deadline = self._deadline or self._loop.time() + PATIENCE_SECONDS
+        """Wait for `event` as long as there is time: for all waits together, from the first one's beginning."""
+        if self._patience_ends is None:
+            self._patience_ends = self._loop.time() + PATIENCE_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline) as wait:
+            async with asyncio.timeout_at(self._deadline or self._patience_ends) as wait:
                 self._waits.add(wait)
                 try:
                     await event.wait()

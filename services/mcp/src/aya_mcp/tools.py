@@ -8,6 +8,7 @@ from math import isnan
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from aya.errors import AyaError
 from aya.knowledge.types import Added, Document, Filters, Hit, NewDocument
 from aya_mcp.arguments import parse_add, parse_query
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from aya_mcp.store import Base
 
 SOURCE = "mcp_server"
+# Below the minute after which most clients give up by themselves: an answer in words, never a time-out.
+CALL_SECONDS = 50.0
 MOST_DOCUMENT_CHARACTERS = 8_000
+
+
+class TooSlow(AyaError):
+    """A call took longer than a client waits."""
+
+    retryable = True
 
 
 class Tools:
@@ -25,9 +34,16 @@ class Tools:
     idle is set while nothing is being added. secrets: what no log may show.
     """
 
-    def __init__(self, open_base: Callable[[], Awaitable[Base]], tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        open_base: Callable[[], Awaitable[Base]],
+        tasks: asyncio.TaskGroup,
+        *,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
         self._open_base = open_base
         self._tasks = tasks
+        self._call_seconds = call_seconds
         self._adding: set[asyncio.Task[Added | Exception]] = set()
         self.secrets: tuple[str, ...] = ()
         self.idle = asyncio.Event()
@@ -39,7 +55,12 @@ class Tools:
         wanted = parse_query(arguments)
         base = await self._open()
         filters = Filters(category=wanted.category)
-        hits = await base.searcher.search(wanted.query, limit=wanted.limit, mode=wanted.mode, filters=filters)
+        searching = base.searcher.search(wanted.query, limit=wanted.limit, mode=wanted.mode, filters=filters)
+        try:
+            hits = await asyncio.wait_for(searching, self._call_seconds)
+        except TimeoutError:
+            told = f"the search was not finished after {self._call_seconds:g} s"
+            raise TooSlow(told, hint="aya status; mode text needs no embedder") from None
         answered = await base.condition()
         return {
             "results": [result_of(hit) for hit in hits],
@@ -90,7 +111,11 @@ class Tools:
         self._adding.add(task)
         self.idle.clear()
         task.add_done_callback(self._added)
-        outcome = await asyncio.shield(task)
+        try:
+            outcome = await asyncio.wait_for(asyncio.shield(task), self._call_seconds)
+        except TimeoutError:
+            told = f"adding was not finished after {self._call_seconds:g} s and goes on by itself"
+            raise TooSlow(told, hint="send the same again later: it is kept once") from None
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

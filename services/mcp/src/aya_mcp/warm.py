@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from aya.errors import AyaError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aya_mcp.store import Base
     from aya_mcp.wire import Wire
 
-    Serve = Callable[[Wire, Shutdown, "Warm", bytes, RequestId | None], Awaitable[None]]
+    Serve = Callable[[Wire, Shutdown, "Warm", Sequence[bytes], RequestId | None], Awaitable[None]]
 
 WAIT_SECONDS = 10.0
 Loaded = TypeVar("Loaded")
@@ -46,22 +46,21 @@ def _load_base() -> Callable[[], Base]:
 
 
 class Warm:
-    """What is being imported, and the knowledge base once it is there. Made in the event loop."""
+    """What is being imported, and the knowledge base once it is there. Made in the event loop.
+
+    serving: `aya_mcp.serving.serve`, once the SDK is imported.
+    """
 
     def __init__(self, wait_seconds: float = WAIT_SECONDS) -> None:
         self._loop = asyncio.get_running_loop()
         self._wait_seconds = wait_seconds
-        self._serving: asyncio.Future[Serve] = self._loop.create_future()
+        self.serving: asyncio.Future[Serve] = self._loop.create_future()
         self._make_base: asyncio.Future[Callable[[], Base]] = self._loop.create_future()
         self._base: Base | None = None
 
     def start(self) -> None:
         """Begin to import. A daemon thread: a signal need not wait for it."""
         threading.Thread(target=self._import, name="warm-up", daemon=True).start()
-
-    async def serving(self) -> Serve:
-        """Return `aya_mcp.serving.serve` once the SDK is imported."""
-        return await self._serving
 
     async def base(self) -> Base:
         """Return the knowledge base, the same each time. Raises WarmingUp; ConfigError while settings are missing."""
@@ -80,7 +79,7 @@ class Warm:
             await self._base.close()
 
     def _import(self) -> None:
-        self._step(_load_serving, self._serving)
+        self._step(_load_serving, self.serving)
         self._step(_load_base, self._make_base)
 
     def _step(self, load: Callable[[], Loaded], future: asyncio.Future[Loaded]) -> None:

@@ -1,0 +1,57 @@
+"""What is written into a cluster: the contract's settings, passwords everywhere, quoting that holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aya.postgres.config import ClusterConfig, host_access_text, initdb_options, settings_text
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Read `name = 'value'` lines as PostgreSQL does."""
+    pairs = re.findall(r"^(\w+) = '((?:[^']|'')*)'$", text, re.MULTILINE)
+    return {name: value.replace("''", "'") for name, value in pairs}
+
+
+def test_the_contracts_settings_are_all_there() -> None:
+    """wal_level, senders, slots and synchronous_commit as promised; a slot cannot fill the disk."""
+    written = settings_of(settings_text(ClusterConfig(5432, Path("/run/aya"))))
+    assert (written["wal_level"], written["synchronous_commit"]) == ("replica", "on")
+    assert (written["listen_addresses"], written["port"]) == ("127.0.0.1", "5432")
+    assert written["password_encryption"] == "scram-sha-256"
+    assert written["max_slot_wal_keep_size"] == "10GB"
+    assert min(int(written["max_wal_senders"]), int(written["max_replication_slots"])) >= 3
+
+
+@pytest.mark.parametrize(("platform", "method"), [("darwin", "fsync_writethrough"), ("linux", None)])
+def test_a_mac_flushes_its_drives_cache(platform: str, method: str | None) -> None:
+    """On macOS fsync alone does not reach the disk; elsewhere the default does."""
+    written = settings_of(settings_text(ClusterConfig(1, Path("/s"), platform=platform)))
+    assert written.get("wal_sync_method") == method
+
+
+def test_addresses_and_odd_directories_are_quoted() -> None:
+    """A quote in a path cannot end the value."""
+    config = ClusterConfig(1, Path("/it's here"), addresses=("127.0.0.1", "10.0.0.2"))
+    written = settings_of(settings_text(config))
+    assert written["unix_socket_directories"] == "/it's here"
+    assert written["listen_addresses"] == "127.0.0.1,10.0.0.2"
+
+
+def test_nobody_enters_without_a_password() -> None:
+    """No line trusts, and replication is for its own role alone."""
+    lines = [line.split() for line in host_access_text().splitlines() if not line.startswith("#")]
+    assert {line[-1] for line in lines} == {"scram-sha-256"}
+    assert [line[2] for line in lines if line[1] == "replication"] == ["aya_replicator"]
+    assert {line[3] for line in lines if line[0] == "host"} == {"127.0.0.1/32", "::1/128"}
+
+
+@pytest.mark.parametrize(("major", "provider"), [(16, "libc"), (17, "builtin"), (18, "builtin")])
+def test_a_cluster_sorts_the_same_on_every_platform(major: int, provider: str) -> None:
+    """The C collation, from PostgreSQL itself where it has one."""
+    options = initdb_options(major)
+    assert f"--locale-provider={provider}" in options
+    assert {"--locale=C", "--encoding=UTF8", "--data-checksums", "--auth-local=scram-sha-256"} <= set(options)
