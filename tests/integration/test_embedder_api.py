@@ -94,7 +94,8 @@ async def test_health_and_stats_and_info(client: httpx2.AsyncClient) -> None:
     info = (await client.get("/info")).json()
     assert health.status_code == 200
     assert health.json().items() >= {"status": "healthy", "metal_available": False, "dimension": 8}.items()
-    assert health.json()["backend"] == {"device": "cpu", "blas": "reference", "version": None}
+    backend = {"device": "cpu", "blas": "reference", "version": None, "kernels": "stock", "streams": 1}
+    assert health.json()["backend"] == info["backend"] == backend
     assert health.json()["last_forward_age_seconds"] >= 0
     assert stats.items() >= {"cache_size": 2, "metal_active_memory": 1024, "queue_depth": 0, "texts": 2}.items()
     assert info["fingerprint"] == health.json()["fingerprint"]

@@ -1,11 +1,16 @@
-"""The model on MLX: batches, masks, truncation, every pooling; MiniLM's real weights and seeded random ones."""
+"""The model on MLX: batches, masks, truncation, every pooling; MiniLM's real weights and seeded random ones.
+
+Everything is true of MLX's own functions and of those for a CPU; and these give the same vectors.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import struct
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from aya.errors import AyaError, ConfigError
-from aya_embedder import model, sources
+from aya_embedder import model, runtime, sources
+from aya_embedder.kernels import Wish
 from aya_embedder.model import MlxEmbedder
 
 TEXTS = [
@@ -37,10 +43,19 @@ RANDOM_CONFIG = {
 }
 
 
+@pytest.fixture(scope="module", params=["stock", "cpu"])
+def wish(request: pytest.FixtureRequest) -> Wish:
+    """Whose functions compute."""
+    chosen: Wish = request.param
+    if chosen == "cpu" and runtime.device() != "cpu":
+        pytest.skip("these kernels are for a CPU")
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def minilm() -> MlxEmbedder:
+def minilm(wish: Wish) -> MlxEmbedder:
     """The real model, as AYA_MODEL=minilm loads it."""
-    return model.load("minilm", None)
+    return model.load("minilm", None, wish)
 
 
 @pytest.fixture
@@ -148,11 +163,11 @@ def test_token_starts_are_code_points(minilm: MlxEmbedder) -> None:
     assert (len(found.starts[1]), found.special_tokens, found.max_tokens) == (1000, 2, 256)
 
 
-def test_cls_pooling_is_the_first_token(random_directory: Path) -> None:
+def test_cls_pooling_is_the_first_token(random_directory: Path, wish: Wish) -> None:
     """With CLS pooling the vector is the first token's state: not the mean, and unmoved by padding."""
-    cls = model.load(str(random_directory), None)
+    cls = model.load(str(random_directory), None, wish)
     set_pooling(random_directory, "mean")
-    mean = model.load(str(random_directory), None)
+    mean = model.load(str(random_directory), None, wish)
     together, alone = vectors(cls, TEXTS), np.concatenate([vectors(cls, [text]) for text in TEXTS])
     assert np.abs(together - alone).max() <= 1e-4
     assert (together * vectors(mean, TEXTS)).sum(axis=1)[1:].max() < 0.99
@@ -160,25 +175,100 @@ def test_cls_pooling_is_the_first_token(random_directory: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["cls", "mean", "mean_sqrt_len_tokens", "max", "lasttoken"])
-def test_every_pooling_ignores_padding(random_directory: Path, mode: str) -> None:
+def test_every_pooling_ignores_padding(random_directory: Path, mode: str, wish: Wish) -> None:
     """Each mode gives a text the same vector alone and beside longer texts."""
     set_pooling(random_directory, mode)
-    embedder = model.load(str(random_directory), None)
+    embedder = model.load(str(random_directory), None, wish)
     together, alone = vectors(embedder, TEXTS), np.concatenate([vectors(embedder, [text]) for text in TEXTS])
     assert np.abs(together - alone).max() <= 1e-4
 
 
-def test_several_modes_are_concatenated(random_directory: Path) -> None:
+def test_several_modes_are_concatenated(random_directory: Path, wish: Wish) -> None:
     """Two modes make a vector of twice the width, whose halves point where each mode alone does."""
     set_pooling(random_directory, "cls", "max")
-    both = model.load(str(random_directory), None)
+    both = model.load(str(random_directory), None, wish)
     set_pooling(random_directory, "max")
-    second = vectors(model.load(str(random_directory), None), TEXTS)
+    second = vectors(model.load(str(random_directory), None, wish), TEXTS)
     half = vectors(both, TEXTS)[:, 32:]
     assert both.identity.dimension == 64
     assert (half / np.linalg.norm(half, axis=1, keepdims=True) * second).sum(axis=1) == pytest.approx(
         np.ones(5), abs=1e-5
     )
+
+
+def test_cpu_kernels_give_the_stock_vectors_of_minilm() -> None:
+    """No component is further away than 1e-6, and a batch of many is many batches of one to 1e-6."""
+    if runtime.device() != "cpu":
+        pytest.skip("these kernels are for a CPU")
+    stock, ours = (model.load("minilm", None, wish) for wish in ("stock", "cpu"))
+    texts = [*TEXTS, "word " * 500, *TEXTS]
+    found = vectors(ours, texts)
+    alone = np.concatenate([vectors(ours, [text]) for text in texts])
+    assert (ours.backend.kernels, stock.backend.kernels) == ("cpu", "stock")
+    assert np.abs(found - vectors(stock, texts)).max() <= 1e-6
+    assert np.abs(found - alone).max() <= 1e-6
+
+
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("modes", [("cls",), ("mean",), ("lasttoken",), ("max",), ("mean_sqrt_len_tokens", "cls")])
+def test_cpu_kernels_give_the_stock_vectors_of_random_weights(
+    random_directory: Path, modes: tuple[str, ...], architecture: str
+) -> None:
+    """For both architectures and every pooling; the weights are far larger than trained ones, and errors with them."""
+    if runtime.device() != "cpu":
+        pytest.skip("these kernels are for a CPU")
+    write(random_directory / "config.json", {**RANDOM_CONFIG, "model_type": architecture, "layer_norm_eps": 1e-7})
+    set_pooling(random_directory, *modes)
+    stock, ours = (model.load(str(random_directory), None, wish) for wish in ("stock", "cpu"))
+    assert np.abs(vectors(ours, TEXTS) - vectors(stock, TEXTS)).max() <= 1e-5
+
+
+def test_threads_share_the_weights(minilm: MlxEmbedder) -> None:
+    """As many threads as there are streams make the same vectors at the same time, on weights that another loaded."""
+    expected = vectors(minilm, TEXTS)
+    found: list[NDArray[np.float32]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(vectors(minilm, TEXTS))) for _ in range(minilm.backend.streams)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == minilm.backend.streams
+    assert all(np.array_equal(one, expected) for one in found)
+
+
+# In a process of its own: prints the resident memory after 500 texts and after 2,000, computed by two threads.
+GROWTH = """
+import random, sys, threading
+import psutil
+from aya_embedder import model
+embedder, choose = model.load("minilm", None, sys.argv[1]), random.Random(7)
+batches = [[[choose.randrange(1000, 30000) for _ in range(length)]] * (512 // length)
+           for length in (choose.randint(3, 100) for _ in range(300))]
+def compute(batches):
+    while batches:
+        embedder.forward(batches.pop())
+counts, rest = [], batches
+for wanted in (500, 1500):
+    part = []
+    while sum(map(len, part)) < wanted:
+        part.append(rest.pop())
+    threads = [threading.Thread(target=compute, args=(part,)) for _ in range(embedder.backend.streams)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    counts.append(psutil.Process().memory_info().rss)
+print(*counts)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_memory_does_not_grow_with_texts_of_all_lengths() -> None:
+    """After 2,000 texts of random lengths the process is as large as after 500, but for 64 MiB."""
+    done = subprocess.run([sys.executable, "-c", GROWTH, "auto"], check=True, capture_output=True, text=True)
+    after_500, after_2000 = map(int, done.stdout.split())
+    assert after_2000 - after_500 < 64 * 1024 * 1024
 
 
 @pytest.mark.parametrize(

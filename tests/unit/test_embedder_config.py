@@ -12,7 +12,7 @@ from aya_embedder.config import Config
 
 def test_without_settings_it_listens_on_loopback_only() -> None:
     """The defaults need no network, and expose nothing."""
-    assert Config.from_environ({}) == Config(None, "127.0.0.1", 8765, "minilm", 64 * 1024 * 1024, None)
+    assert Config.from_environ({}) == Config(None, "127.0.0.1", 8765, "minilm", 64 * 1024 * 1024, None, "auto")
 
 
 def test_every_setting_is_read() -> None:
@@ -24,8 +24,11 @@ def test_every_setting_is_read() -> None:
         "AYA_MODEL": "bge-base-en-v1.5",
         "AYA_EMBEDDER_CACHE_MB": "1",
         "AYA_HF_HOME": "/models",
+        "AYA_EMBEDDER_KERNELS": "stock",
     }
-    assert Config.from_environ(environ) == Config("beta", "::1", 0, "bge-base-en-v1.5", 1024 * 1024, Path("/models"))
+    assert Config.from_environ(environ) == Config(
+        "beta", "::1", 0, "bge-base-en-v1.5", 1024 * 1024, Path("/models"), "stock"
+    )
 
 
 @pytest.mark.parametrize("name", ["AYA_EMBEDDER_PORT", "AYA_EMBEDDER_CACHE_MB"])
@@ -36,3 +39,10 @@ def test_a_number_that_is_none_is_refused_with_what_to_type(name: str, value: st
         Config.from_environ({name: value})
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(f"export {name}=")
+
+
+def test_kernels_that_are_none_are_refused_with_what_to_type() -> None:
+    """A misspelt choice does not quietly become another."""
+    with pytest.raises(ConfigError, match=r"AYA_EMBEDDER_KERNELS.*fast.*auto, stock, cpu") as caught:
+        Config.from_environ({"AYA_EMBEDDER_KERNELS": "fast"})
+    assert caught.value.hint == "export AYA_EMBEDDER_KERNELS=auto"

@@ -13,7 +13,14 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from aya_embedder.kernels import Kernels
+
 _SONAMES = ("libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so")
+
+# Names and values of mallopt(3); 32 MiB is the highest threshold that every glibc takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_IN_HEAP_BYTES = 32 * 1024 * 1024
+_KEPT_BYTES = 256 * 1024 * 1024
 
 Device = Literal["metal", "cuda", "cpu"]
 Blas = Literal["metal", "cuda", "accelerate", "openblas", "reference"]
@@ -21,19 +28,35 @@ Blas = Literal["metal", "cuda", "accelerate", "openblas", "reference"]
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What computes the matrix products.
+    """What computes.
 
-    blas: on a CPU the library in use, otherwise the device's own.
+    blas: what computes the matrix products; on a CPU the library in use, otherwise the device's own.
     version: of OpenBLAS, as it describes itself; None for the others.
+    kernels: "stock" for MLX's functions, "cpu" for those of cpu_kernels.
+    streams: how many batches are computed at a time.
     """
 
     device: Device
     blas: Blas
     version: str | None = None
+    kernels: Kernels = "stock"
+    streams: int = 1
 
 
-def preload_openblas() -> str | None:
-    """Load OpenBLAS into the process's global scope and return its own description; None where there is none.
+@dataclass(frozen=True, slots=True)
+class OpenBlas:
+    """The OpenBLAS that MLX is bound to. version: as it describes itself."""
+
+    library: ctypes.CDLL
+    version: str
+
+    def set_threads(self, count: int) -> None:
+        """Let every matrix product run on `count` threads, from now on and for the whole process."""
+        self.library.openblas_set_num_threads(ctypes.c_int(count))
+
+
+def preload_openblas() -> OpenBlas | None:
+    """Load OpenBLAS into the process's global scope and return it; None where there is none.
 
     Must run before the first import of mlx: a library that is bound already stays bound, so None then too.
     """
@@ -44,8 +67,22 @@ def preload_openblas() -> str | None:
             library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
-        return _described(library)
+        return OpenBlas(library, _described(library))
     return None
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, instead of giving it back to the system and asking for it again.
+
+    MLX has no cache of its own on a CPU, and a batch makes and frees some hundred arrays of megabytes. By glibc's
+    defaults their pages leave and are zeroed anew each time: a batch of long texts took a quarter longer (mallopt(3)).
+    """
+    if sys.platform != "linux":
+        return
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl has none
+    if adjust is not None:
+        adjust(_M_MMAP_THRESHOLD, _LARGEST_IN_HEAP_BYTES)
+        adjust(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _described(library: ctypes.CDLL) -> str:
@@ -55,10 +92,10 @@ def _described(library: ctypes.CDLL) -> str:
     return described.decode(errors="replace").strip() if isinstance(described, bytes) else "OpenBLAS"
 
 
-def backend(device: Device, openblas: str | None) -> Backend:
-    """Name the backend of `device`; openblas: what preload_openblas returned."""
+def in_use(device: Device, openblas: OpenBlas | None) -> Blas:
+    """Name what computes the matrix products on `device`; openblas: what preload_openblas returned."""
     if device != "cpu":
-        return Backend(device, device)
+        return device
     if sys.platform == "darwin":
-        return Backend("cpu", "accelerate")
-    return Backend("cpu", "openblas", openblas) if openblas else Backend("cpu", "reference")
+        return "accelerate"
+    return "openblas" if openblas else "reference"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aya.errors import ConfigError
+from aya_embedder.kernels import WISHES, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,9 @@ class Config:
     model: "minilm", "bge-base-en-v1.5", or a directory that sentence-transformers describes.
     cache_bytes: bound of the vector cache; 0 turns it off.
     hf_home: where hub downloads are kept, None for huggingface_hub's own place.
+    kernels: whose functions compute: "stock" for MLX's, "cpu" for those that are faster on a CPU, or "auto": "cpu" on
+        a CPU without Apple's Accelerate, for the architectures that it knows, and "stock" elsewhere. GET /info says
+        which it is, and on how many streams.
     """
 
     node: str | None
@@ -33,10 +37,11 @@ class Config:
     model: str
     cache_bytes: int
     hf_home: Path | None
+    kernels: Wish = "auto"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """Read AYA_NODE, AYA_EMBEDDER_HOST, _PORT, _CACHE_MB, AYA_MODEL and AYA_HF_HOME.
+        """Read AYA_NODE, AYA_EMBEDDER_HOST, _PORT, _CACHE_MB, _KERNELS, AYA_MODEL and AYA_HF_HOME.
 
         An empty value counts as unset. Raises ConfigError, with what to type, on a value that cannot be used.
         """
@@ -48,6 +53,7 @@ class Config:
             model=environ.get("AYA_MODEL") or "minilm",
             cache_bytes=_integer(environ, "AYA_EMBEDDER_CACHE_MB", default=64, highest=_HIGHEST_CACHE_MB) * _MIB,
             hf_home=Path(hf_home).expanduser() if hf_home else None,
+            kernels=_kernels(environ),
         )
 
 
@@ -59,3 +65,13 @@ def _integer(environ: Mapping[str, str], name: str, *, default: int, highest: in
             hint=f"export {name}={default}",
         )
     return int(value)
+
+
+def _kernels(environ: Mapping[str, str]) -> Wish:
+    value = environ.get("AYA_EMBEDDER_KERNELS") or "auto"
+    for wish in WISHES:
+        if value == wish:
+            return wish
+    raise ConfigError(
+        f"AYA_EMBEDDER_KERNELS is {value!r}, not one of {', '.join(WISHES)}", hint="export AYA_EMBEDDER_KERNELS=auto"
+    )

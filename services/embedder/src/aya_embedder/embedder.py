@@ -59,7 +59,7 @@ class Embedded:
 
 
 class Embedder(Protocol):
-    """A loaded model. `forward` belongs to one thread for life; `encode` and `tokenize` to another."""
+    """A loaded model. `forward` belongs to `backend.streams` threads for life; `encode` and `tokenize` to another."""
 
     @property
     def identity(self) -> ModelIdentity:
@@ -68,7 +68,7 @@ class Embedder(Protocol):
 
     @property
     def backend(self) -> Backend:
-        """What computes them."""
+        """What computes them, and on how many threads at once."""
         ...
 
     @property

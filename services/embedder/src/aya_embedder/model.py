@@ -1,25 +1,25 @@
-"""The model on MLX: loading, the forward pass, pooling. The only importer of mlx."""
+"""The model on MLX: loading, the forward pass by MLX's own functions, pooling. On a CPU, cpu_encoder makes the pass."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aya.errors import ConfigError
-from aya_embedder import blas, sources
+from aya_embedder import blas, runtime, sources
+from aya_embedder.cpu_encoder import ARCHITECTURES, CpuEncoder
 from aya_embedder.describe import Description, describe
 from aya_embedder.identity import ModelIdentity
+from aya_embedder.kernels import Plan, Wish, plan
+from aya_embedder.runtime import mx, tree_flatten  # pyright: ignore[reportUnknownVariableType]
 from aya_embedder.tokens import TextTokenizer
-
-OPENBLAS = blas.preload_openblas()  # before mlx.core, whose BLAS symbols bind to what is loaded first
-
-import mlx.core as mx  # noqa: E402
-from mlx.utils import tree_flatten  # noqa: E402 # pyright: ignore[reportUnknownVariableType]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,32 +37,40 @@ _METAL_CACHE_BYTES = 1024**3
 _METAL_LENGTH_STEP = 8
 
 
-def load(model: str, hf_home: Path | None) -> MlxEmbedder:
-    """Load `model` (a value of AYA_MODEL) on the calling thread, which must make every forward pass too.
+def load(model: str, hf_home: Path | None, wish: Wish = "auto") -> MlxEmbedder:
+    """Load `model` (a value of AYA_MODEL) on the calling thread.
 
+    Forward passes belong to that thread, or to as many threads as `backend.streams` says. wish: see Config.kernels.
     Raises ConfigError on files that cannot be used, EmbedderUnavailable when the hub cannot be reached.
     """
-    return MlxEmbedder(sources.find(model, hf_home))
+    return MlxEmbedder(sources.find(model, hf_home), wish)
 
 
 class MlxEmbedder:
     """A model that sentence-transformers describes, computed by MLX; implements embedder.Embedder.
 
-    MLX's arrays and streams belong to the thread that made them: load, warm up and evaluate on one.
+    MLX's streams, and arrays that are not evaluated, belong to the thread that made them. The weights are evaluated
+    here, once, and read by every thread that makes forward passes.
     """
 
-    def __init__(self, source: sources.Source) -> None:
+    def __init__(self, source: sources.Source, wish: Wish = "auto") -> None:
         """Read the files of `source`; raises ConfigError when they ask for something unknown."""
         described = describe(source.directory, source.name)
-        device: blas.Device = _device()
-        self.backend = blas.backend(device, OPENBLAS)
+        device = runtime.device()
+        chosen = _plan(wish, described)
+        self.backend = _backend(chosen)
         self.budget_tokens = _BUDGET_TOKENS[device]
         self._dtype = mx.float16 if device == "metal" else mx.float32
         self._step = _METAL_LENGTH_STEP if device == "metal" else 1
         if device == "metal":
             mx.set_cache_limit(_METAL_CACHE_BYTES)
-        self._network = _network(source.directory, described.config, self._dtype)
         self._pooling = described.pooling
+        network = _network(source.directory, described.config, self._dtype)
+        self._pooled = (
+            CpuEncoder(network, described.config, described.pooling)
+            if chosen.kernels == "cpu"
+            else partial(self._stock, network)
+        )
         self._pad_id = int(described.config.get("pad_token_id") or 0)
         self._tokenizer = TextTokenizer(
             source.directory / "tokenizer.json", max_tokens=described.max_tokens, lowercase=described.lowercase
@@ -79,10 +87,7 @@ class MlxEmbedder:
 
     def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return (len(batch), dimension) vectors of length 1. Raises ValueError when one is not finite."""
-        ids, mask = _padded(batch, self._pad_id, self._step)
-        answer = self._network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
-        hidden = answer.last_hidden_state.astype(mx.float32)
-        pooled = mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
+        pooled = self._pooled(batch)
         length = mx.linalg.norm(pooled, axis=-1, keepdims=True)
         vectors = np.array(pooled / mx.maximum(length, 1e-12), dtype=np.float32)
         if not np.isfinite(vectors).all():
@@ -93,11 +98,29 @@ class MlxEmbedder:
         """Return what MLX's arrays take now."""
         return mx.get_active_memory()
 
+    def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> mx.array:  # noqa: ANN401 untyped
+        ids, mask = _padded(batch, self._pad_id, self._step)
+        answer = network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
+        hidden = answer.last_hidden_state.astype(mx.float32)
+        return mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
 
-def _device() -> blas.Device:
-    if mx.default_device() == mx.cpu:
-        return "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
+
+def _plan(wish: Wish, described: Description) -> Plan:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    device = runtime.device()
+    covered = described.config.get("model_type") in ARCHITECTURES
+    return plan(wish, device, blas.in_use(device, runtime.OPENBLAS), cores, covered=covered)
+
+
+def _backend(chosen: Plan) -> blas.Backend:
+    """Set the process up as `chosen` says, and describe it."""
+    openblas, device = runtime.OPENBLAS, runtime.device()
+    if chosen.kernels == "cpu":
+        blas.keep_freed_memory()
+    if openblas and chosen.blas_threads:
+        openblas.set_threads(chosen.blas_threads)
+    version = openblas.version if openblas else None
+    return blas.Backend(device, blas.in_use(device, openblas), version, chosen.kernels, chosen.streams)
 
 
 def _identity(source: sources.Source, described: Description, dtype: str) -> ModelIdentity:

@@ -20,7 +20,6 @@ from aya_embedder.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from aya_embedder.config import Config
     from aya_embedder.embedder import Embedder
@@ -39,7 +38,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     Raises ConfigError when the address is taken, and what loading raises, in an ExceptionGroup.
     """
     with contextlib.closing(_listen(config.host, config.port)) as listener:
-        engine = Engine(partial(_load, config.model, config.hf_home), VectorCache(config.cache_bytes))
+        engine = Engine(partial(_load, config), VectorCache(config.cache_bytes))
         server = _Server(_settings(engine))
         async with asyncio.TaskGroup() as tasks:
             computing = tasks.create_task(engine.run(), name="engine")
@@ -72,10 +71,10 @@ def _settings(engine: Engine) -> uvicorn.Config:
     )
 
 
-def _load(model: str, hf_home: Path | None) -> Embedder:
+def _load(config: Config) -> Embedder:
     from aya_embedder.model import load  # noqa: PLC0415 on the inference thread: HTTP answers while MLX is imported
 
-    return load(model, hf_home)
+    return load(config.model, config.hf_home, config.kernels)
 
 
 def _listen(host: str, port: int) -> socket.socket:
