@@ -23,10 +23,11 @@ LONG = "Vectors of long documents take a while to compute. " * 60
 
 @dataclass(frozen=True)
 class Service:
-    """A running embedder. process: ours; url: where it listens."""
+    """A running embedder. process: ours; url: where it listens; loaded: what the log says of the model."""
 
     process: asyncio.subprocess.Process
     url: str
+    loaded: dict[str, object]
 
     async def stop(self) -> int:
         """Send SIGTERM and return the exit code, which must come within five seconds."""
@@ -63,8 +64,8 @@ async def serving(**environ: str) -> AsyncGenerator[Service]:
     process = await start(**environ)
     try:
         port = (await logged(process, "server.listening"))["port"]
-        await logged(process, "model.loaded")
-        yield Service(process, f"http://127.0.0.1:{port}")
+        loaded = await logged(process, "model.loaded")
+        yield Service(process, f"http://127.0.0.1:{port}", loaded)
     finally:
         if process.returncode is None:
             process.kill()
@@ -91,14 +92,29 @@ async def test_the_contract_with_real_vectors() -> None:
     assert code == 0
 
 
+@pytest.mark.parametrize("wish", ["stock", "cpu"])
+async def test_the_kernels_can_be_chosen_and_are_shown(wish: str) -> None:
+    """GET /info and the log name the kernels and the streams, one warm-up has run on each, and vectors come."""
+    async with serving(AYA_EMBEDDER_KERNELS=wish) as service, httpx2.AsyncClient(base_url=service.url) as client:
+        backend = (await client.get("/info")).json()["backend"]
+        stats = (await client.get("/stats")).json()
+        answer = await client.post("/embed", json={"texts": ["one", "two words", "three more words"]}, timeout=60)
+    if backend["device"] != "cpu" and wish == "cpu":
+        pytest.skip("these kernels are for a CPU")
+    assert service.loaded["kernels"] == backend["kernels"] == wish
+    assert service.loaded["streams"] == backend["streams"] == stats["batches"]
+    assert answer.status_code == 200
+
+
 async def test_identical_texts_at_once_are_one_vector() -> None:
     """Thirty-two clients that ask for the same at the same moment get the same bytes."""
     async with serving() as service, httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
         body = {"text": "asked by everyone", "encoding": "base64"}
+        warm_up = (await client.get("/stats")).json()["batches"]
         answers = await asyncio.gather(*(client.post("/embed", json=body) for _ in range(32)))
         stats = (await client.get("/stats")).json()
     assert len({answer.json()["embedding"] for answer in answers}) == 1
-    assert stats["batches"] == 2
+    assert stats["batches"] == warm_up + 1
 
 
 async def test_sigterm_drains_what_was_accepted_and_exits_0() -> None:

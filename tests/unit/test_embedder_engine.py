@@ -37,6 +37,40 @@ async def test_vectors_come_back_in_the_order_of_their_texts() -> None:
     assert np.array_equal([np.frombuffer(answer.vector, "<f4") for answer in answers], expected)
 
 
+async def test_streams_compute_batches_side_by_side() -> None:
+    """While one stream is busy, the next batch starts on another; with both busy, texts wait."""
+    model = FakeEmbedder(streams=2)
+    async with running(model) as engine:
+        warm_up = len(model.forwards)
+        model.gate.clear()
+        asked = [asyncio.create_task(engine.embed(["first"], "document", truncate=True))]
+        await until(lambda: computed(model, "first") == 1)
+        asked.append(asyncio.create_task(engine.embed(["second"], "document", truncate=True)))
+        await until(lambda: computed(model, "second") == 1)
+        asked.append(asyncio.create_task(engine.embed(["third"], "document", truncate=True)))
+        await until(lambda: engine.waiting_texts == 1)
+        assert (len(model.forwards), engine.texts_in_flight) == (warm_up + 2, 3)
+        model.gate.set()
+        answers = await asyncio.gather(*asked)
+    assert warm_up == 2
+    assert [len(answer) for answer in answers] == [1, 1, 1]
+
+
+async def test_every_stream_finds_back_from_a_broken_device() -> None:
+    """Whichever stream saw the fault, the model is tried again by itself until a pass succeeds."""
+    model = FakeEmbedder(streams=3)
+    async with running(model) as engine:
+        model.broken = True
+        outcomes = await asyncio.gather(
+            *(engine.embed([text], "document", truncate=True) for text in ("a", "bb" * 6, "ccc")),
+            return_exceptions=True,
+        )
+        assert engine.state() == "unhealthy"
+        model.broken = False
+        await until(lambda: engine.state() == "healthy")
+    assert all(isinstance(outcome, Failed) for outcome in outcomes)
+
+
 async def test_the_second_time_a_text_comes_from_the_cache() -> None:
     """The same text again is cached; with the other prompt it is another text."""
     async with running(FakeEmbedder()) as engine:

@@ -19,7 +19,7 @@ class Condition:
 
     last_success: the end of the last good pass, None before the first (the warm-up).
     failed: whether a pass has failed since.
-    running_since: the start of the pass that runs now, None when none does.
+    running_since: the start of the oldest pass that runs now, None when none does.
     """
 
     last_success: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """What has been done since the start; tokens are those that the model read."""
+    """What has been done since the start. tokens: those that the model read; busy_seconds: of all streams together."""
 
     requests: int = 0
     texts: int = 0

@@ -1,8 +1,9 @@
-"""Between requests and the model: cache, queue, one inference thread, isolation of what fails.
+"""Between requests and the model: cache, queue, inference threads, isolation of what fails.
 
 A request looks its texts up in the cache, tokenises the others on a thread of their own, and boards them
-(flights.py). The engine's one task takes a batch at a time, as soon as the thread is free (no wait timer), runs
-it, and retries a failed batch text by text, so that only the text that is at fault fails.
+(flights.py). For each of the model's streams there is one thread, and one task that takes a batch as soon as the
+thread is free (no wait timer), runs it, and retries a failed batch text by text, so that only the text that is at
+fault fails.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class Engine:
         max_waiting_texts: int = _MAX_WAITING_TEXTS,
         backoff: Backoff | None = None,
     ) -> None:
-        """load: makes the model; called once, on the inference thread. backoff: of the probes while the model fails."""
+        """load: makes the model, once, on the first inference thread. backoff: of the probes while the model fails."""
         self._load = load
         self._backoff = backoff or Backoff()
         self._flights = Flights(max_texts=max_waiting_texts, max_tokens=_MAX_WAITING_TOKENS)
-        self._inference = OneThread("inference")
+        self._inference = [OneThread("inference")]
+        self._running_since: dict[OneThread, float] = {}
         self._encoder = OneThread("tokenizer")
         self._work = asyncio.Event()
         self._ready = asyncio.Event()
@@ -100,7 +102,8 @@ class Engine:
 
     def state(self) -> State:
         """Say whether the model can be trusted now."""
-        return self._condition.state(time.monotonic())
+        oldest = min(self._running_since.values(), default=None)
+        return replace(self._condition, running_since=oldest).state(time.monotonic())
 
     def last_forward_age_seconds(self) -> float | None:
         """Say how long ago the last good forward pass ended; None before the first."""
@@ -143,12 +146,13 @@ class Engine:
         """Load the model, warm it up, then compute batches until cancelled. Raises what loading raises."""
         try:
             await self._start()
-            while True:
-                await self._until_work()
-                await self._compute(self._flights.take(self.model.budget_tokens))
+            async with asyncio.TaskGroup() as streams:
+                for number, thread in enumerate(self._inference):
+                    streams.create_task(self._stream(thread), name=f"engine.{number}")
         finally:
             self.give_up()
-            self._inference.stop(_THREAD_STOP_SECONDS)
+            for thread in self._inference:
+                thread.stop(_THREAD_STOP_SECONDS)
             self._encoder.stop(_THREAD_STOP_SECONDS)
 
     def give_up(self) -> None:
@@ -157,12 +161,27 @@ class Engine:
         self._flights.fail_all(_leaving())
 
     async def _start(self) -> None:
-        model = await self._inference.call(self._load)
+        model = await self._inference[0].call(self._load)
+        self._inference += [OneThread(f"inference.{number}") for number in range(1, model.backend.streams)]
         self._warm_up = model.encode([_WARM_UP], "document")[0].ids
-        await self._forward(model, [self._warm_up])
+        for thread in self._inference:
+            await self._forward(thread, model, [self._warm_up])
         self._model = model
         self._ready.set()
-        log.get_logger().info("model.loaded", **model.identity.as_dict(), blas=model.backend.blas)
+        backend = model.backend
+        log.get_logger().info(
+            "model.loaded",
+            **model.identity.as_dict(),
+            device=backend.device,
+            blas=backend.blas,
+            kernels=backend.kernels,
+            streams=backend.streams,
+        )
+
+    async def _stream(self, thread: OneThread) -> None:
+        while True:
+            await self._until_work(thread)
+            await self._compute(thread, self._flights.take(self.model.budget_tokens))
 
     def _cached(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         return {key: hit for key in keys if (hit := self.cache.get(key))}
@@ -200,7 +219,7 @@ class Engine:
         finally:
             self._flights.leave(flights)
 
-    async def _until_work(self) -> None:
+    async def _until_work(self, thread: OneThread) -> None:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
         attempt = 1
         while not self._flights.waiting_texts:
@@ -210,48 +229,49 @@ class Engine:
                 async with asyncio.timeout(wait):
                     await self._work.wait()
             except TimeoutError:
-                await self._probe()
+                await self._probe(thread)
                 attempt += 1
 
-    async def _compute(self, batch: Sequence[Flight]) -> None:
+    async def _compute(self, thread: OneThread, batch: Sequence[Flight]) -> None:
         flights = [flight for flight in batch if flight.waiters]
         if not flights:
             return
         try:
-            vectors = await self._forward(self.model, [flight.text.ids for flight in flights])
+            vectors = await self._forward(thread, self.model, [flight.text.ids for flight in flights])
         except Exception as error:  # noqa: BLE001 whatever a backend raises must not end the service
-            await self._isolate(flights, error)
+            await self._isolate(thread, flights, error)
             return
         for flight, vector in zip(flights, vectors, strict=True):
             entry = Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
             self.cache.put(flight.key, entry)
             self._flights.land(flight, entry)
 
-    async def _isolate(self, flights: Sequence[Flight], error: Exception) -> None:
+    async def _isolate(self, thread: OneThread, flights: Sequence[Flight], error: Exception) -> None:
         log.get_logger().warning("batch.failed", texts=len(flights), error=str(error))
         if len(flights) > 1:
             for flight in flights:
-                await self._compute([flight])
+                await self._compute(thread, [flight])
             return
         self.counters.failed_texts += 1
-        await self._probe()
+        await self._probe(thread)
         self._flights.fail(flights[0], Failed(f"the model failed: {error}", hint="see the embedder's log"))
 
-    async def _probe(self) -> None:
+    async def _probe(self, thread: OneThread) -> None:
         """Make a forward pass that is known to work, to tell a poisonous text from a broken device."""
         try:
-            await self._forward(self.model, [self._warm_up])
+            await self._forward(thread, self.model, [self._warm_up])
         except Exception as error:  # noqa: BLE001 the condition says it
             log.get_logger().error("probe.failed", error=str(error))
 
-    async def _forward(self, model: Embedder, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        started = time.monotonic()
-        self._condition = replace(self._condition, running_since=started)
+    async def _forward(self, thread: OneThread, model: Embedder, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        started = self._running_since[thread] = time.monotonic()
         try:
-            vectors = await self._inference.call(model.forward, batch)
+            vectors = await thread.call(model.forward, batch)
         except Exception:
-            self._condition = replace(self._condition, failed=True, running_since=None)
+            self._condition = replace(self._condition, failed=True)
             raise
+        finally:
+            del self._running_since[thread]
         self._condition = Condition(last_success=time.monotonic())
         self.counters.batches += 1
         self.counters.tokens += sum(map(len, batch))
@@ -260,7 +280,8 @@ class Engine:
 
     def _retry_after_seconds(self) -> int:
         """How long what waits now will take, by the speed so far; whole seconds, 1 to 30."""
-        speed = self.counters.tokens / self.counters.busy_seconds if self.counters.busy_seconds else 1.0
+        busy_seconds = self.counters.busy_seconds / len(self._inference)
+        speed = self.counters.tokens / busy_seconds if busy_seconds else 1.0
         return max(1, min(_LONGEST_RETRY_AFTER_SECONDS, math.ceil(self._flights.waiting_tokens / speed)))
 
 
