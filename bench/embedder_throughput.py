@@ -4,14 +4,13 @@
 
 Contenders take turns, so that whatever else the machine does is shared among them; figures are medians of the rounds.
 After --minutes no round begins. Texts: SQuAD and SciFact of AYA_DATA (default ../shared/data), or examples/notes, cut
-to 3 to 250 tokens (mean about 62) or to 62 each. Models: MiniLM, and a random BERT-base (768 wide, 12 layers, CLS).
+to 3 to 250 tokens (mean about 60) or to 62 each. Models: MiniLM, and a random BERT-base (768 wide, 12 layers, CLS).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import platform
@@ -42,6 +41,8 @@ WORKER = Path(__file__).with_name("embedder_worker.py")
 CONCURRENCIES = (1, 8, 32, 64)
 SHORTEST, LONGEST, UNIFORM = 3, 250, 62
 SPECIAL_TOKENS = 2
+REFERENCE_BATCH = 32  # sentence-transformers' default, of texts that it sorted by length
+_UNIFORM_SHARE = 4
 REFERENCE = "sentence-transformers, in process"
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
 TIMEOUT_SECONDS = 300.0
@@ -149,6 +150,13 @@ def texts_of(count: int, *, uniform: bool, tokenizer: TextTokenizer) -> list[str
     return chosen
 
 
+def _sets(count: int, tokenizer: TextTokenizer) -> dict[str, list[str]]:
+    return {
+        f"{SHORTEST} to {LONGEST} tokens": texts_of(count, uniform=False, tokenizer=tokenizer),
+        f"{UNIFORM} tokens": texts_of(-(-count // _UNIFORM_SHARE), uniform=True, tokenizer=tokenizer),
+    }
+
+
 def _long_texts(tokenizer: TextTokenizer) -> list[tuple[str, list[int]]]:
     data = Path(os.environ.get("AYA_DATA", ROOT.parent / "shared" / "data"))
     files = [data / name / "corpus.jsonl" for name in ("squad-dev", "scifact")]
@@ -199,7 +207,7 @@ def contend(  # noqa: PLR0913 what a comparison needs
     title: str, directory: str, reference: str | None, sets: dict[str, list[str]], *, rounds: int, until: float
 ) -> list[Result]:
     """Let all contenders embed all sets of texts, taking turns; return a result for each set."""
-    results = [Result(f"{title}, {name}") for name in sets]
+    results = [Result(f"{title}, {len(texts)} texts of {name}, {_lengths(texts)}") for name, texts in sets.items()]
     with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
         contenders: dict[str, Contender] = {}
         if reference:
@@ -234,6 +242,19 @@ def _apart(contenders: dict[str, Contender], texts: list[str], scratch: Path) ->
             contender.seconds(few)
     expected = vectors.pop(REFERENCE, None)
     return {} if expected is None else {name: float(np.abs(one - expected).max()) for name, one in vectors.items()}
+
+
+def _lengths(texts: Sequence[str]) -> str:
+    """Describe the lengths, and what the reference's batches make of them: with few texts they are mostly padding."""
+    lengths = sorted(text.tokens for text in _tokenizer().encode(texts, ""))
+    batches = [lengths[start : start + REFERENCE_BATCH] for start in range(0, len(lengths), REFERENCE_BATCH)]
+    padded = sum(len(batch) * max(batch) for batch in batches) / sum(lengths)
+    return f"mean {statistics.mean(lengths):.0f}; sentence-transformers computes {padded:.2f} times their tokens"
+
+
+def _tokenizer() -> TextTokenizer:
+    path = sources.find("minilm", None).directory / "tokenizer.json"
+    return TextTokenizer(path, max_tokens=256, lowercase=False)
 
 
 def _round(contenders: dict[str, Contender], texts: list[str], result: Result) -> None:
@@ -274,27 +295,31 @@ def main() -> None:
     parser.add_argument("--reference", help="an interpreter with sentence-transformers (scripts/parity prints one)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=6.0, help="after this no round begins")
-    parser.add_argument("--texts", type=int, default=192, help="of each set, for MiniLM")
-    parser.add_argument("--base-texts", type=int, default=64, help="the same for BERT-base; 0 leaves it out")
+    parser.add_argument(
+        "--texts",
+        type=int,
+        default=384,
+        help="of mixed lengths for MiniLM, and a quarter as many of one length; 0: none",
+    )
+    parser.add_argument("--base-texts", type=int, default=96, help="the same for BERT-base")
     parser.add_argument("--markdown", action="store_true", help="tables for docs/benchmarks.md")
     arguments = parser.parse_args()
     began, before = time.monotonic(), machine()
     minilm = sources.find("minilm", None).directory
-    tokenizer = TextTokenizer(minilm / "tokenizer.json", max_tokens=256, lowercase=False)
-    mixed, uniform = (texts_of(arguments.texts, uniform=uniform, tokenizer=tokenizer) for uniform in (False, True))
-    mean = statistics.mean(text.tokens for text in tokenizer.encode(mixed, ""))
-    sets = {f"{SHORTEST} to {LONGEST} tokens (mean {mean:.0f})": mixed, f"{UNIFORM} tokens each": uniform}
-    half = began + arguments.minutes * 30
-    results = contend("MiniLM", str(minilm), arguments.reference, sets, rounds=arguments.rounds, until=half)
+    tokenizer = _tokenizer()
+    half, end = began + arguments.minutes * 30, began + arguments.minutes * 60
+    results: list[Result] = []
+    if arguments.texts:
+        sets = _sets(arguments.texts, tokenizer)
+        results += contend("MiniLM", str(minilm), arguments.reference, sets, rounds=arguments.rounds, until=half)
     if arguments.base_texts and arguments.reference:
-        base = dict(itertools.islice(((name, texts[: arguments.base_texts]) for name, texts in sets.items()), 1))
-        end = began + arguments.minutes * 60
+        sets = _sets(arguments.base_texts, tokenizer)
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(scratch) / "bert-base"
             making = [arguments.reference, str(WORKER), "make", str(directory), str(minilm)]
             subprocess.run(making, check=True, env=OFFLINE, stdout=subprocess.DEVNULL)
             results += contend(
-                "BERT-base", str(directory), arguments.reference, base, rounds=arguments.rounds, until=end
+                "BERT-base", str(directory), arguments.reference, sets, rounds=arguments.rounds, until=end
             )
     print(
         f"before: {before}\nafter:  {machine()}\n{time.monotonic() - began:.0f} s; texts a second, by rounds in turns"
