@@ -95,6 +95,9 @@ def test_a_dsn_needs_no_home(tmp_path: Path) -> None:
         ("alpha", "aya_user", {"DB_HOST": " , "}, "names no host"),
         ("alpha", "aya_user", {"DB_HOST": "h", "DB_PORT": "five"}, "'five' is not a port"),
         ("alpha", "aya_user", {"AYA_DSN": "mysql://x"}, "not of the form"),
+        ("alpha", "aya_user", {"EMBEDDING_URL": "127.0.0.1:8765"}, "EMBEDDING_URL .* not of the form"),
+        ("alpha", "aya_user", {"EMBEDDING_URL": "http://h:99999"}, "EMBEDDING_URL .* not of the form"),
+        ("alpha", "aya_user", {"EMBEDDING_URL": "http://"}, "EMBEDDING_URL .* not of the form"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(

@@ -15,6 +15,7 @@ from aya.postgres.provision import superuser_settings
 from aya.processes.plist import Process
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
+from aya.status.last import last_event
 
 POSTGRES_SECONDS = 120.0
 # The first start of a model that is not on this machine yet downloads it.
@@ -80,8 +81,9 @@ def failed(message: str, log: Path) -> AyaError:
 
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a log in one line; empty when there is none."""
-    return " / ".join(line.strip() for line in read_tail(log).splitlines()[-lines:] if line.strip())
+    """Return the last events of a log in one line, each once; empty when there is none."""
+    told = [told.event for line in read_tail(log).splitlines() if (told := last_event(line))]
+    return " / ".join(dict.fromkeys(told[-lines:]))
 
 
 def read_tail(log: Path) -> str:

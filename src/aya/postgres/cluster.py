@@ -159,22 +159,22 @@ class Cluster:
 
 def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
     """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words."""
-    try:
-        done = subprocess.run(
-            [binaries.program(command[0]), *command[1:]],
-            stdin=subprocess.DEVNULL,
-            # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
-            stdout=(output := tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")),  # noqa: SIM115
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env=_environment(),
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            **user.process_identity(),
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
-    with output:
+    # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        try:
+            done = subprocess.run(
+                [binaries.program(command[0]), *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+                **user.process_identity(),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
         output.seek(0)
         printed = output.read()
     if done.returncode != 0:

@@ -74,6 +74,8 @@ async def _ensure_role(connection: Connection, role: str, password: str) -> None
         await _run(connection, "set_password_statement", role, password)
     else:
         await _run(connection, "create_role_statement", role, password, attribute)
+    if role == MCP_ROLE:
+        await _run(connection, "let_read_statistics_statement", role)
     if role in CLIENT_ROLES:
         await _run(connection, "pin_synchronous_commit_statement", role)
 

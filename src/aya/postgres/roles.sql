@@ -38,6 +38,10 @@ SELECT pg_create_physical_replication_slot($1);
 -- pgvector, in the database we are in.
 CREATE EXTENSION IF NOT EXISTS vector;
 
+-- name: let_read_statistics_statement
+-- The MCP server says how durable a row is and how old a standby's copy: it reads who replicates, and how far.
+SELECT format('GRANT pg_read_all_stats TO %I', $1::text);
+
 -- name: pin_synchronous_commit_statement
 -- No session of this role gives up durability by itself.
 SELECT format('ALTER ROLE %I SET synchronous_commit = %L', $1::text, 'on');
