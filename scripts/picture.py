@@ -1,4 +1,4 @@
-"""Take a picture of a command's real output in a terminal: picture.py OUT.svg [--shown TEXT] -- COMMAND [ARGUMENT…].
+"""Take a picture of a command in a terminal: picture.py OUT.svg [--shown TEXT] -- COMMAND [ARGUMENT…].
 
 The command runs in a pseudo-terminal of 110 columns; its output becomes an SVG. --shown is what the prompt shows instead
 of the command itself.

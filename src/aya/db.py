@@ -75,8 +75,17 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
 
 
 async def prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Teach a connection AYA's types: vector as a NumPy array, jsonb as Python values."""
-    await register_vector(connection)
+    """Teach a connection AYA's types: vector as a NumPy array, jsonb as Python values.
+
+    Raises SchemaMismatch in a database without pgvector.
+    """
+    try:
+        await register_vector(connection)
+    except ValueError as error:
+        raise errors.SchemaMismatch(
+            "the database has no pgvector in its schema public",
+            hint='psql as its superuser: CREATE EXTENSION vector; or unset the DSN, then "aya up"',
+        ) from error
     await connection.set_type_codec("jsonb", encoder=_to_json, decoder=json.loads, schema="pg_catalog", format="text")
 
 

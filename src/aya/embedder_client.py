@@ -94,7 +94,8 @@ class EmbedderClient:
                         f"the embedder at {self.url} was restarted with another model",
                         hint="aya status, then aya reembed",
                     )
-                rows += [np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4") for text in answer["embeddings"]]
+                raw = [base64.b64decode(text, validate=True) for text in answer["embeddings"]]
+                rows += [np.frombuffer(each, dtype="<f4") for each in raw]
         if len(rows) != len(texts):
             raise errors.EmbedderError(f"{self.url} returned {len(rows)} vectors for {len(texts)} texts", hint=_HINT)
         with self._understanding():

@@ -75,6 +75,8 @@ async def test_the_database_is_closed_to_all_but_its_clients(server: Server, emp
     assert not await ask(superuser, "SELECT has_database_privilege('public', $1, 'CONNECT')", name)
     with pytest.raises(DatabaseRefused, match="permission denied for database"):
         await ask(server.settings(name, REPLICATION_ROLE), "SELECT 1")
+    with pytest.raises(DatabaseRefused, match="permission denied to create temporary tables"):
+        await ask(server.settings(name, "aya_mcp"), "CREATE TEMPORARY TABLE mine (id integer)")
 
 
 @pytest.mark.parametrize("role", CLIENT_ROLES)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from aya_indexer.plan import Observed, decide, fault_of
 
 from aya import errors
+from aya_indexer.plan import Observed, decide, fault_of
 
 
 def test_every_observation_has_a_decision_that_keeps_the_rules() -> None:

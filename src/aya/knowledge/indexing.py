@@ -37,7 +37,12 @@ async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, 
         raise ConfigError(f"{identity.model} leaves {tokens.room} tokens for a text", hint="choose another model")
     # In a thread: megabytes take a second, and a server goes on answering meanwhile.
     chunks = await asyncio.to_thread(
-        chunk, text, tokens.starts, max_tokens=tokens.room, target_tokens=min(TARGET_TOKENS, tokens.room), markdown=markdown
+        chunk,
+        text,
+        tokens.starts,
+        max_tokens=tokens.room,
+        target_tokens=min(TARGET_TOKENS, tokens.room),
+        markdown=markdown,
     )
     vectors = await embed_documents(embedder, identity, [piece.text for piece in chunks])
     return Prepared(content_sha256(text), chunks, vectors)

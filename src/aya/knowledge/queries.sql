@@ -67,8 +67,9 @@ SELECT
     c.char_end,
     c.heading,
     c.embedding
-FROM unnest($2::integer [], $3::text [], $4::integer [], $5::integer [], $6::text [], $7::vector [])
-    AS c (chunk_index, chunk_text, char_start, char_end, heading, embedding)
+FROM
+    unnest($2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::vector[])
+        AS c (chunk_index, chunk_text, char_start, char_end, heading, embedding)
 ORDER BY c.chunk_index
 RETURNING id;
 
@@ -127,7 +128,7 @@ LIMIT $6 OFFSET $7;
 
 -- name: delete_documents
 -- Delete documents and, by cascade, their chunks; returns those that were there.
-DELETE FROM documents WHERE id = any($1::integer []) RETURNING id;
+DELETE FROM documents WHERE id = any($1::integer[]) RETURNING id;
 
 -- name: uris_below
 -- Which documents were read from a folder: the pattern is its path with LIKE's signs escaped, then /%.

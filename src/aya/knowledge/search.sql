@@ -93,7 +93,7 @@ SELECT
     id,
     embedding <=> $1 AS distance
 FROM chunks
-WHERE id = any($2::integer []) AND embedding IS NOT NULL;
+WHERE id = any($2::integer[]) AND embedding IS NOT NULL;
 
 -- name: hits
 -- What a hit shows, for chunk ids.
@@ -114,4 +114,4 @@ SELECT
     coalesce(d.content, c.chunk_text) AS document_content
 FROM chunks AS c
 LEFT JOIN documents AS d ON c.document_id = d.id
-WHERE c.id = any($1::integer []);
+WHERE c.id = any($1::integer[]);

@@ -73,7 +73,7 @@ class Cluster:
         self.user.own(passfile)
         source = (
             f"host={primary.addresses[0]} port={primary.port} user={REPLICATION_ROLE}"
-            f" passfile='{passfile}' application_name={name}"
+            f" passfile={_conninfo_value(str(passfile))} application_name={name}"
         )
         with self._filling():
             self._run(
@@ -186,6 +186,11 @@ def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     return {**kept, "LC_ALL": "C"}
+
+
+def _conninfo_value(value: str) -> str:
+    """Quote a value for a connection string (PostgreSQL documentation, 32.1.1.1)."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def postmaster_pid(data_directory: Path) -> int | None:
