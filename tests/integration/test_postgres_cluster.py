@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import asyncpg
@@ -444,12 +445,8 @@ def test_a_wheel_that_the_user_cannot_read_is_copied(directory: Path, monkeypatc
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, hidden / libraries.name, symlinks=True, copy_function=os.link)
-    monkeypatch.syspath_prepend(str(hidden))
-    original = binaries.find_spec
-    spec = original(package.name)
-    assert spec is not None
-    spec.origin = str(hidden / package.name / "__init__.py")
-    monkeypatch.setattr(binaries, "find_spec", lambda _: spec)
+    spec = ModuleSpec(package.name, None, origin=str(hidden / package.name / "__init__.py"))
+    monkeypatch.setattr("aya.postgres.binaries.find_spec", lambda _: spec)
     home = Home(directory / "home")
     found = binaries.resolve(Config(postgres_major=MAJOR), home, user)
     assert found.directory.is_relative_to(home.path / "postgresql")

@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from aya.cli import output, session
 from aya.errors import EXIT_FAILED, DocumentError, UsageError
@@ -130,9 +131,13 @@ class Shown:
         """Print a file's line and move the bar."""
         self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
         self._bar.update(self._task, advance=1, chunks=self._chunks)
-        if not self._quiet:
-            self._bar.console.file.flush()
+        if self._quiet:
+            return
+        if self._bar.disable or not output.is_terminal():
             output.line(line_of(result))
+        else:
+            # Through the bar's console, which draws the bar anew below the line.
+            self._bar.console.print(Text(line_of(result)), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -97,31 +97,38 @@ def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _print(rank: int, hit: Hit) -> None:
+    if output.is_terminal():
+        _draw(rank, hit)
+        return
+    output.line(f"{rank}. {_place(hit)}")
+    output.line(f"   {hit.snippet}")
+    output.line(f"   {_facts(hit)}\n")
+
+
+def _draw(rank: int, hit: Hit) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(no_color=not output.colours(), highlight=False)
+    snippet = Text(hit.snippet)
+    for start, end in hit.highlights:
+        snippet.stylize("bold yellow", start, end)
+    console.print(Text(f"{rank}. {_place(hit)}", style="bold"))
+    console.print(Padding(snippet, (0, 0, 0, 3)))
+    console.print(Padding(Text(f"{_facts(hit)}\n", style="dim", overflow="fold"), (0, 0, 0, 3)))
+
+
+def _place(hit: Hit) -> str:
     # The first heading of a Markdown file is its title.
-    place = " > ".join(dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part))
-    output.line(f"{rank}. {_bold(place or f'document {hit.document_id}')}")
-    output.line(f"   {_highlighted(hit)}")
-    facts = [f"document {hit.document_id}", hit.uri or hit.source or "", _position(hit)]
+    parts = dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part)
+    return " > ".join(parts) or f"document {hit.document_id}"
+
+
+def _facts(hit: Hit) -> str:
+    facts = [f"document {hit.document_id}", hit.uri or hit.source]
+    if hit.char_start is not None:
+        facts.append(f"characters {hit.char_start}–{hit.char_end}")
     if hit.distance is not None:
         facts.append(f"distance {hit.distance:.3f}")
-    below = " · ".join(fact for fact in facts if fact)
-    output.line(f"   {click.style(below, dim=True) if output.colours() else below}\n")
-
-
-def _position(hit: Hit) -> str:
-    return "" if hit.char_start is None else f"characters {hit.char_start}–{hit.char_end}"
-
-
-def _bold(text: str) -> str:
-    return click.style(text, bold=True) if output.colours() else text
-
-
-def _highlighted(hit: Hit) -> str:
-    if not output.colours():
-        return hit.snippet
-    parts: list[str] = []
-    at = 0
-    for start, end in hit.highlights:
-        parts += [hit.snippet[at:start], click.style(hit.snippet[start:end], fg="yellow", bold=True)]
-        at = end
-    return "".join([*parts, hit.snippet[at:]])
+    return " · ".join(fact for fact in facts if fact)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pgvector import Vector
@@ -10,7 +11,7 @@ from pgvector import Vector
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DocumentError
+from aya.errors import DocumentError, ModelMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
 from aya.knowledge.binding import bound_model, check_same
@@ -36,7 +37,8 @@ class Documents:
     async def identity(self) -> ModelIdentity:
         """Return the model of both the database and the embedder; ModelMismatch when they differ.
 
-        Asked once; every later answer of the embedder names its model and is checked against it.
+        Asked once: every later answer of the embedder names its model, and what is stored is checked against the
+        database's again. Either mismatch ends in `forget_model`, so that a process outlives `aya reembed`.
         """
         if self._identity is None:
             offered = await self._embedder.identity()
@@ -44,6 +46,26 @@ class Documents:
                 check_same(await bound_model(connection), offered)
             self._identity = offered
         return self._identity
+
+    def forget_model(self) -> None:
+        """Ask for the model again next time: the embedder or the database has another one now."""
+        self._identity = None
+
+    async def _prepare(self, content: str, *, markdown: bool) -> Prepared:
+        try:
+            return await prepare(self._embedder, await self.identity(), content, markdown=markdown)
+        except ModelMismatch:
+            self.forget_model()
+            raise
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncGenerator[Connection]:
+        try:
+            async with self._database.transaction() as connection:
+                yield connection
+        except ModelMismatch:
+            self.forget_model()
+            raise
 
     async def add(self, new: NewDocument) -> Added:
         """Keep a document. Adding the same again changes nothing; a file that changed replaces what it was.
@@ -57,9 +79,8 @@ class Documents:
             known = await _settled(connection, new)
         if known is not None:
             return known
-        identity = await self.identity()
-        prepared = await prepare(self._embedder, identity, new.content, markdown=new.markdown)
-        async with self._database.transaction() as connection:
+        prepared = await self._prepare(new.content, markdown=new.markdown)
+        async with self._writing() as connection:
             for key in sorted(_lock_keys(new)):
                 await connection.execute(_SQL["lock_identity"], key)
             # Somebody else may have written the same while we embedded.
@@ -76,8 +97,8 @@ class Documents:
         prepared = None
         if changes.content is not None:
             validation.check_content(changes.content)
-            prepared = await prepare(self._embedder, await self.identity(), changes.content, markdown=True)
-        async with self._database.transaction() as connection:
+            prepared = await self._prepare(changes.content, markdown=True)
+        async with self._writing() as connection:
             if changes.content is not None:
                 await _refuse_duplicate(connection, document_id, changes.content)
             if not await _update(connection, document_id, changes, expected_rev):
@@ -117,7 +138,12 @@ async def lock_chunks(connection: Connection, document_id: int) -> None:
 
 
 async def replace_chunks(connection: Connection, document_id: int, prepared: Prepared) -> tuple[int, ...]:
-    """Put the document's chunks in place of those cut from it before; returns their ids. Those typed by hand stay."""
+    """Put the document's chunks in place of those cut from it before; returns their ids. Those typed by hand stay.
+
+    Raises ModelMismatch when the database was bound to another model since they were prepared.
+    """
+    await connection.execute(_SQL["hold_model"])
+    check_same(await bound_model(connection), prepared.identity)
     await lock_chunks(connection, document_id)
     await connection.execute(_SQL["delete_own_chunks"], document_id)
     chunks = prepared.chunks

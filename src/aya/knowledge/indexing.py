@@ -18,8 +18,12 @@ TARGET_TOKENS = 160
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A text ready to be stored. vectors: shape (len(chunks), dimension), float32, row i belongs to chunk i."""
+    """A text ready to be stored. vectors: shape (len(chunks), dimension), float32, row i belongs to chunk i.
 
+    identity: the model that made them; they are stored only in a database that is bound to it.
+    """
+
+    identity: ModelIdentity
     content_sha256: bytes
     chunks: Sequence[Chunk]
     vectors: Vector
@@ -45,7 +49,7 @@ async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, 
         markdown=markdown,
     )
     vectors = await embed_documents(embedder, identity, [piece.text for piece in chunks])
-    return Prepared(content_sha256(text), chunks, vectors)
+    return Prepared(identity, content_sha256(text), chunks, vectors)
 
 
 async def embed_documents(embedder: EmbedderClient, identity: ModelIdentity, texts: Sequence[str]) -> Vector:

@@ -11,6 +11,10 @@ SELECT EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL);
 -- Bind the database to a model (sets the vector column's dimension); only the owner may.
 SELECT aya_bind_model($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: hold_model
+-- Nobody binds another model until the transaction ends (aya_bind_model takes a stronger lock on the same table).
+LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
+
 -- name: lock_identity
 -- Two writers of the same content or the same file wait for each other; the lock goes with the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 4153));

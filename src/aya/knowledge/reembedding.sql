@@ -8,4 +8,6 @@ UPDATE chunks SET embedding = NULL WHERE embedding IS NOT NULL;
 
 -- name: enqueue_all
 -- Every document waits for the indexer.
-SELECT count(aya_enqueue_document(id)) FROM documents;
+SELECT count(*)
+FROM documents AS d
+CROSS JOIN LATERAL aya_enqueue_document(d.id);

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient, Vector
+from aya.errors import ModelMismatch
 from aya.fusion import Fused, reciprocal_rank_fusion
 from aya.knowledge import validation
 from aya.knowledge.documents import Documents, filter_arguments
@@ -74,7 +75,11 @@ class Searcher:
 
     async def _embed(self, query: str) -> Vector:
         identity = await self._documents.identity()
-        vectors = await self._embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
+        try:
+            vectors = await self._embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
+        except ModelMismatch:
+            self._documents.forget_model()
+            raise
         first: Vector = vectors[0]
         return first
 
