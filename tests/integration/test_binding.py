@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -126,7 +126,7 @@ async def test_a_database_without_a_model_takes_no_documents(knowledge: Knowledg
 
 
 @asynccontextmanager
-async def indexing(knowledge: Knowledge, server: Server) -> AsyncIterator[None]:
+async def indexing(knowledge: Knowledge, server: Server) -> AsyncGenerator[None]:
     """Run the indexer until the block ends."""
     settings = server.settings(knowledge.settings.database, INDEXER_ROLE)
     stop = asyncio.Event()

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -79,7 +79,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running(cluster: Cluster) -> Iterator[Made]:
+def running(cluster: Cluster) -> Generator[Made]:
     """Run a cluster for as long as the block lasts."""
     log = cluster.data_directory.with_name("server.log")
     cluster.start(log)
@@ -162,9 +162,7 @@ async def test_texts_sort_by_code_point_on_every_platform(made: Made) -> None:
         query = (
             f"SELECT ROW(datlocprovider::text, {column}::text, datcollate::text) FROM pg_database WHERE datname = $1"  # noqa: S608
         )
-        row = await made.ask(query, database)
-        assert isinstance(row, tuple)
-        assert tuple(row) == expected
+        assert await made.ask(query, database) == expected
     assert await made.ask("SELECT 'B' < 'a' AND 'z' < 'ä'")
 
 
@@ -342,7 +340,7 @@ async def test_a_standby_follows_under_its_slot_and_name(directory: Path) -> Non
             written = await alpha.ask("SELECT pg_current_wal_lsn()")
             await beta.until("SELECT pg_last_wal_replay_lsn() >= $1", written)
             sender = "SELECT ROW(application_name, state, usename::text) FROM pg_stat_replication"
-            assert tuple(await alpha.ask(sender)) == ("beta", "streaming", REPLICATION_ROLE)  # type: ignore[arg-type]
+            assert await alpha.ask(sender) == ("beta", "streaming", REPLICATION_ROLE)
             assert await alpha.ask("SELECT active FROM pg_replication_slots WHERE slot_name = 'beta_slot'")
             assert await beta.ask("SELECT sum(answer) FROM kept") == 85
             assert await beta.ask("SELECT pg_is_in_recovery()")
@@ -446,7 +444,11 @@ def test_a_wheel_that_the_user_cannot_read_is_copied(directory: Path, monkeypatc
     if libraries.exists():
         shutil.copytree(libraries, hidden / libraries.name, symlinks=True, copy_function=os.link)
     spec = ModuleSpec(package.name, None, origin=str(hidden / package.name / "__init__.py"))
-    monkeypatch.setattr("aya.postgres.binaries.find_spec", lambda _: spec)
+
+    def find(_: str) -> ModuleSpec:
+        return spec
+
+    monkeypatch.setattr("aya.postgres.binaries.find_spec", find)
     home = Home(directory / "home")
     found = binaries.resolve(Config(postgres_major=MAJOR), home, user)
     assert found.directory.is_relative_to(home.path / "postgresql")
@@ -463,8 +465,12 @@ def test_a_home_that_the_user_cannot_enter_is_no_place_for_a_copy(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint names a place that is."""
-    monkeypatch.setattr(binaries, "can_enter", lambda *_: False)
-    monkeypatch.setattr(binaries, "copy_readable", lambda *_: None)
+
+    def never(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(binaries, "can_enter", never)
+    monkeypatch.setattr(binaries, "copy_readable", never)
     with pytest.raises(PostgresError, match="cannot enter") as caught:
         binaries.resolve(Config(postgres_major=MAJOR), Home(directory), privileges.run_as(directory / "none"))
     assert "/var/lib/aya" in (caught.value.hint or "")

@@ -240,8 +240,12 @@ async def test_a_long_text_is_tokenised_as_if_it_were_sent_whole(
     async with EmbedderClient(embedder_url + "/") as client:
         whole = await client.tokenize(text)
         parts = list(segments(text, 100))
-        monkeypatch.setattr(embedder_client, "segments", lambda _: iter(parts))
         assert len(parts) > 10
+
+        def small_segments(_: str) -> list[tuple[int, str]]:
+            return parts
+
+        monkeypatch.setattr(embedder_client, "segments", small_segments)
         assert await client.tokenize(text) == whole
     assert 0 < whole.room < 512
     assert whole.starts == sorted(whole.starts)

@@ -128,7 +128,7 @@ def test_the_environment_wins_over_the_file(home: Home) -> None:
     text = '[postgres]\nmajor = 16\npg_config = "/a/pg_config"\ndsn = "postgresql://f/d"\n[embedder]\nmodel = "bge"\n'
     configured(home, text)
     assert load_config(home, {}) == Config(16, "/a/pg_config", "postgresql://f/d", "bge")
-    empty = dict.fromkeys(("AYA_PG_MAJOR", "AYA_PG_CONFIG", "AYA_DSN", "AYA_MODEL"), "")
+    empty = {"AYA_PG_MAJOR": "", "AYA_PG_CONFIG": "", "AYA_DSN": "", "AYA_MODEL": ""}
     assert load_config(home, empty) == load_config(home, {})
     environ = {"AYA_PG_MAJOR": "17", "AYA_PG_CONFIG": "/b", "AYA_DSN": "postgresql://e/d", "AYA_MODEL": "m"}
     assert load_config(home, environ) == Config(17, "/b", "postgresql://e/d", "m")

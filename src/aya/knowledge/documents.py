@@ -170,6 +170,8 @@ def _lock_keys(new: NewDocument) -> set[str]:
 async def _settled(connection: Connection, new: NewDocument) -> Added | None:
     """Return what the document already is, or None when something has to be written."""
     digest = content_sha256(new.content)
+    # The content first: when somebody adds the same file in between, its place is seen too, and it is no duplicate.
+    twin = await connection.fetchval(_SQL["find_by_content"], digest)
     row = await connection.fetchrow(_SQL["find_by_uri"], new.uri) if new.uri is not None else None
     if row is not None:
         labels = (row["category"], row["source"], row["title"], row["metadata"])
@@ -177,7 +179,6 @@ async def _settled(connection: Connection, new: NewDocument) -> Added | None:
         if row["content_sha256"] != digest or not same:
             return None
         return Added("unchanged", row["id"], await _chunk_ids(connection, row["id"]))
-    twin = await connection.fetchval(_SQL["find_by_content"], digest)
     return None if twin is None else Added("duplicate", twin, await _chunk_ids(connection, twin))
 
 
