@@ -59,7 +59,7 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         raise errors.DatabaseRefused(f"{where} refused {settings.user}: {error}", hint="aya status") from error
     except _FULL as error:
         raise errors.DatabaseFull(
-            f"{where} is full: {error}", hint="free disk space, then run the same again"
+            f"{where} is full: {error}", hint="free disk space or close connections, then run the same again"
         ) from error
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise errors.DatabaseReadOnly(

@@ -153,3 +153,8 @@ def write_private_json(file: Path, value: object) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -135,3 +135,15 @@ def test_a_copy_can_be_read_and_run_by_everybody(public: Path) -> None:
     assert stat.S_IMODE((public / "target" / "bin" / "tool").stat().st_mode) == 0o744
     assert (public / "target" / "bin" / "alias").readlink() == Path("tool")
     assert not (public / ".target.partial").exists()
+
+
+def test_a_directory_is_never_made_through_somebody_elses_link(tmp_path: Path) -> None:
+    """A link planted where the directory belongs is refused, and what it points to keeps its owner and mode."""
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    before = target.stat()
+    planted = tmp_path / "planted"
+    planted.symlink_to(target)
+    with pytest.raises(PostgresError, match="no directory of its own"):
+        RunAs(65534, 65534, "nobody").make_directory(planted)
+    assert (target.stat().st_uid, target.stat().st_mode) == (before.st_uid, before.st_mode)

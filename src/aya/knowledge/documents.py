@@ -132,6 +132,12 @@ def filter_arguments(filters: Filters) -> tuple[object, ...]:
     return filters.category, filters.source, filters.metadata, filters.since, filters.until
 
 
+async def hold_model(connection: Connection, identity: ModelIdentity) -> None:
+    """Keep the database bound to `identity` until the transaction ends; ModelMismatch when it is bound to another."""
+    await connection.execute(_SQL["hold_model"])
+    check_same(await bound_model(connection), identity)
+
+
 async def lock_chunks(connection: Connection, document_id: int) -> None:
     """Be the only writer of a document's chunks until the transaction ends."""
     await connection.execute(_SQL["lock_chunks"], document_id)
@@ -142,8 +148,7 @@ async def replace_chunks(connection: Connection, document_id: int, prepared: Pre
 
     Raises ModelMismatch when the database was bound to another model since they were prepared.
     """
-    await connection.execute(_SQL["hold_model"])
-    check_same(await bound_model(connection), prepared.identity)
+    await hold_model(connection, prepared.identity)
     await lock_chunks(connection, document_id)
     await connection.execute(_SQL["delete_own_chunks"], document_id)
     chunks = prepared.chunks

@@ -43,11 +43,29 @@ class RunAs:
             os.chown(path, self.uid, self.gid)
 
     def make_directory(self, path: Path, mode: int = 0o700) -> None:
-        """Create `path` for this user; the directories above it stay ours."""
+        """Create `path` for this user; the directories above it stay ours.
+
+        Raises PostgresError when a link or somebody else's directory is in its place, as anybody could put one into
+        a shared /tmp.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=mode, exist_ok=True)
-        path.chmod(mode)
-        self.own(path)
+        handle = _open_directory(path)
+        try:
+            if os.fstat(handle).st_uid not in {os.geteuid(), self.uid}:
+                raise PostgresError(f"{path} belongs to somebody else", hint=f"look at it, then remove {path}")
+            os.fchmod(handle, mode)
+            if self.uid is not None and self.gid is not None:
+                os.fchown(handle, self.uid, self.gid)
+        finally:
+            os.close(handle)
+
+
+def _open_directory(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise PostgresError(f"{path} is no directory of its own: {error.strerror}", hint=f"remove {path}") from error
 
 
 def run_as(data_directory: Path) -> RunAs:

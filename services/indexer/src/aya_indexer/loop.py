@@ -113,7 +113,8 @@ class Indexer:
         chunks = 0
         if plan.embed:
             missing = await store.chunks_without_vector(queued.document_id)
-            await store.store_vectors(missing, await embed_documents(embedder, identity, [text for _, text in missing]))
+            vectors = await embed_documents(embedder, identity, [text for _, text in missing])
+            await store.store_vectors(missing, vectors, identity)
             chunks = len(missing)
         if plan.rechunk:
             prepared = await prepare(embedder, identity, queued.content, markdown=True)

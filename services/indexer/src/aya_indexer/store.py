@@ -15,7 +15,7 @@ from aya import db, migrations, queries
 from aya.embedder_client import Vector
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import bound_model
-from aya.knowledge.documents import lock_chunks, replace_chunks
+from aya.knowledge.documents import hold_model, lock_chunks, replace_chunks
 from aya.knowledge.indexing import Prepared
 from aya.settings import DatabaseSettings
 from aya_indexer.plan import Observed
@@ -101,12 +101,14 @@ class Store:
         rows = await self._connection.fetch(_SQL["chunks_without_vector"], document_id)
         return [(row["id"], row["chunk_text"]) for row in rows]
 
-    async def store_vectors(self, chunks: list[tuple[int, str]], vectors: Vector) -> None:
-        """Give chunks their vectors; vectors: shape (len(chunks), dimension)."""
+    async def store_vectors(self, chunks: list[tuple[int, str]], vectors: Vector, identity: ModelIdentity) -> None:
+        """Give chunks their vectors, made by `identity`; vectors: shape (len(chunks), dimension)."""
         arguments: list[tuple[Any, ...]] = [
             (chunk_id, vector, text) for (chunk_id, text), vector in zip(chunks, vectors, strict=True)
         ]
-        await self._connection.executemany(_SQL["set_vector"], arguments)
+        async with self._connection.transaction():
+            await hold_model(self._connection, identity)
+            await self._connection.executemany(_SQL["set_vector"], arguments)
 
     async def finish(self, queued: Queued) -> None:
         """Take the document off the queue, unless it was queued again."""
