@@ -74,12 +74,16 @@ class Home:
 
     @property
     def runtime_directory(self) -> Path:
-        """Sockets: short-lived, and short enough for a socket's path (a directory per home and user)."""
+        """Sockets: short-lived, and short enough for a socket's path (a directory per home and user).
+
+        The same for every process of the home: TMPDIR differs between launchd, ssh and sudo. Anybody may make a
+        directory of that name first: who makes it checks whose it is (aya.processes.supervisor.own_directory).
+        """
         own = self.path / "run"
         if len(os.fsencode(own)) <= _LONGEST_SOCKET_DIRECTORY:
             return own
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"aya-{os.getuid()}-{digest}"
+        return Path("/tmp") / f"aya-{os.getuid()}-{digest}"  # noqa: S108 - checked by own_directory
 
     def nodes(self) -> dict[str, Node]:
         """Return the nodes made so far, by name; empty before the first `aya up`."""

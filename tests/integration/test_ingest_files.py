@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -25,12 +26,13 @@ from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseUnavailable, EmbedderOverloaded, EmbedderUnavailable
 from aya.ingest import FileResult, Labels, add_files, add_records
 from aya.knowledge.documents import Documents
-from aya.knowledge.types import Added, NewDocument
+from aya.knowledge.types import Added, Changes, Filters, NewDocument
 from aya.records import read_records
 
 pytestmark = pytest.mark.database
 
 NOBODY = 65534
+EXPLICIT = Labels("kitchen", "book", {"year": 1999}, explicit=True)
 
 
 @dataclass
@@ -63,7 +65,9 @@ def written(folder: Path, files: dict[str, str | bytes]) -> Path:
 async def added(knowledge: Knowledge, *roots: Path, labels: Labels | None = None) -> dict[str, FileResult]:
     """Add files; return the results by file name, after checking that the progress was told the same."""
     progress = Counted()
-    results = await add_files(knowledge.documents, roots, labels or Labels(), progress)
+    ingested = await add_files(knowledge.documents, roots, labels or Labels(), progress)
+    results = ingested.results
+    assert ingested.stopped_by is None
     assert progress.files == len(results)
     assert sorted(progress.results, key=str) == sorted(results, key=str)
     return {Path(result.path).name: result for result in results}
@@ -203,11 +207,11 @@ async def test_adding_again_replaces_what_changed_and_leaves_the_rest(
     assert await whole(knowledge)
 
 
-async def test_new_labels_are_a_change(knowledge: Knowledge, tmp_path: Path) -> None:
+async def test_labels_that_were_asked_for_are_a_change(knowledge: Knowledge, tmp_path: Path) -> None:
     """The same file under another category is updated, not left as it was."""
     folder = written(tmp_path, {"a.md": "Words."})
     await added(knowledge, folder)
-    (result,) = (await added(knowledge, folder, labels=Labels("kitchen", "book", {"year": 1999}))).values()
+    (result,) = (await added(knowledge, folder, labels=EXPLICIT)).values()
     assert (result.status, result.document_id) == ("updated", (await knowledge.documents.get(1)).id)
     document = await knowledge.documents.get(1)
     assert (document.category, document.source, document.metadata) == (
@@ -215,6 +219,28 @@ async def test_new_labels_are_a_change(knowledge: Knowledge, tmp_path: Path) -> 
         "book",
         {"path": "a.md", "year": 1999},
     )
+
+
+async def test_default_labels_undo_no_edit(knowledge: Knowledge, tmp_path: Path) -> None:
+    """Labels changed with `aya edit` stay when the folder is added again, unless others are asked for."""
+    folder = written(tmp_path, {"a.md": "Words."})
+    await added(knowledge, folder)
+    await knowledge.documents.edit(1, Changes(category="mine", source="me"))
+    (again,) = (await added(knowledge, folder)).values()
+    document = await knowledge.documents.get(1)
+    assert (again.status, document.category, document.source) == ("unchanged", "mine", "me")
+    (relabelled,) = (await added(knowledge, folder, labels=EXPLICIT)).values()
+    assert (relabelled.status, (await knowledge.documents.get(1)).category) == ("updated", "kitchen")
+
+
+async def test_roots_that_hold_each_other_settle(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A file below two roots is added once, labelled after the first, and the next run finds nothing to do."""
+    folder = written(tmp_path / "notes", {"a.md": "One.", "sub/b.md": "Two."})
+    first = await added(knowledge, folder, folder / "sub", labels=Labels(explicit=True))
+    assert {name: result.status for name, result in first.items()} == {"a.md": "indexed", "b.md": "indexed"}
+    assert {document.source for document in await knowledge.documents.newest(Filters(), limit=5)} == {"notes"}
+    again = await added(knowledge, folder, folder / "sub", labels=Labels(explicit=True))
+    assert {result.status for result in again.values()} == {"unchanged"}
 
 
 async def test_the_same_content_twice_names_the_document_that_has_it(knowledge: Knowledge, tmp_path: Path) -> None:
@@ -238,10 +264,10 @@ async def test_two_adds_of_one_folder_at_once_make_each_document_once(knowledge:
             add_files(knowledge.documents, [folder], Labels(), Counted()),
             add_files(Documents(database, embedder), [folder], Labels(), Counted()),
         )
-    for one, other in zip(*both, strict=True):
+    for one, other in zip(both[0].results, both[1].results, strict=True):
         assert one.document_id == other.document_id
         assert {one.status, other.status} <= {"indexed", "unchanged"}
-    assert Counter(result.status for results in both for result in results)["indexed"] == 20
+    assert Counter(result.status for each in both for result in each.results)["indexed"] == 20
     assert len(await contents(knowledge)) == 20
     assert await whole(knowledge)
 
@@ -262,22 +288,22 @@ def own_embedder(port: int, log_file: Path) -> Generator[subprocess.Popen[bytes]
 
 @pytest.mark.slow
 async def test_an_embedder_that_is_killed_in_the_middle_loses_nothing(knowledge: Knowledge, tmp_path: Path) -> None:
-    """The run ends in words; what was added is whole, and running again adds the rest."""
+    """The run says what was finished and what stopped it; what was added is whole, running again adds the rest."""
     folder = written(tmp_path / "notes", {f"{number}.md": f"Note number {number}." for number in range(40)})
     port = free_port()
     async with EmbedderClient(f"http://127.0.0.1:{port}") as embedder:
         documents = Documents(knowledge.database, embedder)
         with own_embedder(port, tmp_path / "embedder.log") as process:
             progress = Counted(after=lambda _: process.send_signal(signal.SIGKILL))
-            with pytest.raises(ExceptionGroup) as caught:
-                await add_files(documents, [folder], Labels(), progress)
-            assert {type(error) for error in caught.value.exceptions} == {EmbedderUnavailable}
+            stopped = await add_files(documents, [folder], Labels(), progress)
+        assert isinstance(stopped.stopped_by, EmbedderUnavailable)
+        assert sorted(stopped.results, key=str) == sorted(progress.results, key=str)
         kept = len(await contents(knowledge))
         assert 0 < kept < 40
         assert len(progress.results) <= kept
         assert await whole(knowledge)
         with own_embedder(port, tmp_path / "embedder.log"):
-            results = await add_files(documents, [folder], Labels(), Counted())
+            results = (await add_files(documents, [folder], Labels(), Counted())).results
     assert Counter(result.status for result in results) == {"unchanged": kept, "indexed": 40 - kept}
     assert len(await contents(knowledge)) == 40
 
@@ -302,10 +328,22 @@ async def test_a_database_that_goes_away_ends_the_run_in_words(knowledge: Knowle
     settings = replace(knowledge.settings, hosts=(("127.0.0.1", free_port()),))
     progress = Counted()
     async with Database(settings, application_name="aya-test") as database:
-        with pytest.raises(ExceptionGroup) as caught:
-            await add_files(Documents(database, knowledge.embedder), [folder], Labels(), progress)
-    assert {type(error) for error in caught.value.exceptions} == {DatabaseUnavailable}
-    assert progress.results == []
+        ingested = await add_files(Documents(database, knowledge.embedder), [folder], Labels(), progress)
+    assert isinstance(ingested.stopped_by, DatabaseUnavailable)
+    assert ingested.results == progress.results == []
+
+
+async def test_an_error_nobody_expected_is_no_result(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A progress whose output nobody reads any more (`aya add … | head -1`) ends the run, as what it is."""
+
+    def unread(_: FileResult) -> None:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads")
+
+    folder = written(tmp_path, {f"{number}.md": f"Note number {number}." for number in range(10)})
+    with pytest.raises(ExceptionGroup) as caught:
+        await add_files(knowledge.documents, [folder], Labels(), Counted(after=unread))
+    assert caught.value.subgroup(BrokenPipeError) is not None
+    assert await whole(knowledge)
 
 
 async def test_an_embedder_with_too_much_to_do_is_waited_for(
@@ -329,14 +367,14 @@ async def test_an_embedder_with_too_much_to_do_is_waited_for(
     monkeypatch.setattr("aya.ingest.asyncio.sleep", at_once)
     folder = written(tmp_path, {"a.md": "Words."})
     documents = Busy(knowledge.database, knowledge.embedder)
-    (result,) = await add_files(documents, [folder], Labels(), Counted())
+    (result,) = (await add_files(documents, [folder], Labels(), Counted())).results
     assert result.status == "indexed"
 
 
 async def imported(knowledge: Knowledge, file: Path) -> list[FileResult]:
     """Import a file of records."""
     records = read_records(file, category="general", source=None, metadata={})
-    return await add_records(knowledge.documents, records, Counted())
+    return (await add_records(knowledge.documents, records, Counted())).results
 
 
 async def test_bad_lines_of_an_import_are_reported_by_number(knowledge: Knowledge, tmp_path: Path) -> None:
@@ -347,13 +385,14 @@ async def test_bad_lines_of_an_import_are_reported_by_number(knowledge: Knowledg
         ({"id": 2, "text": ""}, "failed", "the document is empty"),
         ({"id": 3, "text": "NUL \x00"}, "failed", "NUL byte"),
         ({"id": 4, "text": "lone \ud800"}, "failed", "lone surrogate"),
-        ({"id": 5, "text": "T", "title": "lone \ud800"}, "failed", "surrogates not allowed"),
-        ({"id": 6, "text": "T", "title": "NUL \x00"}, "failed", "0x00"),
+        ({"id": 5, "text": "T", "title": "lone \ud800"}, "failed", '"title" holds a lone surrogate'),
+        ({"id": 6, "text": "T", "title": "NUL \x00"}, "failed", '"title" holds a NUL byte'),
         ({"id": 7, "text": "C", "category": "c" * 51}, "failed", "51 characters; 50 are kept"),
-        ({"id": 8, "text": "S", "source": "lone \ud800"}, "failed", "lone surrogate"),
+        ({"id": 8, "text": "S", "source": "lone \ud800"}, "failed", '"source" holds a lone surrogate'),
         ({"id": 9, "text": "M", "metadata": {"a": "lone \ud800"}}, "failed", "the metadata is no JSON"),
         ({"id": 10, "text": "M", "metadata": {"a": float("nan")}}, "failed", "the metadata is no JSON"),
-        ({"id": "11\x00", "text": "I"}, "failed", "NUL byte"),
+        ({"id": "11\x00", "text": "I"}, "failed", '"id" holds a NUL byte'),
+        ({"id": "lone \ud800", "text": "I"}, "failed", '"id" holds a lone surrogate'),
         ({"id": 12, "text": "Kept."}, "skipped", "the same content as document"),
         ({"id": 13, "text": "Two."}, "indexed", None),
     ]
@@ -378,3 +417,16 @@ async def test_an_import_again_replaces_by_id(knowledge: Knowledge, tmp_path: Pa
     results = await imported(knowledge, file)
     assert [result.status for result in results] == ["updated", "skipped"]
     assert await contents(knowledge) == ["One, changed.", "Two."]
+
+
+async def test_what_a_record_says_of_itself_is_said_explicitly(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A label that changed in the file is taken; a record without labels undoes no edit."""
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"id": "a", "text": "One.", "category": "x"}\n{"id": "b", "text": "Two."}\n')
+    first = await imported(knowledge, file)
+    named, bare = (result.document_id or 0 for result in first)
+    await knowledge.documents.edit(bare, Changes(category="mine"))
+    file.write_text('{"id": "a", "text": "One.", "category": "y"}\n{"id": "b", "text": "Two."}\n')
+    assert [result.status for result in await imported(knowledge, file)] == ["updated", "unchanged"]
+    assert (await knowledge.documents.get(named)).category == "y"
+    assert (await knowledge.documents.get(bare)).category == "mine"

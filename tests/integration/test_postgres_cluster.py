@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -24,8 +25,8 @@ import pytest
 from tests.conftest import free_port
 
 from aya.errors import ConfigError, PostgresError
-from aya.home import Home
-from aya.postgres import binaries, lockfile, privileges
+from aya.home import Home, Node
+from aya.postgres import binaries, holders, lockfile, privileges, run
 from aya.postgres.binaries import Binaries
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import REPLICATION_ROLE, ClusterConfig, host_access_text
@@ -243,10 +244,43 @@ async def test_a_lock_file_that_nobody_holds_is_no_server(directory: Path, made:
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         # Its children notice a moment later; until then a server would refuse to start beside them.
-        until(lambda: lockfile.observe(cluster.data_directory, {}) == lockfile.Observation(None))
+        until(lambda: holders.observe(cluster.data_directory, {}) == lockfile.Observation(None))
     assert lock.exists()
     with running(cluster) as again:
         assert await again.ask("SELECT 1") == 1
+
+
+def test_one_wrapper_at_a_time_looks_at_the_lock_file(directory: Path) -> None:
+    """While one is at work a second is refused before it removes anything; afterwards it may."""
+    data = directory / "data"
+    data.mkdir()
+    with holders.alone(data), pytest.raises(PostgresError, match="is being served by another"), holders.alone(data):
+        pytest.fail("two at once")
+    with holders.alone(data):
+        assert (directory / "postgres.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_wrapper_leaves_the_first_ones_server_alone(directory: Path) -> None:
+    """The wrapper keeps its lock for as long as its server runs, and the server does not inherit it."""
+    home = Home(directory)
+    home.save_nodes({"alpha": Node("alpha", "primary", free_port(), free_port())})
+    cluster = run.cluster_of(home, Config(postgres_major=MAJOR), "alpha")
+    cluster.create(PASSWORD)
+    environ = {**os.environ, "AYA_HOME": str(directory), "AYA_NODE": "alpha", "AYA_PG_MAJOR": str(MAJOR)}
+    command = [sys.executable, "-m", "aya.postgres.run"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as first:
+        try:
+            until(lambda: cluster.postmaster_pid() is not None)
+            pid = cluster.postmaster_pid()
+            second = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+            assert (second.returncode, "is being served by another" in second.stderr) == (1, True)
+            assert cluster.postmaster_pid() == pid
+            first.kill()
+            first.wait()
+            with holders.alone(cluster.data_directory):
+                assert cluster.postmaster_pid() == pid
+        finally:
+            cluster.stop("immediate")
 
 
 def test_a_port_that_is_taken_fails_in_words(directory: Path) -> None:

@@ -27,8 +27,9 @@ async def large(knowledge: Knowledge) -> Knowledge:
     vectors = np.random.default_rng(3).normal(size=(count, 384)).astype(np.float32)
     async with knowledge.database.transaction() as connection:
         await connection.execute(
-            "INSERT INTO documents (content, category, source, uri, created_at) "
-            "SELECT 'text ' || i, CASE WHEN i % 100 = 0 THEN 'rare' ELSE 'general' END, 's', '/notes/' || i, "
+            "INSERT INTO documents (content, category, source, places, created_at) "
+            "SELECT 'text ' || i, CASE WHEN i % 100 = 0 THEN 'rare' ELSE 'general' END, 's', "
+            "jsonb_build_object('/notes/' || i, 'x'), "
             "now() - make_interval(mins => i) FROM generate_series(1, $1::integer) AS i",
             count,
         )
@@ -61,7 +62,7 @@ CASES: list[tuple[str, str, tuple[object, ...], str]] = [
     ("the nearest of many", SEARCH["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
     ("the nearest of few", SEARCH["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
     ("a rare word", SEARCH["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),
-    ("a file", STORE["find_by_uri"], ("/notes/7",), "idx_documents_uri"),
+    ("a file", STORE["find_place"], ("/notes/7",), "idx_documents_places"),
     ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),
     ("a document's chunks", STORE["chunk_ids"], (7,), "idx_chunks_document_id"),
     ("the newest", STORE["list_documents"], (*ALL, 20, 0), "idx_documents_created_at"),

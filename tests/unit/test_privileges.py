@@ -86,6 +86,18 @@ def test_what_is_made_belongs_to_the_user_alone(public: Path) -> None:
 
 
 @as_root
+def test_a_link_is_given_away_itself_and_never_what_it_points_to(public: Path) -> None:
+    """A file of root's keeps its owner, whoever planted a link to it."""
+    target, planted, own = public / "target", public / "planted", public / "own"
+    target.touch()
+    own.touch()
+    planted.symlink_to(target)
+    AS_NOBODY.own(planted)
+    AS_NOBODY.own(own)
+    assert (target.stat().st_uid, planted.lstat().st_uid, own.stat().st_uid) == (0, NOBODY.pw_uid, NOBODY.pw_uid)
+
+
+@as_root
 def test_a_program_runs_with_no_more_than_the_users_rights() -> None:
     """User, group and no further groups."""
     ids = subprocess.run(

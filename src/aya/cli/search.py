@@ -11,6 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import click
 
 from aya.cli import output, session
+from aya.cli.given import check_words
 from aya.home import Home
 from aya.knowledge.types import Filters, Hit, Mode
 from aya.knowledge.validation import check_limit, check_query, parse_metadata
@@ -46,7 +47,11 @@ def filter_options(function: Command) -> Command:
 
 
 def filters_from(options: FilterOptions) -> Filters:
-    """Return the filters that the options name. Raises UsageError for metadata that is no JSON object."""
+    """Return the filters that the options name.
+
+    Raises UsageError for metadata that is no JSON object, and for what no document can be labelled with.
+    """
+    check_words(category=options["category"], source=options["source"])
     metadata = options["metadata"]
     return Filters(
         category=options["category"],
@@ -89,7 +94,8 @@ def command(
     for rank, hit in enumerate(hits, start=1):
         _print(rank, hit)
     ending = f"{len(hits)} passage{'s' if len(hits) > 1 else ''} in {took_ms:.0f} ms." if hits else "Nothing found."
-    output.progress(ending + (f" Next: aya show {hits[0].document_id}" if hits else " Next: aya list"))
+    first = next((hit.document_id for hit in hits if hit.document_id is not None), None)
+    output.progress(f"{ending} Next: aya {'list' if first is None else f'show {first}'}")
 
 
 def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -100,9 +106,9 @@ def _print(rank: int, hit: Hit) -> None:
     if output.is_terminal():
         _draw(rank, hit)
         return
-    output.line(f"{rank}. {_place(hit)}")
+    output.line(f"{rank}. {place_of(hit)}")
     output.line(f"   {hit.snippet}")
-    output.line(f"   {_facts(hit)}\n")
+    output.line(f"   {facts_of(hit)}\n")
 
 
 def _draw(rank: int, hit: Hit) -> None:
@@ -114,19 +120,25 @@ def _draw(rank: int, hit: Hit) -> None:
     snippet = Text(hit.snippet)
     for start, end in hit.highlights:
         snippet.stylize("bold yellow", start, end)
-    console.print(Text(f"{rank}. {_place(hit)}", style="bold"))
+    console.print(Text(f"{rank}. {place_of(hit)}", style="bold"))
     console.print(Padding(snippet, (0, 0, 0, 3)))
-    console.print(Padding(Text(f"{_facts(hit)}\n", style="dim", overflow="fold"), (0, 0, 0, 3)))
+    console.print(Padding(Text(f"{facts_of(hit)}\n", style="dim", overflow="fold"), (0, 0, 0, 3)))
 
 
-def _place(hit: Hit) -> str:
+def place_of(hit: Hit) -> str:
+    """Return the title and headings above a passage; pure."""
     # The first heading of a Markdown file is its title.
     parts = dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part)
-    return " > ".join(parts) or f"document {hit.document_id}"
+    return " > ".join(parts) or _whose(hit)
 
 
-def _facts(hit: Hit) -> str:
-    facts = [f"document {hit.document_id}", hit.uri or hit.source]
+def _whose(hit: Hit) -> str:
+    return f"chunk {hit.chunk_id} of no document" if hit.document_id is None else f"document {hit.document_id}"
+
+
+def facts_of(hit: Hit) -> str:
+    """Return where a passage stands and how near it is; pure."""
+    facts = [_whose(hit), hit.uri or hit.source]
     if hit.char_start is not None:
         facts.append(f"characters {hit.char_start}–{hit.char_end}")
     if hit.distance is not None:

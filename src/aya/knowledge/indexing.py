@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from aya.chunking import MIN_MAX_TOKENS, Chunk, chunk
 from aya.embedder_client import EmbedderClient, Vector
 from aya.errors import ConfigError
 from aya.identity import ModelIdentity
 
-# Measured on long articles: 100 to 200 tokens find the answer's span best (design notes on retrieval).
+# Measured on long articles: 100 to 200 tokens find the answer's span best.
 TARGET_TOKENS = 160
 
 
@@ -35,7 +37,9 @@ def content_sha256(content: str) -> bytes:
 
 
 async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, *, markdown: bool) -> Prepared:
-    """Cut `text` into chunks of the model's own tokens and embed them. Raises EmbedderError."""
+    """Cut `text` into chunks of the model's own tokens and embed them; a blank text has none. Raises EmbedderError."""
+    if not text.strip():
+        return Prepared(identity, content_sha256(text), (), np.empty((0, identity.dimension), dtype=np.float32))
     tokens = await embedder.tokenize(text)
     if tokens.room < MIN_MAX_TOKENS:
         raise ConfigError(f"{identity.model} leaves {tokens.room} tokens for a text", hint="choose another model")

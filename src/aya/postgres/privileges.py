@@ -37,10 +37,14 @@ class RunAs:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def own(self, path: Path) -> None:
-        """Give `path` to this user."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+    def own(self, file: Path | int) -> None:
+        """Give a path, or what a descriptor has open, to this user; of a link the link itself."""
+        if self.uid is None or self.gid is None:
+            return
+        if isinstance(file, int):
+            os.fchown(file, self.uid, self.gid)
+        else:
+            os.chown(file, self.uid, self.gid, follow_symlinks=False)
 
     def make_directory(self, path: Path, mode: int = 0o700) -> None:
         """Create `path` for this user; the directories above it stay ours.
@@ -55,8 +59,7 @@ class RunAs:
             if os.fstat(handle).st_uid not in {os.geteuid(), self.uid}:
                 raise PostgresError(f"{path} belongs to somebody else", hint=f"look at it, then remove {path}")
             os.fchmod(handle, mode)
-            if self.uid is not None and self.gid is not None:
-                os.fchown(handle, self.uid, self.gid)
+            self.own(handle)
         finally:
             os.close(handle)
 

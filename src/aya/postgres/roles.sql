@@ -2,12 +2,16 @@
 -- Whether a role of that name exists.
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1);
 
+-- name: stored_password
+-- A role's verifier; only a superuser sees it.
+SELECT rolpassword FROM pg_authid WHERE rolname = $1;
+
 -- name: create_role_statement
--- The statement that creates a login role: name, password, extra attribute (REPLICATION or empty).
+-- The statement that creates a login role: name, SCRAM verifier, extra attribute (REPLICATION or empty).
 SELECT format('CREATE ROLE %I LOGIN PASSWORD %L %s', $1::text, $2::text, $3::text);
 
 -- name: set_password_statement
--- The statement that sets a role's password.
+-- The statement that sets a role's SCRAM verifier.
 SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text);
 
 -- name: database_exists
