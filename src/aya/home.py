@@ -125,9 +125,9 @@ class Home:
 
 def locate(explicit: str | None = None) -> Home:
     """Return the home: --home, else AYA_HOME, else ~/.aya (root: /var/lib/aya, which PostgreSQL's user can enter)."""
-    chosen = explicit or os.environ.get("AYA_HOME")
+    chosen = os.environ.get("AYA_HOME") if explicit is None else explicit
     if chosen is not None and not chosen.strip():
-        raise ConfigError("AYA_HOME is empty", hint="unset AYA_HOME, or give a directory")
+        raise ConfigError("--home or AYA_HOME is empty", hint="leave it out, or give a directory")
     default = "/var/lib/aya" if os.geteuid() == 0 else "~/.aya"
     return Home(Path(chosen or default).expanduser().absolute())
 
@@ -136,6 +136,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """Return the object in `file`; ConfigError says which file is damaged."""
     try:
         loaded = json_object(json.loads(file.read_text(encoding="utf-8")))
+    except PermissionError as error:
+        raise ConfigError(
+            f"{file} belongs to another user", hint="aya --home DIR …, with a directory of yours"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint=_RESTORE) from error
     if loaded is None:

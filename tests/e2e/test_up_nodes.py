@@ -28,6 +28,7 @@ import pytest
 
 from aya.home import Home
 from aya.local.clusters import marker
+from aya.local.wait import SETTLE_SECONDS
 from aya.processes import leftovers
 from aya.settings import node_settings
 
@@ -239,6 +240,27 @@ def test_down_recovers_from_a_killed_supervisor_and_leaves_nothing(machine: Mach
     assert machine.left() == []
 
 
+async def test_a_database_of_a_newer_aya_is_refused_by_every_verb(machine: Machine) -> None:
+    """What a newer AYA migrated is neither read nor written: up, add and search say so and exit 1."""
+    await run_sql(machine, "INSERT INTO schema_migrations VALUES (99, '0099_post_future', 'x', '9.9')")
+    try:
+        for verb in (("up", "--detach"), ("add", "--text", "x"), ("search", "x"), ("list",)):
+            assert "newer AYA" in machine.aya(*verb, expect=1).stderr
+    finally:
+        await run_sql(machine, "DELETE FROM schema_migrations WHERE version = 99")
+    machine.aya("up", "--detach")
+
+
+def test_a_frozen_embedder_is_started_anew_by_up(machine: Machine) -> None:
+    """An embedder that lives and does not answer is no reason to wait for ever."""
+    pid = machine.pid("embedder")
+    eventually(lambda: time.time() - psutil.Process(pid).create_time() > SETTLE_SECONDS + 1)
+    os.kill(pid, signal.SIGSTOP)
+    said = machine.aya("up", "--detach").stderr
+    assert "started anew" in said
+    assert machine.pid("embedder") != pid
+
+
 def test_a_frozen_server_does_not_hang_status(machine: Machine) -> None:
     """Every probe has a deadline of 2 seconds."""
     server = machine.alpha()["postmaster_pid"]
@@ -352,6 +374,19 @@ def test_an_interrupted_first_up_does_not_block_the_next(fresh: Machine) -> None
     assert fresh.left() == []
     fresh.aya("up", "--nodes", "alpha", "--detach")
     assert not marker(fresh.home, "alpha").exists()
+
+
+def test_sigterm_ends_an_up_whose_starter_ignores_interrupts(fresh: Machine) -> None:
+    """A script's background job ignores INT; TERM still ends it, and nothing is left."""
+    script = (
+        f'trap "" INT; exec {shlex.quote(AYA)} --home {shlex.quote(str(fresh.home.path))} up --nodes alpha --detach'
+    )
+    with subprocess.Popen(["/bin/sh", "-c", script], env=ENVIRON, stderr=subprocess.PIPE, text=True) as process:
+        eventually(marker(fresh.home, "alpha").exists)
+        process.terminate()
+        assert "interrupted; " in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert fresh.left() == []
 
 
 def test_a_killed_first_up_does_not_block_the_next(fresh: Machine) -> None:

@@ -4,8 +4,8 @@ LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
 
 -- name: drop_vectors
 -- No vector stays. Chunks that were cut from a document are marked as stale: the indexer cuts them anew, by the new
--- model's window; until then their words are found. Chunks typed by hand keep their text and get a vector, but for those
--- without a document, which keep their words only.
+-- model's window; until then their words are found. Chunks typed by hand keep their text and get a vector, but for
+-- those without a document, which keep their words only.
 UPDATE chunks
 SET
     embedding = NULL,

@@ -135,6 +135,16 @@ def embedder_probe(url: str) -> Probe:
     return probe
 
 
+async def speaks(url: str) -> bool:
+    """Return whether an embedder answers at all, be it that it is still loading."""
+    try:
+        async with asyncio.timeout(2 * _PROBE_SECONDS), EmbedderClient(url) as client:
+            await client.health()
+    except (EmbedderError, TimeoutError):
+        return False
+    return True
+
+
 def alive_probe(supervisor: Supervisor, label: str, seconds: float = 1.0) -> Probe:
     """Return a probe for a service that nobody can ask: it answers once the process has lived for so long."""
 
