@@ -36,6 +36,11 @@ from aya.postgres.config import ClusterConfig, initdb_options
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import OWNER, Config, DatabaseSettings
 
+# A shell without job control starts background jobs with SIGINT ignored, and so would be every process that the tests
+# start; those that send it could not tell a broken Ctrl-C from a deaf one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 TEMPLATE = "aya_template"
 _NUMBERS = itertools.count(1)
 

@@ -245,9 +245,11 @@ def test_list_and_show(machine: Machine, tmp_path: Path) -> None:
     run_sql(machine, "INSERT INTO documents (content) VALUES ('')")
     rows = machine.aya("list").stdout.splitlines()
     assert rows[0].split() == ["id", "created", "category", "source", "chunks", "state", "title"]
-    assert [row.split()[0] for row in rows[1:]] == ["5", "4", "3", "2", "1"]
+    ids = [row.split()[0] for row in rows[1:]]
+    # Those of one folder are added at the same time, in any order.
+    assert (ids[:2], sorted(ids[2:])) == (["5", "4"], ["1", "2", "3"])
     assert rows[2].endswith("indexed  A last word")
-    assert [each["id"] for each in told(machine, "list", "-n", "2", "--offset", "1")["documents"]] == [4, 3]
+    assert [each["id"] for each in told(machine, "list", "-n", "1", "--offset", "1")["documents"]] == [4]
     assert told(machine, "list", "--source", "notes")["count"] == 3
     assert told(machine, "list", "--offset", str(2**62))["count"] == 0
     shown = machine.aya("show", "4")
