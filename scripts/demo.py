@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,9 @@ NOTES = ROOT / "examples" / "notes"
 QUESTIONS = ROOT / "examples" / "questions.txt"
 MOST_QUESTIONS = 6
 WIDTH = 96
+# Ctrl-C, kill, and a terminal that is closed: each leaves through the finally blocks.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 LEARNED = "The demo was run on this machine: AYA answered through its MCP server and left nothing running."
 
 
@@ -44,17 +48,29 @@ def main(docs: str) -> int:
         for name in ("DB_HOST", "EMBEDDING_URL", "AYA_NODE", "AYA_DSN"):
             environment.pop(name, None)
         try:
-            show(environment, folder, own=bool(docs))
+            with stopped_at_the_end(environment):
+                show(environment, folder, own=bool(docs))
         except subprocess.CalledProcessError as error:
             return fail(f"`aya {' '.join(error.cmd[1:3])}` failed (see above)", "AYA_DEBUG=1 make demo")
-        finally:
-            step("Stop everything")
-            subprocess.run([AYA, "down"], env=environment, check=False)
     say(f"\nDone in {time.perf_counter() - began:.0f} s; nothing is left running. Next, for good:\n")
     aya = os.path.relpath(AYA)
     for line in (f"{aya} up --detach", f"{aya} add ~/notes", f'{aya} search "what you want to know"', f"{aya} --help"):
         say(f"    {line}")
     return 0
+
+
+def run(docs: str) -> int | str | None:
+    """Run the demo; return what is given to sys.exit, also when a task group has wrapped what ended it."""
+    try:
+        return main(docs)
+    except BaseExceptionGroup as group:
+        ended = group.subgroup(SystemExit)
+        if ended is None:
+            raise
+        leaf: BaseException = ended
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        return leaf.code if isinstance(leaf, SystemExit) else 1
 
 
 def show(environment: dict[str, str], folder: Path, *, own: bool) -> None:
@@ -137,7 +153,7 @@ def home() -> Iterator[Path]:
     """Make a directory for the demo that PostgreSQL's unprivileged user can enter; it is removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="aya-demo-"))
     directory.chmod(0o755)
-    signal.signal(signal.SIGTERM, interrupted)
+    answer_with(interrupted)
     try:
         yield directory
     finally:
@@ -147,19 +163,63 @@ def home() -> Iterator[Path]:
             shutil.rmtree(directory)
 
 
+@contextmanager
+def stopped_at_the_end(environment: dict[str, str]) -> Iterator[None]:
+    """Stop everything when the block ends, however it ends; the signals are ignored meanwhile, by `aya down`, too."""
+    try:
+        yield
+    finally:
+        answer_with(signal.SIG_IGN)
+        step("Stop everything")
+        aya(environment, "down")
+
+
 def interrupted(signum: int, frame: FrameType | None) -> NoReturn:
-    """Leave through the finally blocks, so that nothing is left running."""
+    """Leave through the finally blocks, so that nothing is left running; a second signal changes nothing."""
     del frame
+    answer_with(signal.SIG_IGN)
     sys.exit(128 + signum)
 
 
+def answer_with(handler: Handler) -> None:
+    """Handle the signals that end the demo; what the one who started it ignores (nohup) stays ignored."""
+    for signum in ENDINGS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Have a signal wait until the block ends."""
+    came: list[int] = []
+    answer_with(lambda signum, _: came.append(signum))
+    yield
+    answer_with(interrupted)
+    if came:
+        interrupted(came[0], None)
+
+
 def aya(environment: dict[str, str], *arguments: str, allowed: tuple[int, ...] = (0,)) -> int:
-    """Show and run one command of AYA; CalledProcessError unless its exit code is allowed."""
-    say(f"$ aya {' '.join(arguments)}")
-    done = subprocess.run([AYA, *arguments], env=environment, check=False)
-    if done.returncode not in allowed:
-        raise subprocess.CalledProcessError(done.returncode, [str(AYA), *arguments])
-    return done.returncode
+    """Show and run one command of AYA; CalledProcessError unless its exit code is allowed.
+
+    When the demo is interrupted meanwhile, the command is asked to end, once, and waited for: it cleans up.
+    """
+    say(f"$ aya {shlex.join(arguments)}")
+    process = None
+    try:
+        # Or a command would be begun that nobody knows of.
+        with postponed():
+            # A group of its own: Ctrl-C in the terminal reaches the demo alone.
+            process = subprocess.Popen([AYA, *arguments], env=environment, process_group=0)
+        code = process.wait()
+    except BaseException:
+        if process is not None:
+            process.terminate()
+            process.wait()
+        raise
+    if code not in allowed:
+        raise subprocess.CalledProcessError(code, [str(AYA), *arguments])
+    return code
 
 
 def step(text: str) -> None:
@@ -190,7 +250,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(sys.argv[1] if len(sys.argv) > 1 else ""))

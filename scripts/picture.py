@@ -1,7 +1,7 @@
-"""Take a picture of a command's real output in a terminal: picture.py OUT.svg [--shown TEXT] -- COMMAND [ARGUMENT…].
+"""Take a picture of a command in a terminal: picture.py OUT.svg [--shown TEXT] -- COMMAND [ARGUMENT…].
 
-The command runs in a pseudo-terminal of 110 columns; its output becomes an SVG. --shown is what the prompt shows instead
-of the command itself.
+The command runs in a pseudo-terminal of 110 columns; its output becomes an SVG. --shown is what the prompt shows
+instead of the command itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
     printed = settled(output_of(asked.command))
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text(f"$ {asked.shown or shlex.join(asked.command)}", style="bold"))
-    console.print(Text.from_ansi(printed), soft_wrap=True)
+    console.print(Text.from_ansi(printed))
     asked.out.write_text(console.export_svg(title="aya"), encoding="utf-8")
     sys.stderr.write(f"{asked.out}: {len(printed.splitlines())} lines\n")
 

@@ -1,7 +1,7 @@
 """The database of the tests: a real PostgreSQL, one migrated template, one database per test.
 
-The server is, in this order: a container where a Docker engine answers and AYA_TEST_SERVER=docker asks for it, else
-the embedded PostgreSQL of the major version in AYA_PG_MAJOR (18 when unset).
+AYA_TEST_SERVER chooses the server: the embedded one (embedded, or unset), or a container by testcontainers (docker),
+for which an engine must answer. AYA_PG_MAJOR is its major version, 18 when unset.
 """
 
 from __future__ import annotations
@@ -18,20 +18,28 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 import pytest
+from testcontainers.community.postgres import PostgresContainer
 
 from aya import migrations
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import ClusterConfig
+from aya.postgres.config import ClusterConfig, initdb_options
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import OWNER, Config, DatabaseSettings
+
+# A shell without job control starts background jobs with SIGINT ignored, and so would be every process that the tests
+# start; those that send it could not tell a broken Ctrl-C from a deaf one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "aya_template"
 _NUMBERS = itertools.count(1)
@@ -39,7 +47,11 @@ _NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True)
 class Server:
-    """A running PostgreSQL and the passwords of its roles."""
+    """A running PostgreSQL and the passwords of its roles.
+
+    cluster: where it listens, and the embedded programs of its major version (pg_dump); it has a data directory on
+    this machine only when the server is the embedded one.
+    """
 
     cluster: Cluster
     secrets: dict[str, str]
@@ -73,9 +85,20 @@ def public_directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+def chosen_server(environ: Mapping[str, str]) -> Literal["docker", "embedded"]:
+    """Return which server AYA_TEST_SERVER asks for; a word that is neither is an error, not the default."""
+    match environ.get("AYA_TEST_SERVER") or "embedded":
+        case "docker":
+            return "docker"
+        case "embedded":
+            return "embedded"
+        case other:
+            pytest.fail(f"AYA_TEST_SERVER is {other!r}; it may be docker or embedded", pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def server(public_directory: Path) -> Iterator[Server]:
-    """A PostgreSQL of our own with the roles, and a migrated template database."""
+    """A PostgreSQL with the roles, and a migrated template database; in a container when that was asked for."""
     home = Home(public_directory)
     user = privileges.run_as(home.data_directory("alpha"))
     config = Config(postgres_major=int(os.environ.get("AYA_PG_MAJOR", "18")))
@@ -85,17 +108,54 @@ def server(public_directory: Path) -> Iterator[Server]:
         config=ClusterConfig(port=free_port(), socket_directory=home.runtime_directory),
         user=user,
     )
-    secrets = new_secrets({})
-    cluster.create(secrets[SUPERUSER])
+    run = in_container if chosen_server(os.environ) == "docker" else _embedded
+    with run(Server(cluster, new_secrets({}))) as running:
+        asyncio.run(_make_template(running))
+        yield running
+
+
+@contextmanager
+def _embedded(server: Server) -> Generator[Server]:
+    """Create and run the cluster that `server` describes."""
+    cluster = server.cluster
+    cluster.create(server.secrets[SUPERUSER])
     with (cluster.data_directory / "postgresql.conf").open("a") as settings:
         # Throw-away clusters: the tests of durability make their own.
         settings.write("fsync = off\nfull_page_writes = off\n")
-    cluster.start(public_directory / "postgres.log")
+    cluster.start(cluster.data_directory.with_name("postgres.log"))
     try:
-        asyncio.run(_make_template(Server(cluster, secrets)))
-        yield Server(cluster, secrets)
+        yield server
     finally:
         cluster.stop("immediate")
+
+
+@contextmanager
+def in_container(server: Server) -> Generator[Server]:
+    """Run the same major version in a container, made with our initdb options, and return where it listens."""
+    _require_engine()
+    major = server.cluster.binaries.major
+    container = PostgresContainer(
+        f"pgvector/pgvector:pg{major}", username=SUPERUSER, password=server.secrets[SUPERUSER], dbname=SUPERUSER
+    )
+    container.with_env("POSTGRES_INITDB_ARGS", " ".join(initdb_options(major)))
+    container.with_command("postgres -c fsync=off -c full_page_writes=off")
+    with container:
+        address = container.get_container_host_ip(), int(container.get_exposed_port(5432))
+        config = replace(server.cluster.config, addresses=(address[0],), port=address[1])
+        yield replace(server, cluster=replace(server.cluster, config=config))
+
+
+def _require_engine() -> None:
+    """Fail in one sentence when no Docker engine answers; asked by a process of its own, for it leaks its socket."""
+    code = "from testcontainers.core.docker_client import DockerClient; DockerClient().client.ping()"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        said = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        pytest.fail(
+            f"AYA_TEST_SERVER=docker, but no Docker engine answers ({said}); start one, or unset AYA_TEST_SERVER"
+            " for the embedded PostgreSQL",
+            pytrace=False,
+        )
 
 
 async def _make_template(server: Server) -> None:

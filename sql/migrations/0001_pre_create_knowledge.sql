@@ -22,10 +22,12 @@ CREATE TABLE documents (
     uid uuid NOT NULL DEFAULT aya_new_uid() UNIQUE,
     rev bigint NOT NULL DEFAULT 1,
     title text,
-    -- where it was read from (an absolute path); NULL: it has no place of its own
-    uri text,
+    -- the files it was read from: absolute path → SHA-256 (hex) of what was read there; several files of equal content
+    -- are one document, and a document edited here is told from its file by the hash
+    places jsonb NOT NULL DEFAULT '{}',
     -- set by trigger; equal content is the same document to `aya add` and the MCP server
-    content_sha256 bytea NOT NULL
+    content_sha256 bytea NOT NULL,
+    content_changed_at timestamp NOT NULL DEFAULT now()
 );
 
 CREATE INDEX idx_documents_category ON documents (category);
@@ -33,7 +35,7 @@ CREATE INDEX idx_documents_created_at ON documents (created_at DESC);
 CREATE INDEX idx_documents_source ON documents (source);
 CREATE INDEX idx_documents_metadata ON documents USING gin (metadata jsonb_path_ops);
 CREATE INDEX idx_documents_content_sha256 ON documents (content_sha256);
-CREATE UNIQUE INDEX idx_documents_uri ON documents (uri) WHERE uri IS NOT NULL;
+CREATE INDEX idx_documents_places ON documents USING gin (places);
 
 CREATE TABLE chunks (
     id serial PRIMARY KEY,
@@ -93,8 +95,10 @@ CREATE FUNCTION aya_documents_before_write() RETURNS trigger LANGUAGE plpgsql AS
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.content IS DISTINCT FROM OLD.content THEN
         NEW.content_sha256 := sha256(convert_to(NEW.content, 'UTF8'));
+        NEW.content_changed_at := now();
     ELSE
         NEW.content_sha256 := OLD.content_sha256;
+        NEW.content_changed_at := OLD.content_changed_at;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW IS DISTINCT FROM OLD THEN
         NEW.rev := OLD.rev + 1;
@@ -131,6 +135,20 @@ CREATE TRIGGER documents_after_content_update AFTER UPDATE ON documents
 FOR EACH ROW WHEN (old.content_sha256 IS DISTINCT FROM new.content_sha256)
 EXECUTE FUNCTION aya_documents_after_write();
 
+-- A text that is changed by hand loses the vector of the former one, and is its author's own from then on.
+CREATE FUNCTION aya_chunks_before_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.chunk_text IS DISTINCT FROM OLD.chunk_text AND NEW.embedding IS NOT DISTINCT FROM OLD.embedding THEN
+        NEW.embedding := NULL;
+        NEW.content_sha256 := NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER chunks_before_update BEFORE UPDATE ON chunks
+FOR EACH ROW EXECUTE FUNCTION aya_chunks_before_update();
+
 CREATE FUNCTION aya_chunks_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     -- Asked here and not in a WHEN clause, which would nail down the type of the column embedding.
@@ -152,10 +170,10 @@ CREATE FUNCTION aya_bind_model(
 DECLARE
     stored_dimension integer;
 BEGIN
-    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM embedding_model WHERE fingerprint = new_fingerprint) THEN
         RETURN;
     END IF;
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM embedding_model) AND EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL) THEN
         RAISE EXCEPTION 'the stored vectors were made by another model' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;

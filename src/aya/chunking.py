@@ -2,7 +2,7 @@
 
 The blocks of Markdown are read in aya.markdown_blocks; below a block, plain regular expressions cut it.
 The target of 160 tokens is measured: 100 to 200 tokens along the structure retrieve best, and a chunk over the
-model's window is silently cut by the model (design notes on retrieval, "Chunks").
+model's window is silently cut by the model.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import asyncpg
 from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
@@ -17,6 +17,7 @@ from aya.settings import DatabaseSettings
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
+    Check = Callable[["Connection"], Awaitable[object]]
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -59,13 +60,17 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         raise errors.DatabaseRefused(f"{where} refused {settings.user}: {error}", hint="aya status") from error
     except _FULL as error:
         raise errors.DatabaseFull(
-            f"{where} is full: {error}", hint="free disk space, then run the same again"
+            f"{where} is full: {error}", hint="free disk space or close connections, then run the same again"
         ) from error
+    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+        raise errors.DatabaseConflict(f"{where}: {error}", hint="run the same again") from error
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise errors.DatabaseReadOnly(
             f"{where} is read-only (a standby)", hint="aya status names the primary"
         ) from error
-    except (*_LOST, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise errors.DatabaseUnavailable(f"{where} did not answer in time", hint="aya status") from error
+    except (*_LOST, OSError) as error:
         reason = str(error) or type(error).__name__
         raise errors.DatabaseUnavailable(
             f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
@@ -75,8 +80,17 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
 
 
 async def prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Teach a connection AYA's types: vector as a NumPy array, jsonb as Python values."""
-    await register_vector(connection)
+    """Teach a connection AYA's types: vector as a NumPy array, jsonb as Python values.
+
+    Raises SchemaMismatch in a database without pgvector.
+    """
+    try:
+        await register_vector(connection)
+    except ValueError as error:
+        raise errors.SchemaMismatch(
+            "the database has no pgvector in its schema public",
+            hint='psql as its superuser: CREATE EXTENSION vector; or unset the DSN, then "aya up"',
+        ) from error
     await connection.set_type_codec("jsonb", encoder=_to_json, decoder=json.loads, schema="pg_catalog", format="text")
 
 
@@ -84,21 +98,32 @@ def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-async def connect(settings: DatabaseSettings, *, application_name: str) -> asyncpg.Connection[asyncpg.Record]:
-    """Open one plain connection, without the codecs. Errors are the driver's: use it inside `translated`."""
+async def connect(
+    settings: DatabaseSettings, *, application_name: str, command_timeout: float | None = COMMAND_TIMEOUT_SECONDS
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one plain connection, without the codecs. Errors are the driver's: use it inside `translated`.
+
+    command_timeout: seconds a statement may take; None for work whose length nobody can know (a migration).
+    """
     return await asyncpg.connect(
         settings.dsn(),
         timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        command_timeout=command_timeout,
         server_settings={"application_name": application_name},
     )
 
 
 class Database:
-    """A small pool on one database, opened on first use and reopened by itself after a loss."""
+    """A small pool on one database, opened on first use and reopened by itself after a loss.
 
-    def __init__(self, settings: DatabaseSettings, *, application_name: str, max_size: int = 4) -> None:
+    check: run once, on the first connection that is lent; what it raises ends that use, and the next one checks again.
+    """
+
+    def __init__(
+        self, settings: DatabaseSettings, *, application_name: str, max_size: int = 4, check: Check | None = None
+    ) -> None:
         self.settings = settings
+        self._unchecked = check
         self._application_name = application_name
         self._max_size = max_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -124,12 +149,19 @@ class Database:
         with translated(self.settings):
             pool = await self._opened()
             async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+                if self._unchecked is not None:
+                    await self._unchecked(connection)
+                    self._unchecked = None
                 yield connection
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool = False) -> AsyncGenerator[Connection]:
-        """Lend a connection inside a transaction: committed when the block ends well, else rolled back."""
-        async with self.connection() as connection, connection.transaction(readonly=readonly):
+        """Lend a connection inside a transaction: committed when the block ends well, else rolled back.
+
+        readonly: every statement sees the same moment (repeatable read).
+        """
+        isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if readonly else "read_committed"
+        async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
             yield connection
 
     async def close(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -22,9 +23,9 @@ Vector = NDArray[np.float32]
 CONNECT_TIMEOUT_SECONDS = 3.0
 # Somebody waits for a query's vector; a batch of documents on a busy CPU takes its time.
 QUERY_TIMEOUT_SECONDS = 10.0
-DOCUMENTS_TIMEOUT_SECONDS = 120.0
-# Below the service's own limits (8 MiB a body, 2048 texts a request), whatever the texts are.
-BATCH_TEXTS = 64
+DOCUMENTS_TIMEOUT_SECONDS = 300.0
+# Few enough that several clients' batches are through in that time even without OpenBLAS (half a passage a second).
+BATCH_TEXTS = 16
 TOKENIZE_CHARACTERS = 200_000
 _HINT = "aya status, then aya up"
 
@@ -87,25 +88,28 @@ class EmbedderClient:
                 "encoding": "base64",
             }
             answer = await self._ask("POST", "/embed", body, seconds=seconds)
-            if answer["model"] != expect:
-                raise errors.ModelMismatch(
-                    f"the embedder at {self.url} was restarted with another model", hint="aya status, then aya reembed"
-                )
-            rows += [np.frombuffer(base64.b64decode(text), dtype="<f4") for text in answer["embeddings"]]
+            with self._understanding():
+                if answer["model"] != expect:
+                    raise errors.ModelMismatch(
+                        f"the embedder at {self.url} was restarted with another model",
+                        hint="aya status, then aya reembed",
+                    )
+                raw = [base64.b64decode(text, validate=True) for text in answer["embeddings"]]
+                rows += [np.frombuffer(each, dtype="<f4") for each in raw]
         if len(rows) != len(texts):
             raise errors.EmbedderError(f"{self.url} returned {len(rows)} vectors for {len(texts)} texts", hint=_HINT)
-        return np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
+        with self._understanding():
+            return np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
     async def tokenize(self, text: str) -> Tokens:
         """Return where the model's tokens start in `text`."""
         starts: list[int] = []
         room = 0
         for offset, part in segments(text):
-            answer = await self._ask(
-                "POST", "/tokenize", {"texts": [part]}, seconds=DOCUMENTS_TIMEOUT_SECONDS
-            )
-            starts += [offset + start for start in answer["starts"][0]]
-            room = answer["max_tokens"] - answer["special_tokens"] - answer["prefix_tokens"]
+            answer = await self._ask("POST", "/tokenize", {"texts": [part]}, seconds=DOCUMENTS_TIMEOUT_SECONDS)
+            with self._understanding():
+                starts += [offset + start for start in answer["starts"][0]]
+                room = answer["max_tokens"] - answer["special_tokens"] - answer["prefix_tokens"]
         return Tokens(starts, room)
 
     async def _ask(
@@ -143,6 +147,15 @@ class EmbedderClient:
         if answer is None:
             raise errors.EmbedderError(f"{self.url} does not answer with an object; is it an embedder?", hint=_HINT)
         return answer
+
+    @contextmanager
+    def _understanding(self) -> Generator[None]:
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            raise errors.EmbedderError(
+                f"{self.url} does not answer as an embedder does: {error!r}", hint="upgrade the embedder, then aya up"
+            ) from error
 
     def _refusal(self, response: httpx2.Response) -> errors.AyaError:
         try:

@@ -7,6 +7,7 @@ AyaError
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
+│   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
 │   ├── DatabaseRefused        the role may not do this, or the password is wrong
 │   └── SchemaMismatch         the database was migrated by another version of AYA
@@ -66,6 +67,12 @@ class DatabaseUnavailable(DatabaseError):
 
 class DatabaseFull(DatabaseError):
     """The database is out of disk space, memory or connections."""
+
+    retryable = True
+
+
+class DatabaseConflict(DatabaseError):
+    """Two changes got in each other's way and the server ended this one; nothing of it was kept."""
 
     retryable = True
 

@@ -74,12 +74,16 @@ class Home:
 
     @property
     def runtime_directory(self) -> Path:
-        """Sockets: short-lived, and short enough for a socket's path (a directory per home and user)."""
+        """Sockets: short-lived, and short enough for a socket's path (a directory per home and user).
+
+        The same for every process of the home: TMPDIR differs between launchd, ssh and sudo. Anybody may make a
+        directory of that name first: who makes it checks whose it is (aya.processes.supervisor.own_directory).
+        """
         own = self.path / "run"
         if len(os.fsencode(own)) <= _LONGEST_SOCKET_DIRECTORY:
             return own
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"aya-{os.getuid()}-{digest}"
+        return Path("/tmp") / f"aya-{os.getuid()}-{digest}"  # noqa: S108 - checked by own_directory
 
     def nodes(self) -> dict[str, Node]:
         """Return the nodes made so far, by name; empty before the first `aya up`."""
@@ -121,9 +125,9 @@ class Home:
 
 def locate(explicit: str | None = None) -> Home:
     """Return the home: --home, else AYA_HOME, else ~/.aya (root: /var/lib/aya, which PostgreSQL's user can enter)."""
-    chosen = explicit or os.environ.get("AYA_HOME")
+    chosen = os.environ.get("AYA_HOME") if explicit is None else explicit
     if chosen is not None and not chosen.strip():
-        raise ConfigError("AYA_HOME is empty", hint="unset AYA_HOME, or give a directory")
+        raise ConfigError("--home or AYA_HOME is empty", hint="leave it out, or give a directory")
     default = "/var/lib/aya" if os.geteuid() == 0 else "~/.aya"
     return Home(Path(chosen or default).expanduser().absolute())
 
@@ -132,6 +136,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """Return the object in `file`; ConfigError says which file is damaged."""
     try:
         loaded = json_object(json.loads(file.read_text(encoding="utf-8")))
+    except PermissionError as error:
+        raise ConfigError(
+            f"{file} belongs to another user", hint="aya --home DIR …, with a directory of yours"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint=_RESTORE) from error
     if loaded is None:
@@ -153,3 +161,8 @@ def write_private_json(file: Path, value: object) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

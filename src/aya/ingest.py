@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from aya.backoff import Backoff
-from aya.errors import AyaError, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
+from aya.errors import AyaError, DatabaseConflict, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Added, NewDocument
 from aya.knowledge.validation import LONGEST_SOURCE
@@ -37,12 +37,29 @@ class FileResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of one call: the files that were finished, in the order found.
+
+    stopped_by: the error that concerns all files (database or embedder gone, another model) and ended it before its
+    time; None when every file was looked at. What was added stays, and adding again finishes.
+    """
+
+    results: list[FileResult]
+    stopped_by: AyaError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
-    """What every document of one call gets. source None: the name of the path that was given."""
+    """What every document of one call gets. source None: the name of the path that was given.
+
+    explicit: somebody asked for these labels, so documents that are kept already get them, too; False: they are
+    defaults, and undo nothing that was changed with `aya edit`.
+    """
 
     category: str = "general"
     source: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    explicit: bool = False
 
 
 class Progress(Protocol):
@@ -55,31 +72,39 @@ class Progress(Protocol):
         """Say that one file is finished."""
 
 
-async def add_files(
-    documents: Documents, roots: Sequence[Path], labels: Labels, progress: Progress
-) -> list[FileResult]:
-    """Add everything below `roots`; return one result a file, in the order found.
-
-    Raises the AyaErrors that concern all files (database or embedder gone, another model) in an ExceptionGroup; what
-    was added stays, and adding again finishes.
-    """
-    found = [(root, entry) for root in roots for entry in discover([root])]
+async def add_files(documents: Documents, roots: Sequence[Path], labels: Labels, progress: Progress) -> Ingested:
+    """Add everything below `roots`, every file once and with one result."""
+    found = find(roots)
     progress.total(len(found))
     return await _all(found, lambda each: _add_entry(documents, each[0], each[1], labels), progress)
 
 
-async def add_records(documents: Documents, records: Iterable[Record], progress: Progress) -> list[FileResult]:
-    """Add the documents of a file of records; return one result a record, in order. Raises as `add_files` does."""
+def find(roots: Sequence[Path]) -> list[tuple[Path, Found | Refused]]:
+    """Return what stands below `roots`, each path once, with the first root it was found under.
+
+    What a walk passed over as a kind that is not read is tried when a later root names it.
+    """
+    places: dict[Path, tuple[Path, Found | Refused]] = {}
+    for root in roots:
+        for entry in discover([root]):
+            place = _absolute(entry.path)
+            known = places.get(place)
+            if known is None or (isinstance(known[1], Refused) and known[1].skipped):
+                places[place] = (root, entry)
+    return list(places.values())
+
+
+async def add_records(documents: Documents, records: Iterable[Record], progress: Progress) -> Ingested:
+    """Add the documents of a file of records, one result a record, in order."""
     return await _all(records, lambda record: _add_record(documents, record), progress)
 
 
 Item = TypeVar("Item")
 
 
-async def _all(
-    items: Iterable[Item], add: Callable[[Item], Awaitable[FileResult]], progress: Progress
-) -> list[FileResult]:
+async def _all(items: Iterable[Item], add: Callable[[Item], Awaitable[FileResult]], progress: Progress) -> Ingested:
     results: dict[int, FileResult] = {}
+    stopped_by: AyaError | None = None
     waiting = iter(enumerate(items))
 
     async def work() -> None:
@@ -88,10 +113,18 @@ async def _all(
             results[position] = result
             progress.done(result)
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(CONCURRENCY):
-            group.create_task(work(), name=f"add-{number}")
-    return [results[position] for position in sorted(results)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(CONCURRENCY):
+                group.create_task(work(), name=f"add-{number}")
+    except* AyaError as errors:
+        stopped_by = _first(errors)
+    return Ingested([results[position] for position in sorted(results)], stopped_by)
+
+
+def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
+    first = errors.exceptions[0]
+    return first if isinstance(first, AyaError) else _first(first)
 
 
 async def _add_entry(documents: Documents, root: Path, entry: Found | Refused, labels: Labels) -> FileResult:
@@ -118,7 +151,7 @@ async def _add_document(documents: Documents, shown: str, new: NewDocument) -> F
 
 def concerns_all(error: AyaError) -> bool:
     """Return whether the next file would fail for the same reason; pure."""
-    return not (isinstance(error, DocumentError | TextTooLong) or type(error) is DatabaseError)
+    return not (isinstance(error, DocumentError | TextTooLong | DatabaseConflict) or type(error) is DatabaseError)
 
 
 def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
@@ -134,6 +167,7 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
         title=file.title,
         uri=str(_absolute(file.path)),
         markdown=file.markdown,
+        relabel=labels.explicit,
     )
 
 

@@ -125,7 +125,7 @@ async def migrate(
     """
     known = shipped(node, directory)
     with db.translated(settings):
-        connection = await db.connect(settings, application_name="aya-migrate")
+        connection = await db.connect(settings, application_name="aya-migrate", command_timeout=None)
         try:
             names = await _apply_all(connection, known)
             await _apply_grants(connection)
@@ -153,7 +153,7 @@ async def _applied(connection: Connection) -> list[Applied]:
 
 async def _apply(connection: Connection, migration: Migration) -> None:
     try:
-        await connection.execute(migration.sql, timeout=None)
+        await connection.execute(migration.sql)
     except asyncpg.PostgresSyntaxError as error:
         raise SchemaMismatch(f"{migration.name}.sql does not parse: {error}", hint="reinstall AYA") from error
     await connection.execute(_SQL["record"], migration.version, migration.name, migration.sha256, __version__)
@@ -166,12 +166,20 @@ async def _apply_grants(connection: Connection) -> None:
         await connection.execute(cast("LiteralString", grants))
 
 
-async def check(connection: Connection, *, node: str) -> int:
-    """Return the schema's version if it is exactly what this AYA ships; else SchemaMismatch with the next command."""
+async def check(connection: Connection, *, node: str | None = None) -> int:
+    """Return the schema's version if it is exactly what this AYA ships for `node`; else SchemaMismatch.
+
+    node: None for any node's, where a client knows the database only by its address.
+    """
     if not await connection.fetchval(_SQL["has_table"]):
         raise SchemaMismatch("the database has no AYA schema yet", hint="aya migrate")
+    applied = await _applied(connection)
+    if node is None:
+        # AIR has a table more than the others: the database is whichever of them it says it is.
+        air = [(each.version, each.name) for each in shipped("air")]
+        node = "air" if [(row.version, row.name) for row in applied] == air else "alpha"
     known = shipped(node)
-    todo = pending(known, await _applied(connection))
+    todo = pending(known, applied)
     if todo:
         raise SchemaMismatch(f"the database lacks migration {todo[0].name}", hint="aya migrate")
     return known[-1].version

@@ -12,9 +12,11 @@ from typing import Any, BinaryIO
 from aya.errors import DocumentError
 from aya.json_object import json_object
 from aya.knowledge.types import NewDocument
+from aya.textfile import shown_path
 
 LONGEST_LINE = 32 * 1024 * 1024
 _KNOWN = {"id", "text", "content", "title", "category", "source", "metadata"}
+_IDENTITY = {"id", "text", "content"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,28 @@ class Record:
     reason: str | None = None
 
 
-def read_records(file: Path, *, category: str, source: str | None, metadata: Mapping[str, Any]) -> Iterator[Record]:
+def unkeepable(text: str) -> str | None:
+    """Return why PostgreSQL cannot keep `text`, as the end of a sentence; None when it can. Pure."""
+    if "\x00" in text:
+        return "holds a NUL byte"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, or bytes that are not UTF-8"
+    return None
+
+
+def read_records(
+    file: Path, *, category: str, source: str | None, metadata: Mapping[str, Any], explicit: bool = False
+) -> Iterator[Record]:
     """Yield the records of `file`, blank lines left out; a bad line is a Record with its reason.
 
-    Raises DocumentError when the file cannot be opened.
+    explicit: these labels were asked for, so documents that are kept already get them, too. Raises DocumentError when
+    the file cannot be opened, or its name cannot be kept as where the records come from.
     """
-    defaults = NewDocument("", category, source or file.name, metadata)
+    if why := unkeepable(str(file)):
+        raise DocumentError(f"the name {shown_path(file)} {why}", hint="rename the file")
+    defaults = NewDocument("", category, source or file.name, metadata, relabel=explicit)
     try:
         stream = file.open("rb")
     except OSError as error:
@@ -68,11 +86,16 @@ def parse_record(where: str, uri: str, line: bytes, defaults: NewDocument) -> Re
 
 def _document(where: str, uri: str, text: str, value: Mapping[str, Any], defaults: NewDocument) -> Record:
     for name in ("title", "category", "source"):
-        if not isinstance(value.get(name, ""), str | None):
+        label = value.get(name)
+        if not isinstance(label, str | None):
             return Record(where, None, f'its "{name}" is not a string')
+        if why := unkeepable(label or ""):
+            return Record(where, None, f'its "{name}" {why}')
     if not isinstance(value.get("metadata", {}), dict):
         return Record(where, None, 'its "metadata" is not an object')
     identity = value.get("id")
+    if why := unkeepable(str(identity)):
+        return Record(where, None, f'its "id" {why}')
     extra = {name: value[name] for name in value.keys() - _KNOWN}
     kept = {} if identity is None else {"id": identity}
     document = NewDocument(
@@ -82,5 +105,7 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
         metadata={**extra, **kept, **value.get("metadata", {}), **defaults.metadata},
         title=value.get("title") or None,
         uri=None if identity is None else f"{uri}#{identity}",
+        # What a record says of itself is said explicitly, like an option of the call.
+        relabel=defaults.relabel or any(value[name] not in (None, "") for name in value.keys() - _IDENTITY),
     )
     return Record(where, document)

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
 from aya.home import Home
@@ -163,7 +163,7 @@ def parse_port(text: str) -> int:
 
 def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ) -> NodeSettings:
     """Return what a process of `node` needs, as database role `role`."""
-    explicit_url = environ.get("EMBEDDING_URL")
+    explicit_url = _embedder_url(environ.get("EMBEDDING_URL"))
     if environ.get("DB_HOST"):
         return NodeSettings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL)
     config = load_config(home, environ)
@@ -177,6 +177,19 @@ def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[
         raise ConfigError(f"node {node} has no password for role {role}", hint="aya up")
     database = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
     return NodeSettings(node, database, explicit_url or default_url)
+
+
+def _embedder_url(url: str | None) -> str | None:
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        usable = False
+    if not usable:
+        raise ConfigError(f"EMBEDDING_URL {url!r} is not of the form http://host:port", hint="unset EMBEDDING_URL")
+    return url
 
 
 def _from_environment(environ: Mapping[str, str]) -> DatabaseSettings:

@@ -28,6 +28,7 @@ import pytest
 
 from aya.home import Home
 from aya.local.clusters import marker
+from aya.local.wait import SETTLE_SECONDS
 from aya.processes import leftovers
 from aya.settings import node_settings
 
@@ -239,16 +240,56 @@ def test_down_recovers_from_a_killed_supervisor_and_leaves_nothing(machine: Mach
     assert machine.left() == []
 
 
+async def test_a_database_of_a_newer_aya_is_refused_by_every_verb(machine: Machine) -> None:
+    """What a newer AYA migrated is neither read nor written: up, add and search say so and exit 1."""
+    await run_sql(machine, "INSERT INTO schema_migrations VALUES (99, '0099_post_future', 'x', '9.9')")
+    try:
+        for verb in (("up", "--detach"), ("add", "--text", "x"), ("search", "x"), ("list",)):
+            assert "newer AYA" in machine.aya(*verb, expect=1).stderr
+    finally:
+        await run_sql(machine, "DELETE FROM schema_migrations WHERE version = 99")
+    machine.aya("up", "--detach")
+
+
+def test_a_frozen_embedder_is_started_anew_by_up(machine: Machine) -> None:
+    """An embedder that lives and does not answer is no reason to wait for ever."""
+    pid = machine.pid("embedder")
+    eventually(lambda: time.time() - psutil.Process(pid).create_time() > SETTLE_SECONDS + 1)
+    os.kill(pid, signal.SIGSTOP)
+    said = machine.aya("up", "--detach").stderr
+    assert "started anew" in said
+    assert machine.pid("embedder") != pid
+
+
 def test_a_frozen_server_does_not_hang_status(machine: Machine) -> None:
     """Every probe has a deadline of 2 seconds."""
     server = machine.alpha()["postmaster_pid"]
     os.kill(server, signal.SIGSTOP)
     try:
-        begun = time.monotonic()
-        assert machine.alpha(expect=1)["health"] == "down"
-        assert time.monotonic() - begun < 10
+        node = machine.alpha(expect=1)
+        assert node["health"] == "down"
+        assert "the database does not answer (no answer within 2 s): aya up" in node["problems"]
     finally:
         os.kill(server, signal.SIGCONT)
+
+
+async def test_a_stuck_indexer_is_a_problem(machine: Machine) -> None:
+    """Its process is there, but what waits for it is long due; once it works again the node is healthy."""
+    indexer = machine.pid("indexer")
+    os.kill(indexer, signal.SIGSTOP)
+    try:
+        await run_sql(machine, "INSERT INTO documents (content) VALUES ('waits')")
+        assert machine.alpha()["counts"]["overdue"] == 0
+        await run_sql(machine, "UPDATE index_queue SET retry_at = now() - interval '61 seconds'")
+        node = machine.alpha(expect=3)
+        assert node["counts"]["overdue"] == 1
+        assert node["problems"] == [
+            "1 documents wait longer than a minute for the indexer: aya down, then aya up",
+        ]
+    finally:
+        os.kill(indexer, signal.SIGCONT)
+    await run_sql(machine, "SELECT pg_notify('aya_index', '')")
+    eventually(lambda: machine.alpha(expect=None)["health"] == "healthy")
 
 
 def test_down_ends_a_frozen_supervisor(machine: Machine) -> None:
@@ -276,6 +317,16 @@ def test_a_taken_port_names_who_has_it(machine: Machine) -> None:
         said = machine.aya("up", "--detach", expect=1).stderr
     assert f"is taken by {psutil.Process().name()} (pid {os.getpid()})" in said
     assert machine.left() == []
+
+
+def test_a_service_that_does_not_start_is_quoted(machine: Machine) -> None:
+    """The error has the log's last words; what ran before goes on, and a good call mends it."""
+    said = machine.aya("up", "--detach", expect=1, AYA_MODEL="no-such-model").stderr
+    assert "aya: embedder of node alpha does not start; its log ends: " in said
+    assert "service.failed error=AYA_MODEL is 'no-such-model'" in said
+    assert machine.alpha(expect=3)["health"] == "degraded"
+    machine.aya("up", "--detach")
+    assert machine.alpha()["health"] == "healthy"
 
 
 def test_one_up_at_a_time(machine: Machine) -> None:
@@ -323,6 +374,19 @@ def test_an_interrupted_first_up_does_not_block_the_next(fresh: Machine) -> None
     assert fresh.left() == []
     fresh.aya("up", "--nodes", "alpha", "--detach")
     assert not marker(fresh.home, "alpha").exists()
+
+
+def test_sigterm_ends_an_up_whose_starter_ignores_interrupts(fresh: Machine) -> None:
+    """A script's background job ignores INT; TERM still ends it, and nothing is left."""
+    script = (
+        f'trap "" INT; exec {shlex.quote(AYA)} --home {shlex.quote(str(fresh.home.path))} up --nodes alpha --detach'
+    )
+    with subprocess.Popen(["/bin/sh", "-c", script], env=ENVIRON, stderr=subprocess.PIPE, text=True) as process:
+        eventually(marker(fresh.home, "alpha").exists)
+        process.terminate()
+        assert "interrupted; " in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert fresh.left() == []
 
 
 def test_a_killed_first_up_does_not_block_the_next(fresh: Machine) -> None:

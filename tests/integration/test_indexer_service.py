@@ -13,6 +13,8 @@ from tests.conftest import Server
 from tests.integration.conftest import Knowledge
 
 from aya.backoff import Backoff
+from aya.knowledge.indexing import prepare
+from aya.knowledge.types import NewDocument
 from aya.postgres.provision import INDEXER_ROLE
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
@@ -109,11 +111,50 @@ async def test_a_chunk_typed_by_hand_with_its_vector_is_left_alone(knowledge: Kn
 
 
 async def test_a_chunk_typed_without_a_vector_gets_one(knowledge: Knowledge, config: Config) -> None:
-    """A NULL embedding is filled in."""
+    """A NULL embedding is filled in, and its author's chunks stay the only ones."""
     await execute(knowledge, "INSERT INTO documents (content) VALUES ('mine')")
     await execute(knowledge, "INSERT INTO chunks (document_id, chunk_text) SELECT id, 'a part of mine' FROM documents")
     async with running(config):
-        await until(knowledge, "(SELECT count(*) = 2 AND bool_and(embedding IS NOT NULL) FROM chunks)")
+        await until(knowledge, "(SELECT count(*) = 1 AND bool_and(embedding IS NOT NULL) FROM chunks)")
+
+
+async def test_a_content_that_changed_is_found_beside_chunks_typed_before(knowledge: Knowledge, config: Config) -> None:
+    """Chunks typed by hand stay, but do not hide what the document says now."""
+    zeros = "[" + ",".join(["1"] + ["0"] * 383) + "]"
+    await execute(knowledge, "INSERT INTO documents (content) VALUES ('mine')")
+    await execute(
+        knowledge,
+        "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'mine', $1::text::vector FROM documents",
+        zeros,
+    )
+    async with running(config):
+        await until(knowledge, EMPTY)
+        await execute(knowledge, "UPDATE documents SET content = 'The neck of the giraffe.'")
+        await until(knowledge, EMPTY)
+    async with knowledge.database.connection() as connection:
+        texts = [row["chunk_text"] for row in await connection.fetch("SELECT chunk_text FROM chunks ORDER BY id")]
+    assert texts == ["mine", "The neck of the giraffe."]
+
+
+async def test_a_chunk_whose_text_is_changed_by_hand_gets_a_new_vector(knowledge: Knowledge, config: Config) -> None:
+    """The vector of the former text never stays beside the new one."""
+    await knowledge.documents.add(NewDocument("Penguins live in the south."))
+    async with running(config):
+        await execute(knowledge, "UPDATE chunks SET chunk_text = 'The lease of the flat ends in May.'")
+        await until(knowledge, EMPTY)
+    hit = (await knowledge.searcher.search("when does the lease end", mode="vector", limit=1))[0]
+    assert hit.distance is not None
+    assert hit.distance < 0.5
+
+
+async def test_a_plain_text_file_is_not_read_as_markdown_by_the_indexer(knowledge: Knowledge, config: Config) -> None:
+    """A sign that is a heading in Markdown is none in a .txt file, also when the indexer cuts it anew."""
+    await knowledge.documents.add(NewDocument("# a comment\n\nvalue = 1", uri="/etc/x.txt", markdown=False))
+    await execute(knowledge, "UPDATE documents SET content = content || ' '")
+    async with running(config):
+        await until(knowledge, EMPTY)
+    async with knowledge.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM chunks WHERE heading IS NOT NULL") == 0
 
 
 async def test_a_poison_document_is_reported_and_holds_nobody_up(knowledge: Knowledge, config: Config) -> None:
@@ -127,6 +168,43 @@ async def test_a_poison_document_is_reported_and_holds_nobody_up(knowledge: Know
     async with running(config):
         await until(knowledge, "EXISTS (SELECT FROM index_queue WHERE attempts >= 5 AND error LIKE '%token%')")
         await until(knowledge, "EXISTS (SELECT FROM chunks WHERE chunk_text = 'healthy' AND embedding IS NOT NULL)")
+
+
+async def test_an_empty_document_holds_nobody_up(knowledge: Knowledge, config: Config) -> None:
+    """A blank content has no chunks, and that is all there is to do."""
+    await execute(knowledge, "INSERT INTO documents (content) VALUES (''), (' '), ('healthy')")
+    async with running(config):
+        await until(knowledge, EMPTY)
+    async with knowledge.database.connection() as connection:
+        assert [row["chunk_text"] for row in await connection.fetch("SELECT chunk_text FROM chunks")] == ["healthy"]
+
+
+async def test_a_document_that_ends_the_worker_comes_after_the_others(knowledge: Knowledge, config: Config) -> None:
+    """The attempt is counted before it is made, so a crash is an attempt and gives the others their turn."""
+    await execute(knowledge, "INSERT INTO documents (content) VALUES ('deadly'), ('healthy')")
+    await until(knowledge, "(SELECT bool_and(retry_at <= now()) FROM index_queue)")
+    async with opened(config.database) as store:
+        first, *_ = await store.due()
+        await store.begin(first, 3600)
+    async with running(config):
+        await until(knowledge, "EXISTS (SELECT FROM chunks WHERE chunk_text = 'healthy')")
+    async with knowledge.database.connection() as connection:
+        assert await connection.fetchval("SELECT attempts FROM index_queue WHERE document_id = $1", first) == 1
+
+
+async def test_chunks_of_a_content_that_is_no_more_are_not_stored(knowledge: Knowledge, config: Config) -> None:
+    """A content that changed while it was embedded leaves nothing of the old one behind."""
+    await execute(knowledge, "INSERT INTO documents (content) VALUES ('old')")
+    await until(knowledge, "(SELECT retry_at <= now() FROM index_queue)")
+    identity = await knowledge.documents.identity()
+    async with opened(config.database) as store, store.claimed((await store.due())[0]) as queued:
+        assert queued is not None
+        prepared = await prepare(knowledge.embedder, identity, queued.content, markdown=True)
+        await execute(knowledge, "UPDATE documents SET content = 'new'")
+        assert not await store.store_chunks(queued, prepared)
+    async with knowledge.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM chunks") == 0
+        assert await connection.fetchval("SELECT count(*) FROM index_queue") == 1
 
 
 async def test_two_indexers_share_the_queue_without_doubling(knowledge: Knowledge, config: Config) -> None:

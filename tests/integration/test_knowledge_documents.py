@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.integration.conftest import Knowledge
 
+from aya.chunking import Chunk
 from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError, EmbedderUnavailable
 from aya.knowledge.documents import Documents
+from aya.knowledge.indexing import Prepared, prepare
 from aya.knowledge.types import Changes, Filters, NewDocument
+from aya.knowledge.writing import hold_model, lock_chunks, replace_chunks
 
 pytestmark = pytest.mark.database
 
@@ -80,8 +84,101 @@ async def test_a_file_that_becomes_another_documents_twin_is_one_document(knowle
     kept = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/a.md"))
     await knowledge.documents.add(NewDocument("Something else.", uri="/notes/b.md"))
     twin = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/b.md"))
+    again = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/b.md"))
     assert (twin.outcome, twin.document_id) == ("duplicate", kept.document_id)
+    assert (again.outcome, again.document_id) == ("unchanged", kept.document_id)
     assert len(await knowledge.documents.newest(Filters(), limit=10)) == 1
+
+
+async def test_a_file_that_shares_its_document_gets_one_of_its_own_when_it_changes(knowledge: Knowledge) -> None:
+    """Of two equal files one changes: what the other says stays in the knowledge base."""
+    shared = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/a.md"))
+    await knowledge.documents.add(NewDocument(BREAD, uri="/notes/b.md"))
+    changed = await knowledge.documents.add(NewDocument("Rye only.", uri="/notes/a.md"))
+    assert changed.outcome == "indexed"
+    assert changed.document_id != shared.document_id
+    assert (await knowledge.documents.get(shared.document_id)).content == BREAD
+    assert (await knowledge.documents.get(shared.document_id)).uri == "/notes/b.md"
+
+
+async def test_an_edit_made_here_outlives_the_file_it_came_from(knowledge: Knowledge) -> None:
+    """Adding the unchanged file again keeps the edit; a changed file becomes a document of its own beside it."""
+    added = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/bread.md"))
+    await knowledge.documents.edit(added.document_id, Changes(content="Mine.", category="kitchen"))
+    again = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/bread.md"))
+    kept = await knowledge.documents.get(added.document_id)
+    assert (again.outcome, kept.content, kept.category) == ("unchanged", "Mine.", "kitchen")
+    changed = await knowledge.documents.add(NewDocument("Rye only.", uri="/notes/bread.md"))
+    assert (changed.outcome, changed.document_id != added.document_id) == ("indexed", True)
+    assert (await knowledge.documents.get(added.document_id)).content == "Mine."
+
+
+async def test_labels_change_only_when_they_are_given(knowledge: Knowledge) -> None:
+    """An unchanged file keeps its labels unless new ones were named."""
+    added = await knowledge.documents.add(NewDocument(BREAD, category="kitchen", uri="/notes/bread.md"))
+    default = await knowledge.documents.add(NewDocument(BREAD, uri="/notes/bread.md"))
+    named = await knowledge.documents.add(NewDocument(BREAD, category="baking", uri="/notes/bread.md", relabel=True))
+    assert [default.outcome, named.outcome] == ["unchanged", "updated"]
+    assert (await knowledge.documents.get(added.document_id)).category == "baking"
+
+
+async def test_a_title_that_a_file_lost_is_gone(knowledge: Knowledge) -> None:
+    """What a file says now replaces what it said, its title included, and then it is settled."""
+    await knowledge.documents.add(NewDocument(BREAD, title="Bread", uri="/notes/bread.md"))
+    changed = await knowledge.documents.add(NewDocument("Rye.", uri="/notes/bread.md"))
+    again = await knowledge.documents.add(NewDocument("Rye.", uri="/notes/bread.md"))
+    assert (changed.outcome, again.outcome) == ("updated", "unchanged")
+    assert (await knowledge.documents.get(changed.document_id)).title is None
+
+
+async def test_files_that_change_at_once_lose_nothing(knowledge: Knowledge) -> None:
+    """Equal files that change, swap and return at the same time: what each says is kept afterwards, every time."""
+    random = Random(20)  # noqa: S311 - a seed, no secret
+    names = ["/notes/a.md", "/notes/b.md", "/notes/c.md"]
+    texts = ["Feed the starter.", "Oil the chain.", "Sow the tomatoes."]
+    for _ in range(12):
+        saying = {name: random.choice(texts) for name in names}
+        await asyncio.gather(*(knowledge.documents.add(NewDocument(text, uri=name)) for name, text in saying.items()))
+        kept = await rows(knowledge, "SELECT content, places FROM documents")
+        told = {place: row["content"] for row in kept for place in row["places"]}
+        assert told == saying
+        assert len({row["content"] for row in kept}) == len(kept)
+
+
+async def test_edits_adds_and_the_indexer_never_wait_in_a_circle(knowledge: Knowledge) -> None:
+    """Writers of one document at the same time end one after the other, without a deadlock."""
+    added = await knowledge.documents.add(NewDocument("version 0", uri="/notes/busy.md"))
+
+    async def edit(number: int) -> None:
+        await knowledge.documents.edit(added.document_id, Changes(content=f"edited {number}"))
+
+    async def index_as_the_indexer_does(number: int) -> None:
+        identity = await knowledge.documents.identity()
+        prepared = await prepare(knowledge.embedder, identity, f"edited {number}", markdown=True)
+        async with knowledge.database.transaction() as connection:
+            await hold_model(connection, identity)
+            await lock_chunks(connection, added.document_id)
+            await replace_chunks(connection, added.document_id, prepared)
+            await connection.execute("DELETE FROM index_queue WHERE document_id = $1", added.document_id)
+
+    await asyncio.gather(*(work(number) for number in range(12) for work in (edit, index_as_the_indexer_does)))
+    assert (await knowledge.documents.get(added.document_id)).rev >= 12
+
+
+async def test_a_document_of_many_chunks_is_stored_in_parts(knowledge: Knowledge) -> None:
+    """More chunks than go into one statement end in order, each with its own vector."""
+    identity = await knowledge.documents.identity()
+    texts = [f"part {number}" for number in range(1201)]
+    chunks = [Chunk(number, text, number, number + 1, None, 2) for number, text in enumerate(texts)]
+    vectors = np.eye(384, dtype=np.float32)[np.arange(len(texts)) % 384]
+    prepared = Prepared(identity, b"x" * 32, chunks, vectors)
+    async with knowledge.database.transaction() as connection:
+        document_id = await connection.fetchval("INSERT INTO documents (content) VALUES ('big') RETURNING id")
+        ids = await replace_chunks(connection, document_id, prepared)
+    stored = await rows(knowledge, "SELECT id, chunk_text, embedding FROM chunks ORDER BY chunk_index")
+    assert [row["chunk_text"] for row in stored] == texts
+    assert tuple(row["id"] for row in stored) == ids
+    assert all(row["embedding"].to_list()[number % 384] == 1 for number, row in enumerate(stored))
 
 
 @pytest.mark.parametrize(

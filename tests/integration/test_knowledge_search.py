@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from tests.integration.conftest import Knowledge
 
 from aya.embedder_client import EmbedderClient
-from aya.errors import EmbedderUnavailable, UsageError
+from aya.errors import EmbedderUnavailable, ModelMismatch, UsageError
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import MOST_ROWS_EXACT, Searcher, candidates, plan_scan
 from aya.knowledge.types import Filters, Mode, NewDocument
@@ -159,6 +161,49 @@ async def test_the_scan_that_is_planned_agrees_with_comparing_all(knowledge: Kno
         nearest = np.sort(distances)[:10]
         found = sum(hit.distance is not None and hit.distance <= nearest[-1] + 1e-6 for hit in hits)
         assert found >= 9
+
+
+async def test_a_chunk_without_a_document_is_found_like_any_other(knowledge: Knowledge) -> None:
+    """document_id may be NULL, by the contract; such a chunk has no document to show, and no filter matches it."""
+    identity = await knowledge.embedder.identity()
+    vector = (await knowledge.embedder.embed(["penguins march"], prompt="document", expect=identity.fingerprint))[0]
+    async with knowledge.database.connection() as connection:
+        await connection.execute("INSERT INTO chunks (chunk_text, embedding) VALUES ('penguins march', $1)", vector)
+    for mode in ("vector", "text", "hybrid"):
+        hits = await knowledge.searcher.search("penguins", mode=mode)
+        assert [(hit.document_id, hit.document_content) for hit in hits] == [(None, "penguins march")]
+    assert await knowledge.searcher.search("penguins", filters=Filters(category="general")) == []
+
+
+async def test_a_search_outlives_a_change_of_the_model(filled: Knowledge) -> None:
+    """A process that knew another model asks again instead of comparing vectors of two models."""
+    other = replace(await filled.documents.identity(), fingerprint="another")
+    async with filled.database.connection() as connection:
+        await connection.execute("UPDATE embedding_model SET fingerprint = 'another'")
+    with pytest.raises(ModelMismatch, match="mixing them"):
+        await filled.searcher.search("sourdough")
+    assert (await filled.searcher.search("sourdough", mode="text"))[0].title == "bread"
+    async with filled.database.connection() as connection:
+        await connection.execute(
+            "UPDATE embedding_model SET fingerprint = $1", (await filled.embedder.identity()).fingerprint
+        )
+    assert other.fingerprint != (await filled.documents.identity()).fingerprint
+    assert (await filled.searcher.search("sourdough"))[0].title == "bread"
+
+
+async def test_a_search_sees_one_moment(filled: Knowledge) -> None:
+    """Documents that go while a search is under way are either found whole or not at all."""
+
+    async def churn() -> None:
+        for number in range(15):
+            added = await filled.documents.add(NewDocument(f"sourdough number {number}"))
+            await filled.documents.remove([added.document_id])
+
+    async def look() -> None:
+        for _ in range(30):
+            assert all(hit.chunk_text for hit in await filled.searcher.search("sourdough", mode="text", limit=20))
+
+    await asyncio.gather(churn(), look(), look())
 
 
 @pytest.mark.parametrize(

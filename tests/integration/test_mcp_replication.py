@@ -101,9 +101,6 @@ async def _fill(pair: Pair, embedder_url: str) -> None:
     await migrations.migrate(owner, node="alpha")
     async with EmbedderClient(embedder_url) as embedder:
         await bind(owner, await embedder.identity())
-    superuser = await asyncpg.connect(superuser_settings(pair.primary, pair.secrets[SUPERUSER]).dsn())
-    await superuser.execute("GRANT pg_read_all_stats TO aya_mcp")
-    await superuser.close()
 
 
 @pytest.fixture

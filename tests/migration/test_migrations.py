@@ -11,7 +11,11 @@ import asyncpg
 import pytest
 
 from aya import migrations
+from aya.db import Database
+from aya.embedder_client import EmbedderClient
 from aya.errors import ConfigError, SchemaMismatch
+from aya.knowledge.documents import Documents
+from aya.knowledge.types import Filters
 from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
@@ -85,6 +89,27 @@ async def test_a_newer_database_is_refused(empty_database: DatabaseSettings, fol
     try:
         with pytest.raises(SchemaMismatch, match="newer AYA"):
             await migrations.check(connection, node="alpha")
+    finally:
+        await connection.close()
+
+
+async def test_a_newer_database_is_refused_before_anything_is_read_or_written(
+    database: DatabaseSettings, embedder_url: str
+) -> None:
+    """Every client checks the schema on its first connection, and again until it fits."""
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        await connection.execute("INSERT INTO schema_migrations VALUES (99, '0099_post_future', 'x', '9.9')")
+        async with (
+            Database(database, application_name="aya-test", check=migrations.check) as opened,
+            EmbedderClient(embedder_url) as embedder,
+        ):
+            documents = Documents(opened, embedder)
+            for _ in range(2):
+                with pytest.raises(SchemaMismatch, match="newer AYA"):
+                    await documents.newest(Filters(), limit=1)
+            await connection.execute("DELETE FROM schema_migrations WHERE version = 99")
+            assert await documents.newest(Filters(), limit=1) == []
     finally:
         await connection.close()
 

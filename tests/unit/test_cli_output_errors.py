@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -57,6 +59,11 @@ def run_raising(error: BaseException) -> tuple[int, str]:
             1,
             "aya: unexpected ZeroDivisionError: two lines\n  next: AYA_DEBUG=1 aya … shows where it came from\n",
         ),
+        (
+            ExceptionGroup("g", [AyaError("known"), ExceptionGroup("h", [ValueError("x")])]),
+            1,
+            "aya: unexpected ValueError: x\n  next: AYA_DEBUG=1 aya … shows where it came from\n",
+        ),
         (click.UsageError("no such option"), 2, "Error: no such option\n"),
     ],
 )
@@ -68,6 +75,19 @@ def test_an_error_becomes_words_and_an_exit_code(
     exit_code, stderr = run_raising(error)
     assert exit_code == code
     assert stderr.endswith(said)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BrokenPipeError(errno.EPIPE, "x"),
+        ExceptionGroup("g", [AyaError("too"), ExceptionGroup("h", [BrokenPipeError(errno.EPIPE, "x")])]),
+    ],
+)
+def test_output_that_nobody_reads_is_quiet(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 141, as of a program that SIGPIPE ended; in a task group too."""
+    monkeypatch.delenv("AYA_DEBUG", raising=False)
+    assert run_raising(error) == (141, "")
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +139,19 @@ def test_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("closed", ["stdout", "both"])
+def test_a_verb_that_nobody_reads_is_quiet(tmp_path: Path, closed: str) -> None:
+    """`aya status | true` says nothing and ends with 141, whichever of its two streams is closed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "from aya.cli import main; main()", "--home", str(tmp_path), "status"]
+    error = writer if closed == "both" else subprocess.PIPE
+    environ = {name: value for name, value in os.environ.items() if name != "AYA_DEBUG"}
+    done = subprocess.run(command, stdout=writer, stderr=error, env=environ, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr or b"") == (141, b"")
 
 
 def test_columns_are_aligned_by_what_the_eye_sees() -> None:

@@ -9,19 +9,20 @@ import pytest
 
 from aya import errors
 
+PICTURE = (errors.__doc__ or "").split("\n\n")[1]
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.AyaError)]
 
 
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
     """Every class stands in the picture, one level deeper than its parent."""
-    drawn = re.findall(r"^([│├└─ ]*)(\w+)(?:  .*)?$", errors.__doc__.split("\n\n")[1], re.MULTILINE)
+    drawn = re.findall(r"^([│├└─ ]*)(\w+)(?:  .*)?$", PICTURE, re.MULTILINE)
     depths = {name: len(signs) // 4 for signs, name in drawn}
     assert depths == {each.__name__: each.__mro__.index(errors.AyaError) for each in CLASSES}
 
 
 def test_the_picture_says_which_errors_may_pass_by_themselves() -> None:
     """Retryable are exactly those that are marked so."""
-    marked = set(re.findall(r"(\w+) .*\(retryable\)", errors.__doc__))
+    marked = {found[1] for found in re.finditer(r"(\w+) .*\(retryable\)", PICTURE)}
     assert {each.__name__ for each in CLASSES if each.retryable} == marked
 
 

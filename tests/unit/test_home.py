@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def test_a_sockets_directory_is_short_whatever_the_home_is(name: str) -> None:
 def test_a_short_home_keeps_its_sockets(tmp_path: Path) -> None:
     """Where the path fits, the sockets lie inside the home."""
     assert Home(Path("/srv/aya")).runtime_directory == Path("/srv/aya/run")
+
+
+def test_every_process_finds_the_same_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """launchd, ssh and sudo hand over different TMPDIRs; another user has a directory of his own."""
+    home = Home(Path("/srv") / ("long" * 30))
+    found = home.runtime_directory
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert home.runtime_directory == found
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    assert home.runtime_directory != found
 
 
 @pytest.mark.parametrize("blank", ["", "  "])

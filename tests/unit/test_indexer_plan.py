@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from aya_indexer.plan import Observed, decide, fault_of
 
 from aya import errors
+from aya_indexer.plan import Observed, decide, fault_of
 
 
 def test_every_observation_has_a_decision_that_keeps_the_rules() -> None:
@@ -15,7 +15,7 @@ def test_every_observation_has_a_decision_that_keeps_the_rules() -> None:
     for current, own, hand, missing in itertools.product((False, True), (False, True), (0, 1), (0, 1)):
         if current and not own:
             continue
-        plan = decide(Observed(own_is_current=current, has_own=own, hand_vectors=hand, without_vector=missing))
+        plan = decide(Observed(own_is_current=current, has_own=own, hand_chunks=hand, without_vector=missing))
         assert plan.embed == (missing > 0)
         assert plan.rechunk == (not current and (own or hand == 0))
         assert plan.reason

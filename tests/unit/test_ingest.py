@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from aya import errors
-from aya.ingest import FileResult, Labels, concerns_all, new_document, result_of
+from aya.ingest import FileResult, Labels, concerns_all, find, new_document, result_of
 from aya.knowledge.types import Added
 from aya.knowledge.validation import LONGEST_SOURCE
-from aya.textfile import TextFile
+from aya.textfile import Found, TextFile
 
-EACH = {errors.DocumentError, errors.TextTooLong, errors.DatabaseError}
+EACH = {errors.DocumentError, errors.TextTooLong, errors.DatabaseError, errors.DatabaseConflict}
 TREE = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.AyaError)]
 
 
@@ -52,6 +52,29 @@ def test_labels_of_the_call_win_over_the_files_own() -> None:
     document = new_document(Path("/n"), text_file(Path("/n/f.md")), labels)
     assert (document.category, document.source) == ("c", "s")
     assert document.metadata == {"a": 1, "c": "d", "path": "f.md"}
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_document_knows_whether_its_labels_were_asked_for(*, explicit: bool) -> None:
+    """Defaults leave a document's labels alone; what somebody asked for does not."""
+    assert new_document(Path("/n"), text_file(Path("/n/f.md")), Labels(explicit=explicit)).relabel is explicit
+
+
+def test_a_file_under_several_roots_belongs_to_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are named: inside each other, twice, or one by one."""
+    (tmp_path / "notes" / "sub").mkdir(parents=True)
+    for name in ("a.md", "sub/b.md", "paper.cfg"):
+        (tmp_path / "notes" / name).write_text("words")
+    monkeypatch.chdir(tmp_path)
+    notes, sub, paper = Path("notes"), tmp_path / "notes" / "sub", Path("notes/paper.cfg")
+    found = find([notes, sub, Path("notes/../notes"), paper])
+    assert [(root, entry.path, isinstance(entry, Found)) for root, entry in found] == [
+        (notes, notes / "a.md", True),
+        # Passed over in the folder, and then named: tried.
+        (paper, paper, True),
+        (notes, notes / "sub" / "b.md", True),
+    ]
+    assert [root for root, _ in find([sub, notes])] == [sub, notes, notes]
 
 
 @pytest.mark.parametrize("root", ["notes", "./notes", "other/../notes"])

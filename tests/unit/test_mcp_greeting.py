@@ -33,6 +33,8 @@ _HEAVY = (
     "aya.knowledge",
 )
 
+_STATELESS = "io.modelcontextprotocol/protocolVersion"
+
 
 def _initialize(revision: str, request_id: object = 1, **changes: object) -> dict[str, Any]:
     client = {"name": "a client", "version": "1.0", "title": "A Client"}
@@ -122,7 +124,7 @@ def test_a_refusal_carries_the_id_where_there_is_one(line: bytes, request_id: ob
     ("message", "answered"),
     [
         ({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}}, True),
-        ({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "x", "_meta": {}}}, True),
+        ({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"_meta": {_STATELESS: "2026-07-28"}}}, True),
         ({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}, False),
         ({"jsonrpc": "2.0", "method": "tools/call", "params": {}}, False),
         ([], False),
@@ -136,6 +138,7 @@ def test_only_a_tool_call_can_be_postponed(message: object, *, answered: bool) -
         result = types.CallToolResult.model_validate(json.loads(answer)["result"], by_name=False)
         assert result.is_error
         assert result.content == [types.TextContent(text=WARMING_UP)]
+        assert ("resultType" in json.loads(answer)["result"]) == (_STATELESS in json.dumps(message))
 
 
 async def test_both_ways_of_warming_up_say_the_same() -> None:

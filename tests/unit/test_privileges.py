@@ -86,6 +86,18 @@ def test_what_is_made_belongs_to_the_user_alone(public: Path) -> None:
 
 
 @as_root
+def test_a_link_is_given_away_itself_and_never_what_it_points_to(public: Path) -> None:
+    """A file of root's keeps its owner, whoever planted a link to it."""
+    target, planted, own = public / "target", public / "planted", public / "own"
+    target.touch()
+    own.touch()
+    planted.symlink_to(target)
+    AS_NOBODY.own(planted)
+    AS_NOBODY.own(own)
+    assert (target.stat().st_uid, planted.lstat().st_uid, own.stat().st_uid) == (0, NOBODY.pw_uid, NOBODY.pw_uid)
+
+
+@as_root
 def test_a_program_runs_with_no_more_than_the_users_rights() -> None:
     """User, group and no further groups."""
     ids = subprocess.run(
@@ -135,3 +147,15 @@ def test_a_copy_can_be_read_and_run_by_everybody(public: Path) -> None:
     assert stat.S_IMODE((public / "target" / "bin" / "tool").stat().st_mode) == 0o744
     assert (public / "target" / "bin" / "alias").readlink() == Path("tool")
     assert not (public / ".target.partial").exists()
+
+
+def test_a_directory_is_never_made_through_somebody_elses_link(tmp_path: Path) -> None:
+    """A link planted where the directory belongs is refused, and what it points to keeps its owner and mode."""
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    before = target.stat()
+    planted = tmp_path / "planted"
+    planted.symlink_to(target)
+    with pytest.raises(PostgresError, match="no directory of its own"):
+        RunAs(65534, 65534, "nobody").make_directory(planted)
+    assert (target.stat().st_uid, target.stat().st_mode) == (before.st_uid, before.st_mode)

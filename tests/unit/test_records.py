@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_record_says_all_there_is_to_say() -> None:
         ' "metadata": {"batch": 1, "a": [1]}}'
     )
     metadata = {"year": 2020, "id": 5, "batch": 7, "a": [1]}
-    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5")
+    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5", relabel=True)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_record_says_all_there_is_to_say() -> None:
     [('{"text": "a"}', "a"), ('{"content": "b"}', "b"), ('{"text": "a", "content": "b"}', "a"), ('{"text": ""}', "")],
 )
 def test_the_text_stands_under_either_name(line: str, content: str) -> None:
-    """What is not named comes from the call; a record without an id has no place of its own."""
+    """What is not named comes from the call, and is no label asked for; without an id there is no place of its own."""
     assert parsed(line) == NewDocument(content, "general", "notes.jsonl", {"batch": 7})
 
 
@@ -70,6 +71,9 @@ def test_an_empty_field_counts_as_unnamed(nothing: str) -> None:
         (b'{"text": "a", "title": 5}', '"title" is not a string'),
         (b'{"text": "a", "category": ["c"]}', '"category" is not a string'),
         (b'{"text": "a", "source": {}}', '"source" is not a string'),
+        (b'{"text": "a", "title": "\\u0000"}', '"title" holds a NUL byte'),
+        (b'{"text": "a", "category": "\\ud800"}', '"category" holds a lone surrogate'),
+        (b'{"text": "a", "id": "\\udfff"}', '"id" holds a lone surrogate'),
         (b'{"text": "a", "metadata": [1]}', '"metadata" is not an object'),
         (b'{"text": "a", "metadata": null}', '"metadata" is not an object'),
     ],
@@ -104,6 +108,21 @@ def test_a_line_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(records, "LONGEST_LINE", 100)
     found = read(tmp_path / "f.jsonl", ['{"text": "a"}', "x" * 1000, '{"text": "never seen"}'])
     assert [each.reason for each in found] == [None, "the line is longer than 100 bytes; the rest is not read"]
+
+
+def test_a_file_whose_name_cannot_be_kept_is_refused_at_once(tmp_path: Path) -> None:
+    """Its name is where the records come from; the error is printable."""
+    with pytest.raises(DocumentError, match=r"notes\\xff\.jsonl holds a lone surrogate, or bytes that are not UTF-8"):
+        read_records(tmp_path / "notes\udcff.jsonl", category="general", source=None, metadata={})
+
+
+@pytest.mark.parametrize(("line", "asked"), [('{"text": "a", "id": 1}', False), ('{"text": "a", "year": 1}', True)])
+def test_labels_that_a_record_names_are_asked_for(line: str, *, asked: bool) -> None:
+    """As those of the call are when somebody gave them."""
+    assert parsed(line).relabel is asked
+    explicit = parse_record("f:1", "/f", line.encode(), replace(DEFAULTS, relabel=True))
+    assert explicit.document is not None
+    assert explicit.document.relabel
 
 
 def test_a_file_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from aya.status.types import (
 
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
+OVERDUE = replace(DATABASE, counts=Counts(3, 9, 3, 0, 2))
 RUNNING = Service("postgres", 12, "running", 75.0, LastEvent("2026-01-02T03:04:05.678Z", "service.started"))
 GOOD = Observation(
     name="alpha",
@@ -65,6 +66,8 @@ def test_a_node_without_problems_is_healthy() -> None:
             {"database": replace(DATABASE, counts=Counts(3, 9, 1, 1), poison=(Poison(7, "too odd"),))},
             "1 documents cannot be indexed (document 7: too odd)",
         ),
+        (GOOD, {"database": OVERDUE}, "2 documents wait longer than a minute for the indexer: aya down"),
+        (STANDBY, {"database": replace(OVERDUE, is_standby=True)}, "2 documents wait longer than a minute"),
         (STANDBY, {"replication": Replication("disconnected")}, "replication is disconnected"),
         (STANDBY, {"replication": Replication("streaming", "async", LAG_LIMIT_BYTES + 1)}, "bytes behind its primary"),
     ],
@@ -82,6 +85,11 @@ def test_without_its_database_a_node_is_down() -> None:
     verdict = judge(replace(GOOD, role="copy", database=DatabaseFacts(error="connection refused")))
     assert (verdict.health, verdict.role) == ("down", "copy")
     assert verdict.problems == ("the database does not answer (connection refused): aya up",)
+
+
+def test_nobody_indexes_on_a_copy() -> None:
+    """What waits there waits for alpha, whose indexer makes its vectors."""
+    assert judge(replace(GOOD, role="copy", database=OVERDUE)).health == "healthy"
 
 
 def test_a_promoted_standby_is_a_primary() -> None:
@@ -105,6 +113,9 @@ def test_the_whole_is_judged_from_its_nodes(healths: list[Any], expected: str) -
     assert overall([NodeStatus(GOOD, "primary", health) for health in healths]) == expected
 
 
+ASKED_TOO_EARLY = "2026-01-02 03:04:05.679 UTC [8] me@postgres/aya-up FATAL:  the database system is starting up\n"
+
+
 @pytest.mark.parametrize(
     ("log", "expected"),
     [
@@ -122,6 +133,11 @@ def test_the_whole_is_judged_from_its_nodes(healths: list[Any], expected: str) -
             "2026-01-02 03:04:05.678 UTC [7] aya_user@aya_rag/psql ERROR:  no such table",
             LastEvent("2026-01-02T03:04:05.678Z", "ERROR: no such table"),
         ),
+        (
+            f"2026-01-02 03:04:05.678 UTC [7] LOG:  redo starts at 0/1\n{ASKED_TOO_EARLY}",
+            LastEvent("2026-01-02T03:04:05.678Z", "redo starts at 0/1"),
+        ),
+        (ASKED_TOO_EARLY, None),
         ("aya: PostgreSQL 18.4 starts\n", LastEvent(None, "aya: PostgreSQL 18.4 starts")),
         ("[1, 2]", LastEvent(None, "[1, 2]")),
         ('{"no": "event"}', LastEvent(None, '{"no": "event"}')),

@@ -2,7 +2,8 @@
 
 Every verb is `aya.cli.<module>:command`, a click command that takes the home with `@click.pass_obj` (an
 aya.home.Home) and returns None, or an exit code. Exit codes: 0 good, 1 failed, 2 the call itself was wrong,
-3 degraded (works, but not all of it), 130 interrupted.
+3 degraded (works, but not all of it), 130 interrupted, 141 whoever read the output is gone (as a shell reports
+SIGPIPE): the work ends there and nothing is said.
 
 Errors go to standard error: an AyaError as what and why, then the next command; anything unexpected in one line
 (AYA_DEBUG=1 shows its traceback).
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 _RESUME = "what was finished is kept, and the same command goes on from there"
 
 # name → (where it is, what it does); the order is the order of `aya --help`
@@ -77,15 +81,41 @@ class LazyGroup(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except BaseException as error:  # noqa: BLE001 - the one place where everything is turned into words
-            ctx.exit(report(error))
+            ctx.exit(_report_to_whoever_reads(error))
         if isinstance(result, int):
             ctx.exit(result)
         return result
 
 
+def _report_to_whoever_reads(error: BaseException) -> int:
+    try:
+        if not _is_unread(error):
+            return report(error)
+    except OSError as unheard:
+        if not _is_unread(unheard):
+            raise
+    # Python flushes both at its end, and would complain.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return EXIT_UNREAD
+
+
+def _is_unread(error: BaseException) -> bool:
+    """Return whether nobody reads standard output or error any more; in a task group too, whatever else went wrong."""
+    return any(isinstance(leaf, OSError) and leaf.errno == errno.EPIPE for leaf in _leaves(error))
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for part in group.exceptions for leaf in _leaves(part)]
+
+
 def report(error: BaseException) -> int:
     """Say on standard error what happened, and return the exit code; what is not ours to explain is raised again."""
-    if isinstance(error, SystemExit) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+    if isinstance(error, SystemExit):
         raise error
     if os.environ.get("AYA_DEBUG") and not isinstance(error, KeyboardInterrupt):
         raise error
@@ -94,7 +124,8 @@ def report(error: BaseException) -> int:
         return EXIT_INTERRUPTED
     known = explained(error)
     if known is None:
-        click.echo(f"aya: unexpected {type(error).__name__}: {_one_line(error)}", err=True)
+        unexpected = next(leaf for leaf in _leaves(error) if not isinstance(leaf, AyaError))
+        click.echo(f"aya: unexpected {type(unexpected).__name__}: {_one_line(unexpected)}", err=True)
         click.echo("  next: AYA_DEBUG=1 aya … shows where it came from", err=True)
         return EXIT_FAILED
     click.echo(f"aya: {known.message}", err=True)
@@ -105,13 +136,8 @@ def report(error: BaseException) -> int:
 
 def explained(error: BaseException) -> AyaError | None:
     """Return the AyaError in `error` (itself, or the first in a group of only such); None when it is something else."""
-    if isinstance(error, AyaError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        leaves = [explained(part) for part in group.exceptions]
-        return leaves[0] if all(leaves) else None
-    return None
+    ours = [leaf for leaf in _leaves(error) if isinstance(leaf, AyaError)]
+    return ours[0] if len(ours) == len(_leaves(error)) else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from aya.cli import output, session
-from aya.errors import EXIT_FAILED, DocumentError, UsageError
+from aya.cli.given import check_words, explicitly, standard_input
+from aya.errors import EXIT_FAILED, AyaError, DocumentError, UsageError
 from aya.home import Home
-from aya.ingest import FileResult, Labels, Status, add_files, result_of
+from aya.ingest import FileResult, Ingested, Labels, Status, add_files, result_of
 from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
-from aya.textfile import DEFAULT_MAX_BYTES
 
 _STATUSES: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
 
@@ -52,15 +53,17 @@ def command(
     """Add files, folders (recursively), standard input (-) or a text.
 
     Every file ends as indexed, updated, unchanged, skipped or failed, with the reason. Adding again replaces what
-    changed and leaves the rest. Exit code 1 when anything failed; what went well is kept.
+    changed and leaves the rest; labels that were changed since stay, unless they are given here. Exit code 1 when
+    anything failed; what went well is kept.
     """
-    labels = Labels(category, source, parse_metadata(metadata))
+    check_words(category=category, source=source, title=title)
     check_labels(category, source)
+    labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
     if text is not None or list(paths) == ["-"]:
-        results = [_add_text(home, node, _given_text(paths, text), title, labels)]
-    else:
-        results = _add_paths(home, node, _given_paths(paths, title), labels, quiet=as_json)
-    return report(results, as_json=as_json)
+        given = _given_text(paths, text)
+        return report(lambda: _add_text(home, node, given, title, labels, quiet=as_json), as_json=as_json)
+    roots = _given_paths(paths, title)
+    return report(lambda: _add_paths(home, node, roots, labels, quiet=as_json), as_json=as_json)
 
 
 def _given_text(paths: Sequence[str], text: str | None) -> str:
@@ -68,15 +71,7 @@ def _given_text(paths: Sequence[str], text: str | None) -> str:
         if paths:
             raise UsageError("give either paths or --text, not both", hint="aya add --text '…'")
         return text
-    data = sys.stdin.buffer.read(DEFAULT_MAX_BYTES + 1)
-    if len(data) > DEFAULT_MAX_BYTES:
-        raise DocumentError(f"standard input is larger than {DEFAULT_MAX_BYTES:,} bytes", hint="split it into files")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DocumentError(
-            f"standard input is not UTF-8 (byte {error.start})", hint="iconv -f WINDOWS-1252 -t UTF-8 FILE | aya add -"
-        ) from error
+    return standard_input("aya add -")
 
 
 def _given_paths(paths: Sequence[str], title: str | None) -> list[Path]:
@@ -89,19 +84,22 @@ def _given_paths(paths: Sequence[str], title: str | None) -> list[Path]:
     return [Path(path).expanduser() for path in paths]
 
 
-def _add_text(home: Home, node: str | None, text: str, title: str | None, labels: Labels) -> FileResult:
-    new = NewDocument(text, labels.category, labels.source or "aya", labels.metadata, title)
-    return result_of(title or "text", session.run(home, node, lambda opened: opened.documents.add(new)))
+def _add_text(home: Home, node: str | None, text: str, title: str | None, labels: Labels, *, quiet: bool) -> Ingested:
+    new = NewDocument(text, labels.category, labels.source or "aya", labels.metadata, title, relabel=labels.explicit)
+    result = result_of(title or "text", session.run(home, node, lambda opened: opened.documents.add(new)))
+    if not quiet:
+        output.line(line_of(result))
+    return Ingested([result])
 
 
-def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> list[FileResult]:
+def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> Ingested:
     with Shown(quiet=quiet) as shown:
-        results = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
-    if not results:
+        ingested = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
+    if ingested == Ingested([]):
         raise DocumentError(
             f"there is nothing to read in {', '.join(map(str, roots))}", hint="aya add takes Markdown and plain text"
         )
-    return results
+    return ingested
 
 
 class Shown:
@@ -130,9 +128,13 @@ class Shown:
         """Print a file's line and move the bar."""
         self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
         self._bar.update(self._task, advance=1, chunks=self._chunks)
-        if not self._quiet:
-            self._bar.console.file.flush()
+        if self._quiet:
+            return
+        if self._bar.disable or not output.is_terminal():
             output.line(line_of(result))
+        else:
+            # Through the bar's console, which draws the bar anew below the line.
+            self._bar.console.print(Text(line_of(result)), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -152,15 +154,41 @@ def line_of(result: FileResult) -> str:
     return f"{result.status:<9}  {result.path}{detail}"
 
 
-def report(results: Sequence[FileResult], *, as_json: bool) -> int:
-    """Print what became of the files and what to type next; return the exit code."""
-    counts = Counter(result.status for result in results)
+def report(work: Callable[[], Ingested], *, as_json: bool) -> int:
+    """Do the work, print what became of the files and what to type next; return the exit code.
+
+    Raises the error that stopped the work, after what was finished has been told.
+    """
+    try:
+        ingested = work()
+    except AyaError as error:
+        if as_json:
+            output.document(document(Ingested([], error)))
+        raise
     if as_json:
-        summary = {status: counts[status] for status in _STATUSES}
-        output.document({"summary": summary, "files": [asdict(result) for result in results]})
+        output.document(document(ingested))
     else:
-        if len(results) == 1 and results[0].path == "text":
-            output.line(line_of(results[0]))
-        said = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
-        output.progress(f'{said}. Next: aya search "what you want to know"')
-    return EXIT_FAILED if counts["failed"] else 0
+        output.progress(_summary(ingested))
+    if ingested.stopped_by is not None:
+        raise ingested.stopped_by
+    return EXIT_FAILED if any(result.status == "failed" for result in ingested.results) else 0
+
+
+def _summary(ingested: Ingested) -> str:
+    counts = Counter(result.status for result in ingested.results)
+    said = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status]) or "nothing was finished"
+    if ingested.stopped_by is not None:
+        return f"{said}, and then it had to stop."
+    return f'{said}. Next: aya search "what you want to know"'
+
+
+def document(ingested: Ingested) -> dict[str, Any]:
+    """Return what --json prints: "summary", "files" and, where the call was stopped, "error"; pure."""
+    counts = Counter(result.status for result in ingested.results)
+    told: dict[str, Any] = {
+        "summary": {status: counts[status] for status in _STATUSES},
+        "files": [asdict(result) for result in ingested.results],
+    }
+    if ingested.stopped_by is not None:
+        told["error"] = {"message": ingested.stopped_by.message, "hint": ingested.stopped_by.hint}
+    return told

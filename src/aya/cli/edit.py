@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from aya.cli import output, session
+from aya.cli.draft import draft
+from aya.cli.given import check_words, standard_input
 from aya.errors import DocumentError, UsageError
 from aya.home import Home
-from aya.knowledge.types import Changes
+from aya.knowledge.types import Changes, Document
 from aya.knowledge.validation import parse_metadata
 from aya.textfile import Refused, read_text_file
 
@@ -40,36 +41,45 @@ def command(
 ) -> None:
     """Change a document. Without options its text opens in $EDITOR.
 
-    Somebody else's change in the meantime is never overwritten: the edit is refused and says so.
+    Somebody else's change in the meantime is never overwritten: the edit is refused, and the file that keeps what
+    you typed is named.
     """
     if text is not None and file is not None:
         raise UsageError("give either --text or --file", hint=f"aya edit {document_id} --file FILE")
+    check_words(category=category, source=source, title=title)
     labels = (category, source, title)
-    given = _given_content(text, file)
+    given = _given_content(document_id, text, file)
     changes = Changes(given, *labels, parse_metadata(metadata) if metadata is not None else None)
-    expected_rev = None
-    if changes == Changes():
-        changes, expected_rev = _from_editor(home, node, document_id)
-    if changes == Changes():
+    kept = _edit_by_hand(home, node, document_id) if changes == Changes() else _keep(home, node, document_id, changes)
+    if kept is None:
         output.progress("nothing was changed")
         return
-    kept = session.run(
-        home, node, lambda opened: opened.documents.edit(document_id, changes, expected_rev=expected_rev)
-    )
     output.line(f"updated  document {kept.id} (revision {kept.rev}, {kept.chunk_count} chunks)")
 
 
-def _given_content(text: str | None, file: Path | None) -> str | None:
+def _given_content(document_id: int, text: str | None, file: Path | None) -> str | None:
     if file is not None:
-        read = read_text_file(file)
-        if isinstance(read, Refused):
-            raise DocumentError(f"{read.shown}: {read.reason}", hint="give a text file")
-        return read.text
-    return sys.stdin.read() if text == "-" else text
+        return _read(file)
+    return standard_input(f"aya edit {document_id} --text -") if text == "-" else text
 
 
-def _from_editor(home: Home, node: str | None, document_id: int) -> tuple[Changes, int]:
+def _read(file: Path) -> str:
+    read = read_text_file(file)
+    if isinstance(read, Refused):
+        raise DocumentError(f"{read.shown}: {read.reason}", hint="give a text file")
+    return read.text
+
+
+def _keep(home: Home, node: str | None, document_id: int, changes: Changes, rev: int | None = None) -> Document:
+    return session.run(home, node, lambda opened: opened.documents.edit(document_id, changes, expected_rev=rev))
+
+
+def _edit_by_hand(home: Home, node: str | None, document_id: int) -> Document | None:
+    """Open the text in $EDITOR and keep what was typed; None when it is as it was."""
     document = session.run(home, node, lambda opened: opened.documents.get(document_id))
-    edited = click.edit(document.content, extension=".md", require_save=True)
-    changed = None if edited is None or edited == document.content else edited
-    return Changes(content=changed), document.rev
+    with draft(home, document_id, document.content) as file:
+        click.edit(filename=str(file))
+        # An editor ends the last line, which is no change of the text.
+        if file.read_bytes().rstrip(b"\r\n") == document.content.encode().rstrip(b"\r\n"):
+            return None
+        return _keep(home, node, document_id, Changes(content=_read(file)), document.rev)

@@ -8,8 +8,9 @@ import click
 
 from aya.cli import session
 from aya.cli.add import Shown, report
+from aya.cli.given import check_words, explicitly
 from aya.home import Home
-from aya.ingest import Labels, add_records
+from aya.ingest import Ingested, Labels, add_records
 from aya.knowledge.validation import check_labels, parse_metadata
 from aya.records import read_records
 
@@ -30,9 +31,15 @@ def command(
     Every line ends as indexed, updated, unchanged, skipped or failed, with the reason. Importing again replaces what
     changed and leaves the rest: a record with an "id" is known by the file and its id, one without by its text.
     """
-    labels = Labels(category, source, parse_metadata(metadata))
+    check_words(category=category, source=source)
     check_labels(category, source)
-    records = read_records(file, category=category, source=source, metadata=labels.metadata)
-    with Shown(quiet=as_json) as shown:
-        results = session.run(home, node, lambda opened: add_records(opened.documents, records, shown))
-    return report(results, as_json=as_json)
+    labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
+    return report(lambda: _import(home, node, file, labels, quiet=as_json), as_json=as_json)
+
+
+def _import(home: Home, node: str | None, file: Path, labels: Labels, *, quiet: bool) -> Ingested:
+    records = read_records(
+        file, category=labels.category, source=labels.source, metadata=labels.metadata, explicit=labels.explicit
+    )
+    with Shown(quiet=quiet) as shown:
+        return session.run(home, node, lambda opened: add_records(opened.documents, records, shown))

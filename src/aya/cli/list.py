@@ -14,6 +14,8 @@ from aya.home import Home
 from aya.knowledge.types import Document
 
 _MOST = 10_000
+# A bigint, with room for the limit.
+_FARTHEST = 2**62
 
 
 @click.command(name="list")
@@ -27,8 +29,8 @@ def command(
     home: Home, /, *, limit: int, offset: int, node: str | None, as_json: bool, **filters: Unpack[FilterOptions]
 ) -> None:
     """List documents, the newest first."""
-    if not 1 <= limit <= _MOST or offset < 0:
-        raise UsageError(f"list takes 1 to {_MOST} documents from offset 0 on", hint="aya list -n 20")
+    if not 1 <= limit <= _MOST or not 0 <= offset <= _FARTHEST:
+        raise UsageError(f"list takes 1 to {_MOST} documents from offset 0 to {_FARTHEST}", hint="aya list -n 20")
     wanted = filters_from(filters)
     found = session.run(home, node, lambda opened: opened.documents.newest(wanted, limit=limit, offset=offset))
     if as_json:
@@ -37,10 +39,11 @@ def command(
     if not found:
         output.progress("No documents. Next: aya add ~/notes")
         return
-    output.table(("id", "created", "category", "source", "chunks", "state", "title"), [_row(each) for each in found])
+    output.table(("id", "created", "category", "source", "chunks", "state", "title"), [row_of(each) for each in found])
 
 
-def _row(document: Document) -> tuple[str, ...]:
+def row_of(document: Document) -> tuple[str, ...]:
+    """Return a document's line of the table; pure."""
     return (
         str(document.id),
         f"{document.created_at:%Y-%m-%d %H:%M}",
@@ -48,8 +51,13 @@ def _row(document: Document) -> tuple[str, ...]:
         document.source or "",
         str(document.chunk_count),
         state_of(document),
-        document.title or document.content.strip().splitlines()[0][:60],
+        document.title or _beginning(document.content),
     )
+
+
+def _beginning(content: str) -> str:
+    """Return the first words of a text; "" for one that is empty, which only SQL can make."""
+    return next(iter(content.strip().splitlines()), "")[:60]
 
 
 def state_of(document: Document) -> str:

@@ -89,8 +89,10 @@ def _rich_table(headers: Sequence[str], rows: Rows) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        drawn.add_column(header, overflow="fold")
+    # The last column gives way, the others do not: one row stays one line, however narrow the terminal.
+    for column, header in enumerate(headers[:-1]):
+        drawn.add_column(header, no_wrap=True, min_width=max(width(row[column]) for row in (headers, *rows)))
+    drawn.add_column(headers[-1], no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text, not str: what stands in a cell is never read as markup.
         drawn.add_row(*[Text(cell) for cell in row])

@@ -22,8 +22,8 @@ from aya.settings import NodeSettings, node_settings
 def command(home: Home, /, *, yes: bool, node: str | None) -> None:
     """Drop the vectors and have the indexer make them anew with the embedder's present model.
 
-    Documents stay as they are. Until the indexer is through, a document that still waits is not found;
-    `aya status` shows how many are left.
+    Documents stay as they are. Until the indexer is through, a document that still waits is found by its words
+    only; `aya status` shows how many are left.
     """
     settings = node_settings(home, session.chosen_node(home, node))
     if not yes:

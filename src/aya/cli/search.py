@@ -11,6 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import click
 
 from aya.cli import output, session
+from aya.cli.given import check_words
 from aya.home import Home
 from aya.knowledge.types import Filters, Hit, Mode
 from aya.knowledge.validation import check_limit, check_query, parse_metadata
@@ -46,7 +47,11 @@ def filter_options(function: Command) -> Command:
 
 
 def filters_from(options: FilterOptions) -> Filters:
-    """Return the filters that the options name. Raises UsageError for metadata that is no JSON object."""
+    """Return the filters that the options name.
+
+    Raises UsageError for metadata that is no JSON object, and for what no document can be labelled with.
+    """
+    check_words(category=options["category"], source=options["source"])
     metadata = options["metadata"]
     return Filters(
         category=options["category"],
@@ -89,7 +94,8 @@ def command(
     for rank, hit in enumerate(hits, start=1):
         _print(rank, hit)
     ending = f"{len(hits)} passage{'s' if len(hits) > 1 else ''} in {took_ms:.0f} ms." if hits else "Nothing found."
-    output.progress(ending + (f" Next: aya show {hits[0].document_id}" if hits else " Next: aya list"))
+    first = next((hit.document_id for hit in hits if hit.document_id is not None), None)
+    output.progress(f"{ending} Next: aya {'list' if first is None else f'show {first}'}")
 
 
 def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -97,31 +103,44 @@ def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _print(rank: int, hit: Hit) -> None:
+    if output.is_terminal():
+        _draw(rank, hit)
+        return
+    output.line(f"{rank}. {place_of(hit)}")
+    output.line(f"   {hit.snippet}")
+    output.line(f"   {facts_of(hit)}\n")
+
+
+def _draw(rank: int, hit: Hit) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(no_color=not output.colours(), highlight=False)
+    snippet = Text(hit.snippet)
+    for start, end in hit.highlights:
+        snippet.stylize("bold yellow", start, end)
+    console.print(Text(f"{rank}. {place_of(hit)}", style="bold"))
+    console.print(Padding(snippet, (0, 0, 0, 3)))
+    console.print(Padding(Text(f"{facts_of(hit)}\n", style="dim", overflow="fold"), (0, 0, 0, 3)))
+
+
+def place_of(hit: Hit) -> str:
+    """Return the title and headings above a passage; pure."""
     # The first heading of a Markdown file is its title.
-    place = " > ".join(dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part))
-    output.line(f"{rank}. {_bold(place or f'document {hit.document_id}')}")
-    output.line(f"   {_highlighted(hit)}")
-    facts = [f"document {hit.document_id}", hit.uri or hit.source or "", _position(hit)]
+    parts = dict.fromkeys(part for part in (hit.title, *(hit.heading or "").split(" > ")) if part)
+    return " > ".join(parts) or _whose(hit)
+
+
+def _whose(hit: Hit) -> str:
+    return f"chunk {hit.chunk_id} of no document" if hit.document_id is None else f"document {hit.document_id}"
+
+
+def facts_of(hit: Hit) -> str:
+    """Return where a passage stands and how near it is; pure."""
+    facts = [_whose(hit), hit.uri or hit.source]
+    if hit.char_start is not None:
+        facts.append(f"characters {hit.char_start}–{hit.char_end}")
     if hit.distance is not None:
         facts.append(f"distance {hit.distance:.3f}")
-    below = " · ".join(fact for fact in facts if fact)
-    output.line(f"   {click.style(below, dim=True) if output.colours() else below}\n")
-
-
-def _position(hit: Hit) -> str:
-    return "" if hit.char_start is None else f"characters {hit.char_start}–{hit.char_end}"
-
-
-def _bold(text: str) -> str:
-    return click.style(text, bold=True) if output.colours() else text
-
-
-def _highlighted(hit: Hit) -> str:
-    if not output.colours():
-        return hit.snippet
-    parts: list[str] = []
-    at = 0
-    for start, end in hit.highlights:
-        parts += [hit.snippet[at:start], click.style(hit.snippet[start:end], fg="yellow", bold=True)]
-        at = end
-    return "".join([*parts, hit.snippet[at:]])
+    return " · ".join(fact for fact in facts if fact)

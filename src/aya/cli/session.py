@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import click
 
+from aya import migrations
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.home import Home
@@ -43,7 +44,7 @@ async def opened(home: Home, node: str | None) -> AsyncGenerator[Session]:
     """Open a session; connections are made when they are first used."""
     settings = node_settings(home, chosen_node(home, node))
     async with (
-        Database(settings.database, application_name="aya-cli") as database,
+        Database(settings.database, application_name="aya-cli", check=migrations.check) as database,
         EmbedderClient(settings.embedder_url) as embedder,
     ):
         documents = Documents(database, embedder)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-from pgvector import Vector
 
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DocumentError
+from aya.errors import DatabaseConflict, DocumentError, ModelMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
 from aya.knowledge.binding import bound_model, check_same
-from aya.knowledge.indexing import Prepared, content_sha256, prepare
+from aya.knowledge.indexing import Prepared, prepare
+from aya.knowledge.placement import EMBEDDING_ACTIONS
 from aya.knowledge.types import Added, Changes, Document, Filters, NewDocument
+from aya.knowledge.writing import Addition, hold_model, index, lock_chunks
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from aya.db import Connection
 
 _SQL = queries.load("aya.knowledge")
+_MOST_CONFLICTS = 5
 
 
 class Documents:
@@ -36,7 +38,8 @@ class Documents:
     async def identity(self) -> ModelIdentity:
         """Return the model of both the database and the embedder; ModelMismatch when they differ.
 
-        Asked once; every later answer of the embedder names its model and is checked against it.
+        Asked once: every later answer of the embedder names its model, and what is stored is checked against the
+        database's again. Either mismatch ends in `forget_model`, so that a process outlives `aya reembed`.
         """
         if self._identity is None:
             offered = await self._embedder.identity()
@@ -44,6 +47,10 @@ class Documents:
                 check_same(await bound_model(connection), offered)
             self._identity = offered
         return self._identity
+
+    def forget_model(self) -> None:
+        """Ask for the model again next time: the embedder or the database has another one now."""
+        self._identity = None
 
     async def add(self, new: NewDocument) -> Added:
         """Keep a document. Adding the same again changes nothing; a file that changed replaces what it was.
@@ -53,18 +60,29 @@ class Documents:
         validation.check_content(new.content)
         validation.check_labels(new.category, new.source)
         validation.check_metadata(new.metadata)
+        for _ in range(_MOST_CONFLICTS):
+            try:
+                return await self._add(new)
+            except DatabaseConflict:
+                # Somebody else wrote the same file or content at the same moment: look again at what is there now.
+                continue
+        return await self._add(new)
+
+    async def _add(self, new: NewDocument) -> Added:
+        addition = Addition(new)
         async with self._database.connection() as connection:
-            known = await _settled(connection, new)
-        if known is not None:
-            return known
-        identity = await self.identity()
-        prepared = await prepare(self._embedder, identity, new.content, markdown=new.markdown)
-        async with self._database.transaction() as connection:
-            for key in sorted(_lock_keys(new)):
-                await connection.execute(_SQL["lock_identity"], key)
-            # Somebody else may have written the same while we embedded.
-            known = await _settled(connection, new)
-            return known or await _write(connection, new, prepared)
+            action = await addition.look(connection, lock=False)
+            if action == "keep" or (action == "duplicate" and new.uri is None):
+                return await addition.do(connection, action, None)
+        prepared = await self._prepare(new.content, markdown=new.markdown) if action in EMBEDDING_ACTIONS else None
+        async with self._writing() as connection:
+            if prepared is not None:
+                await hold_model(connection, prepared.identity)
+            await addition.lock(connection)
+            action = await addition.look(connection, lock=True)
+            if action in EMBEDDING_ACTIONS and prepared is None:
+                raise DatabaseConflict("the document was changed meanwhile", hint="run the same again")
+            return await addition.do(connection, action, prepared if action in EMBEDDING_ACTIONS else None)
 
     async def edit(self, document_id: int, changes: Changes, *, expected_rev: int | None = None) -> Document:
         """Change a document; a new content gets new chunks in the same transaction.
@@ -76,15 +94,35 @@ class Documents:
         prepared = None
         if changes.content is not None:
             validation.check_content(changes.content)
-            prepared = await prepare(self._embedder, await self.identity(), changes.content, markdown=True)
-        async with self._database.transaction() as connection:
-            if changes.content is not None:
-                await _refuse_duplicate(connection, document_id, changes.content)
+            prepared = await self._prepare(changes.content, markdown=True)
+        async with self._writing() as connection:
+            if prepared is not None:
+                await hold_model(connection, prepared.identity)
+                await _refuse_duplicate(connection, document_id, prepared.content_sha256)
+            await connection.execute(_SQL["lock_document"], document_id)
+            if prepared is not None:
+                await lock_chunks(connection, document_id)
             if not await _update(connection, document_id, changes, expected_rev):
                 raise await _why_not_updated(connection, document_id)
             if prepared is not None:
-                await _index(connection, document_id, prepared)
+                await index(connection, document_id, prepared)
         return await self.get(document_id)
+
+    async def _prepare(self, content: str, *, markdown: bool) -> Prepared:
+        try:
+            return await prepare(self._embedder, await self.identity(), content, markdown=markdown)
+        except ModelMismatch:
+            self.forget_model()
+            raise
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncGenerator[Connection]:
+        try:
+            async with self._database.transaction() as connection:
+                yield connection
+        except ModelMismatch:
+            self.forget_model()
+            raise
 
     async def get(self, document_id: int) -> Document:
         """Return one document, or raise DocumentError."""
@@ -111,74 +149,6 @@ def filter_arguments(filters: Filters) -> tuple[object, ...]:
     return filters.category, filters.source, filters.metadata, filters.since, filters.until
 
 
-async def lock_chunks(connection: Connection, document_id: int) -> None:
-    """Be the only writer of a document's chunks until the transaction ends."""
-    await connection.execute(_SQL["lock_chunks"], document_id)
-
-
-async def replace_chunks(connection: Connection, document_id: int, prepared: Prepared) -> tuple[int, ...]:
-    """Put the document's chunks in place of those cut from it before; returns their ids. Those typed by hand stay."""
-    await lock_chunks(connection, document_id)
-    await connection.execute(_SQL["delete_own_chunks"], document_id)
-    chunks = prepared.chunks
-    rows = await connection.fetch(
-        _SQL["insert_chunks"],
-        document_id,
-        [chunk.index for chunk in chunks],
-        [chunk.text for chunk in chunks],
-        [chunk.start for chunk in chunks],
-        [chunk.end for chunk in chunks],
-        [chunk.heading for chunk in chunks],
-        # Wrapped: in an array parameter the driver would take an ndarray for one more dimension.
-        [Vector(row) for row in prepared.vectors],
-        prepared.content_sha256,
-    )
-    return tuple(row["id"] for row in rows)
-
-
-def _lock_keys(new: NewDocument) -> set[str]:
-    keys = {f"content:{content_sha256(new.content).hex()}"}
-    return keys | {f"uri:{new.uri}"} if new.uri is not None else keys
-
-
-async def _settled(connection: Connection, new: NewDocument) -> Added | None:
-    """Return what the document already is, or None when something has to be written."""
-    digest = content_sha256(new.content)
-    row = await connection.fetchrow(_SQL["find_by_uri"], new.uri) if new.uri is not None else None
-    if row is not None:
-        labels = (row["category"], row["source"], row["title"], row["metadata"])
-        same = labels == (new.category, new.source, new.title, dict(new.metadata))
-        if row["content_sha256"] != digest or not same:
-            return None
-        return Added("unchanged", row["id"], await _chunk_ids(connection, row["id"]))
-    twin = await connection.fetchval(_SQL["find_by_content"], digest)
-    return None if twin is None else Added("duplicate", twin, await _chunk_ids(connection, twin))
-
-
-async def _write(connection: Connection, new: NewDocument, prepared: Prepared) -> Added:
-    row = await connection.fetchrow(_SQL["find_by_uri"], new.uri) if new.uri is not None else None
-    if row is None:
-        document_id = await connection.fetchval(
-            _SQL["insert_document"], new.content, dict(new.metadata), new.category, new.source, new.title, new.uri
-        )
-        return Added("indexed", document_id, await _index(connection, document_id, prepared))
-    twin = await connection.fetchval(_SQL["find_by_content"], content_sha256(new.content))
-    if twin is not None and twin != row["id"]:
-        # The file now says what another document already says: one content, one document.
-        await connection.execute(_SQL["delete_documents"], [row["id"]])
-        return Added("duplicate", twin, await _chunk_ids(connection, twin))
-    changes = Changes(new.content, new.category, new.source, new.title, new.metadata)
-    await _update(connection, row["id"], changes, None)
-    return Added("updated", row["id"], await _index(connection, row["id"], prepared))
-
-
-async def _index(connection: Connection, document_id: int, prepared: Prepared) -> tuple[int, ...]:
-    """Store the chunks in the transaction that wrote the content, and leave nothing for the indexer."""
-    chunk_ids = await replace_chunks(connection, document_id, prepared)
-    await connection.execute(_SQL["dequeue"], document_id)
-    return chunk_ids
-
-
 async def _update(connection: Connection, document_id: int, changes: Changes, expected_rev: int | None) -> bool:
     metadata = None if changes.metadata is None else dict(changes.metadata)
     return bool(
@@ -195,12 +165,9 @@ async def _update(connection: Connection, document_id: int, changes: Changes, ex
     )
 
 
-async def _chunk_ids(connection: Connection, document_id: int) -> tuple[int, ...]:
-    return tuple(row["id"] for row in await connection.fetch(_SQL["chunk_ids"], document_id))
-
-
-async def _refuse_duplicate(connection: Connection, document_id: int, content: str) -> None:
-    twin = await connection.fetchval(_SQL["find_by_content"], content_sha256(content))
+async def _refuse_duplicate(connection: Connection, document_id: int, sha256: bytes) -> None:
+    await connection.execute(_SQL["lock_identity"], f"content:{sha256.hex()}")
+    twin = await connection.fetchval(_SQL["find_by_content"], sha256)
     if twin is not None and twin != document_id:
         raise DocumentError(f"document {twin} already has exactly this content", hint=f"aya show {twin}")
 

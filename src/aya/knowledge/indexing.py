@@ -7,19 +7,25 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from aya.chunking import MIN_MAX_TOKENS, Chunk, chunk
 from aya.embedder_client import EmbedderClient, Vector
 from aya.errors import ConfigError
 from aya.identity import ModelIdentity
 
-# Measured on long articles: 100 to 200 tokens find the answer's span best (design notes on retrieval).
+# Measured on long articles: 100 to 200 tokens find the answer's span best.
 TARGET_TOKENS = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A text ready to be stored. vectors: shape (len(chunks), dimension), float32, row i belongs to chunk i."""
+    """A text ready to be stored. vectors: shape (len(chunks), dimension), float32, row i belongs to chunk i.
 
+    identity: the model that made them; they are stored only in a database that is bound to it.
+    """
+
+    identity: ModelIdentity
     content_sha256: bytes
     chunks: Sequence[Chunk]
     vectors: Vector
@@ -31,16 +37,23 @@ def content_sha256(content: str) -> bytes:
 
 
 async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, *, markdown: bool) -> Prepared:
-    """Cut `text` into chunks of the model's own tokens and embed them. Raises EmbedderError."""
+    """Cut `text` into chunks of the model's own tokens and embed them; a blank text has none. Raises EmbedderError."""
+    if not text.strip():
+        return Prepared(identity, content_sha256(text), (), np.empty((0, identity.dimension), dtype=np.float32))
     tokens = await embedder.tokenize(text)
     if tokens.room < MIN_MAX_TOKENS:
         raise ConfigError(f"{identity.model} leaves {tokens.room} tokens for a text", hint="choose another model")
     # In a thread: megabytes take a second, and a server goes on answering meanwhile.
     chunks = await asyncio.to_thread(
-        chunk, text, tokens.starts, max_tokens=tokens.room, target_tokens=min(TARGET_TOKENS, tokens.room), markdown=markdown
+        chunk,
+        text,
+        tokens.starts,
+        max_tokens=tokens.room,
+        target_tokens=min(TARGET_TOKENS, tokens.room),
+        markdown=markdown,
     )
     vectors = await embed_documents(embedder, identity, [piece.text for piece in chunks])
-    return Prepared(content_sha256(text), chunks, vectors)
+    return Prepared(identity, content_sha256(text), chunks, vectors)
 
 
 async def embed_documents(embedder: EmbedderClient, identity: ModelIdentity, texts: Sequence[str]) -> Vector:

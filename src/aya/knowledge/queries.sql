@@ -11,14 +11,41 @@ SELECT EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL);
 -- Bind the database to a model (sets the vector column's dimension); only the owner may.
 SELECT aya_bind_model($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: hold_model
+-- Nobody binds another model until the transaction ends (aya_bind_model takes a stronger lock on the same table).
+LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
+
 -- name: lock_identity
 -- Two writers of the same content or the same file wait for each other; the lock goes with the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 4153));
 
--- name: find_by_uri
--- The document that was read from a place.
-SELECT id, content_sha256, category, source, title, metadata
-FROM documents WHERE uri = $1;
+-- name: find_place
+-- The document that was read from a file, and what was read there.
+SELECT
+    id,
+    content_sha256,
+    category,
+    source,
+    coalesce(metadata, '{}') AS metadata,
+    places ->> $1 AS read_sha256,
+    (SELECT count(*) FROM jsonb_object_keys(places)) AS place_count
+FROM documents WHERE places ? $1;
+
+-- name: lock_place
+-- The same, and nobody changes the document until the transaction ends.
+SELECT
+    id,
+    content_sha256,
+    category,
+    source,
+    coalesce(metadata, '{}') AS metadata,
+    places ->> $1 AS read_sha256,
+    (SELECT count(*) FROM jsonb_object_keys(places)) AS place_count
+FROM documents WHERE places ? $1 FOR NO KEY UPDATE;
+
+-- name: lock_document
+-- Nobody changes the document until the transaction ends; no row when there is none.
+SELECT id FROM documents WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: find_by_content
 -- The oldest document with that content.
@@ -26,9 +53,32 @@ SELECT id FROM documents WHERE content_sha256 = $1 ORDER BY id LIMIT 1;
 
 -- name: insert_document
 -- A new document; the trigger computes content_sha256.
-INSERT INTO documents (content, metadata, category, source, title, uri)
+INSERT INTO documents (content, metadata, category, source, title, places)
 VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING id;
+
+-- name: replace_document
+-- What a file says now, labels and title included, in place of what it said.
+UPDATE documents
+SET content = $2, metadata = $3, category = $4, source = $5, title = $6, places = $7
+WHERE id = $1;
+
+-- name: relabel_document
+-- New labels for a document whose content stays.
+UPDATE documents
+SET metadata = coalesce(metadata, '{}') || $2, category = $3, source = $4
+WHERE id = $1;
+
+-- name: attach_place
+-- One more file that says what the document says; no row when it says something else by now.
+UPDATE documents
+SET places = places || jsonb_build_object($2::text, $3::text)
+WHERE id = $1 AND content_sha256 = $4
+RETURNING id;
+
+-- name: detach_place
+-- A file that the document is no longer read from.
+UPDATE documents SET places = places - $2::text WHERE id = $1;
 
 -- name: update_document
 -- Change what is given; NULL leaves a column as it is. No row when the revision has moved on.
@@ -67,8 +117,9 @@ SELECT
     c.char_end,
     c.heading,
     c.embedding
-FROM unnest($2::integer [], $3::text [], $4::integer [], $5::integer [], $6::text [], $7::vector [])
-    AS c (chunk_index, chunk_text, char_start, char_end, heading, embedding)
+FROM
+    unnest($2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[], $7::vector[])
+        AS c (chunk_index, chunk_text, char_start, char_end, heading, embedding)
 ORDER BY c.chunk_index
 RETURNING id;
 
@@ -84,7 +135,7 @@ SELECT
     d.rev,
     d.content,
     d.title,
-    d.uri,
+    (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
     d.category,
     d.source,
     d.created_at,
@@ -105,7 +156,7 @@ SELECT
     d.rev,
     left(d.content, 200) AS content,
     d.title,
-    d.uri,
+    (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
     d.category,
     d.source,
     d.created_at,
@@ -127,8 +178,4 @@ LIMIT $6 OFFSET $7;
 
 -- name: delete_documents
 -- Delete documents and, by cascade, their chunks; returns those that were there.
-DELETE FROM documents WHERE id = any($1::integer []) RETURNING id;
-
--- name: uris_below
--- Which documents were read from a folder: the pattern is its path with LIKE's signs escaped, then /%.
-SELECT id, uri FROM documents WHERE uri LIKE $1 ORDER BY uri;
+DELETE FROM documents WHERE id = any($1::integer[]) RETURNING id;

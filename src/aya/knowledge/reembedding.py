@@ -17,11 +17,11 @@ async def start(settings: DatabaseSettings, identity: ModelIdentity) -> int:
     Only the owner may. The indexer does the rest, and goes on after a crash.
     """
     with db.translated(settings):
-        connection = await db.connect(settings, application_name="aya-reembed")
+        connection = await db.connect(settings, application_name="aya-reembed", command_timeout=None)
         try:
             async with connection.transaction():
-                await connection.execute(_SQL["drop_own_chunks"])
-                await connection.execute(_SQL["drop_hand_vectors"])
+                await connection.execute(_SQL["wait_for_writers"])
+                await connection.execute(_SQL["drop_vectors"])
                 await connection.execute(_BIND, *binding_arguments(identity))
                 waiting: int = await connection.fetchval(_SQL["enqueue_all"])
         finally:

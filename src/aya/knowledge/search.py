@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient, Vector
+from aya.errors import DatabaseUnavailable, ModelMismatch
 from aya.fusion import Fused, reciprocal_rank_fusion
+from aya.identity import ModelIdentity
 from aya.knowledge import validation
+from aya.knowledge.binding import bound_model, check_same
 from aya.knowledge.documents import Documents, filter_arguments
 from aya.knowledge.types import Filters, Hit, Mode
 from aya.snippet import snippet
@@ -22,11 +26,19 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge", "search.sql")
 
 Scan = Literal["vector_all", "vector_graph", "vector_exact"]
-# Up to here comparing the matching rows one by one beats the graph, and is exact (design notes on retrieval).
+# Up to here comparing the matching rows one by one beats the graph, and is exact.
 MOST_ROWS_EXACT = 5_000
 _FEWEST_CANDIDATES = 50
 # pgvector's own limit for hnsw.ef_search.
 _WIDEST_SEARCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """A query's vector, shape (dimension,), and the model that made it."""
+
+    identity: ModelIdentity
+    vector: Vector
 
 
 def plan_scan(*, filtered: bool, matching: int) -> Scan:
@@ -62,25 +74,40 @@ class Searcher:
         validation.check_query(query)
         validation.check_limit(limit)
         wanted = filters or Filters()
-        vector = None if mode == "text" else await self._embed(query)
-        async with self._database.transaction(readonly=True) as connection:
-            rankings: dict[str, Sequence[int]] = {}
-            if vector is not None:
-                rankings["vector"] = await _nearest(connection, vector, candidates(limit), wanted)
-            if mode != "vector":
-                rankings["text"] = await _matching_words(connection, query, candidates(limit), wanted)
-            best = reciprocal_rank_fusion(rankings)[:limit]
-            return await _hits(connection, best, query, vector)
+        try:
+            return await self._search(query, limit, mode, wanted)
+        except (ModelMismatch, DatabaseUnavailable):
+            # A connection that was lost while it lay idle, or a model that changed since this process asked, is
+            # noticed only now; reading again harms nobody.
+            self._documents.forget_model()
+            return await self._search(query, limit, mode, wanted)
 
-    async def _embed(self, query: str) -> Vector:
+    async def _search(self, query: str, limit: int, mode: Mode, filters: Filters) -> list[Hit]:
+        embedded = None if mode == "text" else await self._embed(query)
+        return await self._find(query, embedded, limit, mode, filters)
+
+    async def _embed(self, query: str) -> QueryVector:
         identity = await self._documents.identity()
         vectors = await self._embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
-        first: Vector = vectors[0]
-        return first
+        return QueryVector(identity, vectors[0])
+
+    async def _find(
+        self, query: str, embedded: QueryVector | None, limit: int, mode: Mode, filters: Filters
+    ) -> list[Hit]:
+        count = candidates(limit)
+        async with self._database.transaction(readonly=True) as connection:
+            await connection.execute(_SQL["set_scan"], str(min(_WIDEST_SEARCH, 2 * count)))
+            rankings: dict[str, Sequence[int]] = {}
+            if embedded is not None:
+                check_same(await bound_model(connection), embedded.identity)
+                rankings["vector"] = await _nearest(connection, embedded.vector, count, filters)
+            if mode != "vector":
+                rankings["text"] = await _matching_words(connection, query, count, filters)
+            best = reciprocal_rank_fusion(rankings)[:limit]
+            return await _hits(connection, best, query, None if embedded is None else embedded.vector)
 
 
 async def _nearest(connection: Connection, vector: Vector, count: int, filters: Filters) -> list[int]:
-    await connection.execute(_SQL["set_scan"], str(min(_WIDEST_SEARCH, 2 * count)))
     arguments = filter_arguments(filters)
     matching = await connection.fetchval(_SQL["count_matching"], *arguments, MOST_ROWS_EXACT + 1)
     scan = plan_scan(filtered=filters != Filters(), matching=matching)

@@ -3,7 +3,7 @@
 SELECT count(*) FROM (
     SELECT
     FROM chunks AS c
-    INNER JOIN documents AS d ON c.document_id = d.id
+    LEFT JOIN documents AS d ON c.document_id = d.id
     WHERE
         ($1::text IS NULL OR d.category = $1)
         AND ($2::text IS NULL OR d.source = $2)
@@ -37,7 +37,7 @@ SELECT
     c.id,
     c.embedding <=> $1 AS distance
 FROM chunks AS c
-INNER JOIN documents AS d ON c.document_id = d.id
+LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE
     c.embedding IS NOT NULL
     AND ($3::text IS NULL OR d.category = $3)
@@ -55,7 +55,7 @@ SELECT
     c.id,
     c.embedding <=> $1 AS distance
 FROM chunks AS c
-INNER JOIN documents AS d ON c.document_id = d.id
+LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE
     c.embedding IS NOT NULL
     AND ($3::text IS NULL OR d.category = $3)
@@ -93,7 +93,7 @@ SELECT
     id,
     embedding <=> $1 AS distance
 FROM chunks
-WHERE id = any($2::integer []) AND embedding IS NOT NULL;
+WHERE id = any($2::integer[]) AND embedding IS NOT NULL;
 
 -- name: hits
 -- What a hit shows, for chunk ids.
@@ -105,7 +105,7 @@ SELECT
     c.char_start,
     c.char_end,
     d.title,
-    d.uri,
+    (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
     d.category,
     d.source,
     coalesce(c.chunk_index, 0) AS chunk_index,
@@ -114,4 +114,4 @@ SELECT
     coalesce(d.content, c.chunk_text) AS document_content
 FROM chunks AS c
 LEFT JOIN documents AS d ON c.document_id = d.id
-WHERE c.id = any($1::integer []);
+WHERE c.id = any($1::integer[]);

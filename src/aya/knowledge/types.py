@@ -9,11 +9,17 @@ from typing import Any, Literal
 from uuid import UUID
 
 Outcome = Literal["indexed", "updated", "unchanged", "duplicate"]
+# From so many failures on, a document is reported as poison; it is still tried, rarely.
+POISON_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """What somebody wants to keep. uri: where it was read from; None when it has no place of its own."""
+    """What somebody wants to keep.
+
+    uri: where it was read from; None when it has no place of its own. relabel: the labels (category, source,
+    metadata) were given explicitly, so a document that is kept already gets them, too.
+    """
 
     content: str
     category: str = "general"
@@ -22,6 +28,7 @@ class NewDocument:
     title: str | None = None
     uri: str | None = None
     markdown: bool = True
+    relabel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +92,13 @@ Mode = Literal["vector", "text", "hybrid"]
 class Hit:
     """One passage. distance: cosine distance to the query, None when only the words were compared.
 
+    document_id: None for a chunk that was typed by hand without a document.
     char_start, char_end: where it stands in the document, in characters; None for a chunk typed by hand.
     highlights: ranges in snippet, in characters.
     """
 
     chunk_id: int
-    document_id: int
+    document_id: int | None
     chunk_index: int
     chunk_text: str
     snippet: str

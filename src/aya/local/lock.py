@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TextIO
 
-from aya.errors import AyaError
+from aya.errors import AyaError, ConfigError
 from aya.home import Home
 
 _POLL_SECONDS = 0.1
@@ -21,9 +21,7 @@ def exclusive(home: Home, purpose: str, *, wait_seconds: float = 0.0) -> Generat
 
     The lock goes with the process (flock), so a kill -9 leaves none behind.
     """
-    file = home.path / "supervisor" / "lock"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with file.open("a+", encoding="utf-8") as stream:
+    with _opened(home) as stream:
         deadline = time.monotonic() + wait_seconds
         while not _try(stream):
             if time.monotonic() >= deadline:
@@ -34,6 +32,17 @@ def exclusive(home: Home, purpose: str, *, wait_seconds: float = 0.0) -> Generat
         stream.write(f"{purpose} (pid {os.getpid()})\n")
         stream.flush()
         yield
+
+
+def _opened(home: Home) -> TextIO:
+    file = home.path / "supervisor" / "lock"
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{home.path} cannot be used: {error.strerror}", hint="aya --home DIR …, with a directory of yours"
+        ) from error
 
 
 def _try(stream: TextIO) -> bool:

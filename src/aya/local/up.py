@@ -7,6 +7,9 @@ Every step is safe to repeat, so the same code serves the first start, a start a
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +27,7 @@ from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, parse_dsn
+from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
 
 _OWNERS = {"postgres": "PostgreSQL's", "embedder": "the embedder's"}
 
@@ -55,6 +58,7 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
         machine = _Machine(home, config, nodes, report)
         chosen = tuple(nodes[name] for name in names)
         if await machine.healthy(chosen):
+            await machine.check(chosen)
             return Started(chosen, already_running=True)
         await machine.start(chosen)
         return Started(chosen, already_running=False)
@@ -88,6 +92,15 @@ class _Machine:
             return [embedder]
         cluster = cluster_of(self._home, self._config, node.name)
         return [wait.postgres_probe(cluster, self._home.secrets(node.name)), embedder]
+
+    async def check(self, chosen: Sequence[Node]) -> None:
+        """Raise SchemaMismatch where a running database is not the one that this AYA knows; warn of another model."""
+        for node in chosen:
+            if node.role != "standby":
+                dsn = self._config.dsn
+                database = parse_dsn(dsn) if dsn else node_settings(self._home, node.name, environ={}).database
+                await migrate(database, node=node.name)
+                await self._bind(node, database)
 
     async def start(self, chosen: Sequence[Node]) -> None:
         """Start everything of these nodes; on any failure stop it again, unless it ran before we came."""
@@ -158,6 +171,7 @@ class _Machine:
 
     async def _start_embedder(self, node: Node, database: DatabaseSettings) -> None:
         url = _embedder_url(node)
+        await self._end_frozen(node)
         model = await wait.until(
             wait.embedder_probe(url),
             self._supervisor,
@@ -166,9 +180,24 @@ class _Machine:
             still_waiting=lambda said: self._report.step(node.name, f"still waiting for the embedder: {said}"),
         )
         self._report.step(node.name, f"the embedder answers on {url} ({model})")
-        if node.role == "standby":
-            return  # it reads alpha's binding
-        async with EmbedderClient(url) as embedder:
+        if node.role != "standby":  # which reads alpha's binding
+            await self._bind(node, database)
+
+    async def _end_frozen(self, node: Node) -> None:
+        """Kill an embedder that has run for a while and does not answer at all; its supervisor starts it again.
+
+        Killed, not asked to end: a frozen process hears nothing, and an embedder holds nothing that could be lost.
+        """
+        label = self._process(node, "embedder").label
+        running = self._supervisor.processes().get(label)
+        if running is None or running.pid is None or running.started_at is None:
+            return
+        if time.time() - running.started_at > wait.SETTLE_SECONDS and not await wait.speaks(_embedder_url(node)):
+            self._report.step(node.name, "the embedder does not answer; it is started anew")
+            os.kill(running.pid, signal.SIGKILL)
+
+    async def _bind(self, node: Node, database: DatabaseSettings) -> None:
+        async with EmbedderClient(_embedder_url(node)) as embedder:
             identity = await embedder.identity()
         try:
             await bind(database, identity)

@@ -15,6 +15,7 @@ from aya.postgres.provision import superuser_settings
 from aya.processes.plist import Process
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
+from aya.status.last import last_event
 
 POSTGRES_SECONDS = 120.0
 # The first start of a model that is not on this machine yet downloads it.
@@ -80,8 +81,9 @@ def failed(message: str, log: Path) -> AyaError:
 
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a log in one line; empty when there is none."""
-    return " / ".join(line.strip() for line in read_tail(log).splitlines()[-lines:] if line.strip())
+    """Return the last events of a log in one line, each once; empty when there is none."""
+    told = [told.event for line in read_tail(log).splitlines() if (told := last_event(line))]
+    return " / ".join(dict.fromkeys(told[-lines:]))
 
 
 def read_tail(log: Path) -> str:
@@ -131,6 +133,16 @@ def embedder_probe(url: str) -> Probe:
             return None
 
     return probe
+
+
+async def speaks(url: str) -> bool:
+    """Return whether an embedder answers at all, be it that it is still loading."""
+    try:
+        async with asyncio.timeout(2 * _PROBE_SECONDS), EmbedderClient(url) as client:
+            await client.health()
+    except (EmbedderError, TimeoutError):
+        return False
+    return True
 
 
 def alive_probe(supervisor: Supervisor, label: str, seconds: float = 1.0) -> Probe:

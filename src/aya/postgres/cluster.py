@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from aya.errors import PostgresError
+from aya.postgres import files
 from aya.postgres.binaries import Binaries
 from aya.postgres.config import (
     BETA_SLOT,
@@ -68,12 +69,10 @@ class Cluster:
             return
         passfile = self.data_directory.with_name("replication.pgpass")
         passfile.parent.mkdir(parents=True, exist_ok=True)
-        passfile.touch(mode=0o600)
-        passfile.write_text(f"*:*:*:{REPLICATION_ROLE}:{password}\n", encoding="utf-8")
-        self.user.own(passfile)
+        files.write_text(passfile, f"*:*:*:{REPLICATION_ROLE}:{password}\n", self.user)
         source = (
             f"host={primary.addresses[0]} port={primary.port} user={REPLICATION_ROLE}"
-            f" passfile='{passfile}' application_name={name}"
+            f" passfile={_conninfo_value(str(passfile))} application_name={name}"
         )
         with self._filling():
             self._run(
@@ -108,12 +107,12 @@ class Cluster:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.data_directory.parent) as file:
             file.write(password + "\n")
             file.flush()
-            self.user.own(Path(file.name))
+            self.user.own(file.fileno())
             yield file.name
 
     def check_version(self) -> None:
         """Raise PostgresError unless the data directory belongs to these binaries' major version."""
-        found = (self.data_directory / "PG_VERSION").read_text(encoding="ascii").strip()
+        found = self._read("PG_VERSION").strip()
         if found != str(self.binaries.major):
             raise PostgresError(
                 f"{self.data_directory} belongs to PostgreSQL {found}, but {self.binaries.version} is configured",
@@ -121,18 +120,28 @@ class Cluster:
             )
 
     def configure(self) -> None:
-        """Write aya.conf and pg_hba.conf, and include the former once."""
+        """Write aya.conf and pg_hba.conf, and include the former once; root does so without following links."""
         self.user.make_directory(self.config.socket_directory)
-        main = self.data_directory / "postgresql.conf"
         include = f"include '{SETTINGS_FILE}'"
-        text = main.read_text(encoding="utf-8")
+        text = self._read("postgresql.conf")
         if include not in text:
-            main.write_text(f"{text}\n{include}\n", encoding="utf-8")
-        for name, content in ((SETTINGS_FILE, settings_text(self.config)), ("pg_hba.conf", host_access_text())):
-            file = self.data_directory / name
-            file.write_text(content, encoding="utf-8")
-            file.chmod(0o600)
-            self.user.own(file)
+            self._write("postgresql.conf", f"{text}\n{include}\n")
+        self._write(SETTINGS_FILE, settings_text(self.config))
+        self._write("pg_hba.conf", host_access_text())
+
+    def _read(self, name: str) -> str:
+        file = self.data_directory / name
+        try:
+            return files.read_text(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise PostgresError(f"{file} cannot be read: {error}", hint="put a plain file in its place") from error
+
+    def _write(self, name: str, content: str) -> None:
+        file = self.data_directory / name
+        try:
+            files.write_text(file, content, self.user)
+        except OSError as error:
+            raise PostgresError(f"{file} cannot be written: {error}", hint=f"look at {self.data_directory}") from error
 
     def start(self, log_file: Path) -> None:
         """Start the server and wait until it answers. For tests and one-shot work; services run under a supervisor."""
@@ -159,22 +168,22 @@ class Cluster:
 
 def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
     """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words."""
-    try:
-        done = subprocess.run(
-            [binaries.program(command[0]), *command[1:]],
-            stdin=subprocess.DEVNULL,
-            # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
-            stdout=(output := tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")),  # noqa: SIM115
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env=_environment(),
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            **user.process_identity(),
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
-    with output:
+    # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        try:
+            done = subprocess.run(
+                [binaries.program(command[0]), *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+                **user.process_identity(),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
         output.seek(0)
         printed = output.read()
     if done.returncode != 0:
@@ -188,10 +197,15 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
+def _conninfo_value(value: str) -> str:
+    """Quote a value for a connection string (PostgreSQL documentation, 32.1.1.1)."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def postmaster_pid(data_directory: Path) -> int | None:
     """Return the pid in postmaster.pid if that process is alive and is a PostgreSQL of this directory, else None."""
     try:
-        pid = int((data_directory / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+        pid = int(files.read_text(data_directory / "postmaster.pid").split("\n", 1)[0])
         process = psutil.Process(pid)
         name, directory = process.name(), process.cwd()
     except (OSError, ValueError, psutil.Error):

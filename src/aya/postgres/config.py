@@ -1,7 +1,7 @@
 """What we write into a cluster's configuration: pure text from frozen values.
 
 The promised settings are those of the contract (wal_level, walsenders, slots, synchronous_commit) and the
-macOS rules of its design notes (fsync_writethrough; no tcp_user_timeout).
+rules for macOS (fsync_writethrough; no tcp_user_timeout).
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ def settings_text(config: ClusterConfig) -> str:
         "tcp_keepalives_count": "3",
         "log_line_prefix": "%m [%p] %q%u@%d/%a ",
         "log_min_duration_statement": "5s",
+        # What people keep is not written to logs: no parameters, and no statement beside its error.
+        "log_parameter_max_length": "0",
+        "log_min_error_statement": "panic",
         "timezone": "UTC",
         "log_timezone": "UTC",
     }

@@ -37,17 +37,38 @@ class RunAs:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def own(self, path: Path) -> None:
-        """Give `path` to this user."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+    def own(self, file: Path | int) -> None:
+        """Give a path, or what a descriptor has open, to this user; of a link the link itself."""
+        if self.uid is None or self.gid is None:
+            return
+        if isinstance(file, int):
+            os.fchown(file, self.uid, self.gid)
+        else:
+            os.chown(file, self.uid, self.gid, follow_symlinks=False)
 
     def make_directory(self, path: Path, mode: int = 0o700) -> None:
-        """Create `path` for this user; the directories above it stay ours."""
+        """Create `path` for this user; the directories above it stay ours.
+
+        Raises PostgresError when a link or somebody else's directory is in its place, as anybody could put one into
+        a shared /tmp.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=mode, exist_ok=True)
-        path.chmod(mode)
-        self.own(path)
+        handle = _open_directory(path)
+        try:
+            if os.fstat(handle).st_uid not in {os.geteuid(), self.uid}:
+                raise PostgresError(f"{path} belongs to somebody else", hint=f"look at it, then remove {path}")
+            os.fchmod(handle, mode)
+            self.own(handle)
+        finally:
+            os.close(handle)
+
+
+def _open_directory(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise PostgresError(f"{path} is no directory of its own: {error.strerror}", hint=f"remove {path}") from error
 
 
 def run_as(data_directory: Path) -> RunAs:

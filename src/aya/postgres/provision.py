@@ -12,6 +12,7 @@ import secrets as random_secrets
 from typing import TYPE_CHECKING
 
 from aya import db, queries
+from aya.postgres import scram
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import BETA_SLOT, REPLICATION_ROLE
 from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
@@ -70,18 +71,25 @@ def owner_settings(cluster: Cluster, secrets: dict[str, str], database: str = DE
 
 async def _ensure_role(connection: Connection, role: str, password: str) -> None:
     attribute = "REPLICATION" if role == REPLICATION_ROLE else ""
-    if await connection.fetchval(_SQL["role_exists"], role):
-        await _run(connection, "set_password_statement", role, password)
-    else:
-        await _run(connection, "create_role_statement", role, password, attribute)
+    if not await connection.fetchval(_SQL["role_exists"], role):
+        await _run(connection, "create_role_statement", role, _verifier(password), attribute)
+    elif not scram.matches(password, await connection.fetchval(_SQL["stored_password"], role)):
+        await _run(connection, "set_password_statement", role, _verifier(password))
+    if role == MCP_ROLE:
+        await _run(connection, "let_read_statistics_statement", role)
     if role in CLIENT_ROLES:
         await _run(connection, "pin_synchronous_commit_statement", role)
+
+
+def _verifier(password: str) -> str:
+    return scram.verifier(password, random_secrets.token_bytes(scram.SALT_BYTES))
 
 
 async def _ensure_database(connection: Connection, database: str) -> None:
     if not await connection.fetchval(_SQL["database_exists"], database):
         await _run(connection, "create_database_statement", database, OWNER)
-    await _run(connection, "close_database_statement", database)
+    for closed in (database, "postgres", "template1"):
+        await _run(connection, "close_database_statement", closed)
     for role in CLIENT_ROLES:
         await _run(connection, "open_database_statement", database, role)
 

@@ -2,12 +2,16 @@
 -- Whether a role of that name exists.
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1);
 
+-- name: stored_password
+-- A role's verifier; only a superuser sees it.
+SELECT rolpassword FROM pg_authid WHERE rolname = $1;
+
 -- name: create_role_statement
--- The statement that creates a login role: name, password, extra attribute (REPLICATION or empty).
+-- The statement that creates a login role: name, SCRAM verifier, extra attribute (REPLICATION or empty).
 SELECT format('CREATE ROLE %I LOGIN PASSWORD %L %s', $1::text, $2::text, $3::text);
 
 -- name: set_password_statement
--- The statement that sets a role's password.
+-- The statement that sets a role's SCRAM verifier.
 SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text);
 
 -- name: database_exists
@@ -37,6 +41,10 @@ SELECT pg_create_physical_replication_slot($1);
 -- name: create_vector_extension
 -- pgvector, in the database we are in.
 CREATE EXTENSION IF NOT EXISTS vector;
+
+-- name: let_read_statistics_statement
+-- The MCP server says how durable a row is and how old a standby's copy: it reads who replicates, and how far.
+SELECT format('GRANT pg_read_all_stats TO %I', $1::text);
 
 -- name: pin_synchronous_commit_statement
 -- No session of this role gives up durability by itself.

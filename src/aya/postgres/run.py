@@ -17,7 +17,7 @@ from types import FrameType
 
 from aya.errors import AyaError, ConfigError, PostgresError
 from aya.home import Home, locate
-from aya.postgres import homebrew, lockfile
+from aya.postgres import holders, homebrew, lockfile
 from aya.postgres.binaries import resolve
 from aya.postgres.cluster import Cluster
 from aya.postgres.config import ClusterConfig
@@ -63,7 +63,7 @@ def clear_lock_file(cluster: Cluster, environ: Mapping[str, str]) -> None:
     data = cluster.data_directory
     deadline = time.monotonic() + _ORPHAN_SECONDS
     while True:
-        verdict = lockfile.decide(lockfile.observe(data, environ))
+        verdict = lockfile.decide(holders.observe(data, environ))
         if verdict.action == "start":
             return
         if verdict.action == "remove":
@@ -117,11 +117,12 @@ def run(environ: Mapping[str, str]) -> int:
     home = locate(environ["AYA_HOME"])
     cluster = cluster_of(home, load_config(home, environ), node)
     check(cluster)
-    clear_lock_file(cluster, environ)
-    ports.require_free(cluster.config.port, f"PostgreSQL's of node {node}")
-    cluster.configure()
-    _say(f"PostgreSQL {cluster.binaries.version} starts on port {cluster.config.port} as {cluster.user.name}")
-    return serve(cluster, environ)
+    with holders.alone(cluster.data_directory):
+        clear_lock_file(cluster, environ)
+        ports.require_free(cluster.config.port, f"PostgreSQL's of node {node}")
+        cluster.configure()
+        _say(f"PostgreSQL {cluster.binaries.version} starts on port {cluster.config.port} as {cluster.user.name}")
+        return serve(cluster, environ)
 
 
 def main() -> int:

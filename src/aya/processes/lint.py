@@ -1,6 +1,6 @@
 """Which keys a plist of ours may have, and of which type; pure. launchd passes over what it does not know in silence.
 
-Sources: launchd.plist(5), and design notes on launchd: absolute paths, no `~`, never a secret, no forking.
+Sources: launchd.plist(5), launchctl(1), and our own rules: absolute paths, no `~`, never a secret, no forking.
 `plutil -lint` checks only that the file is a property list.
 """
 

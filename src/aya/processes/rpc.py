@@ -10,14 +10,12 @@ import socket
 import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from aya.errors import AyaError
-
-State = Literal["running", "starting", "restarting", "stopping", "stopped", "exited", "failed", "orphaned", "unknown"]
+from aya.processes.states import ALIVE, State
 
 # supervisord's words (supervisor.states) in ours: BACKOFF is the wait before it starts the process again.
-# "orphaned" is not its word: the process lives, but its supervisor does not (aya.processes.leftovers).
 _STATES: dict[str, State] = {
     "RUNNING": "running",
     "STARTING": "starting",
@@ -27,7 +25,6 @@ _STATES: dict[str, State] = {
     "EXITED": "exited",
     "FATAL": "failed",
 }
-ALIVE: frozenset[State] = frozenset({"running", "starting"})
 _SHUTTING_DOWN = 6
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aya.errors import EXIT_DEGRADED, EXIT_FAILED
-from aya.processes.rpc import ALIVE
+from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
 
 # One WAL segment: a standby that is further behind than that does not keep up.
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
+# An indexer that works takes a document within seconds of its time; "a minute" in the problem's sentence.
+OVERDUE_SECONDS = 60
 EXIT_OF: dict[Health, int] = {"healthy": 0, "degraded": EXIT_DEGRADED, "down": EXIT_FAILED}
 
 
@@ -22,7 +24,13 @@ def judge(seen: Observation) -> NodeStatus:
     if seen.database.error is not None:
         problems = (f"the database does not answer ({seen.database.error}): aya up", *_of_services(seen))
         return NodeStatus(seen, role, "down", problems)
-    found = (*_of_services(seen), *_of_database(seen.database), *_of_embedder(seen), *_of_replication(seen))
+    found = (
+        *_of_services(seen),
+        *_of_database(seen.database),
+        *_of_queue(seen),
+        *_of_embedder(seen),
+        *_of_replication(seen),
+    )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 
 
@@ -58,6 +66,14 @@ def _of_database(database: DatabaseFacts) -> list[str]:
     if database.counts and database.bound is None:
         found.append("the database is not bound to an embedding model yet: aya migrate")
     return found
+
+
+def _of_queue(seen: Observation) -> list[str]:
+    """Return what is wrong with the indexer's queue, a standby's being its primary's; nobody indexes on a copy."""
+    counts = seen.database.counts
+    if counts is None or not counts.overdue or seen.role == "copy":
+        return []
+    return [f"{counts.overdue} documents wait longer than a minute for the indexer: aya down, then aya up"]
 
 
 def _of_embedder(seen: Observation) -> list[str]:

@@ -13,6 +13,8 @@ from aya.status.types import LastEvent
 
 _POSTGRES = re.compile(r"^(?P<day>\d{4}-\d\d-\d\d) (?P<time>[\d:.]+) UTC \[\d+\] .*?(?P<level>[A-Z]+):\s+(?P<text>.*)$")
 _LEVELS_TOLD = ("FATAL", "PANIC", "ERROR", "WARNING")
+# What PostgreSQL tells of whoever asks too early, we ourselves as a rule: not what it did.
+_ASKED_TOO_EARLY = "FATAL: the database system is starting up"
 # What says when, who and where, and not what.
 _COMMON = ("event", "timestamp", "level", "node", "service", "exception")
 
@@ -20,11 +22,14 @@ _COMMON = ("event", "timestamp", "level", "node", "service", "exception")
 def last_event(text: str) -> LastEvent | None:
     """Return the last line of `text` that tells something; None when there is none.
 
-    Continued lines of PostgreSQL's messages (they start with a tab) and tracebacks' frames are passed over.
+    Continued lines of PostgreSQL's messages (they start with a tab), tracebacks' frames and answers to those who ask
+    a server too early are passed over.
     """
     for line in reversed(text.splitlines()):
         if line.strip() and not line.startswith(("\t", " ")):
-            return _from_json(line) or _from_postgres(line) or LastEvent(None, line.strip())
+            told = _from_json(line) or _from_postgres(line) or LastEvent(None, line.strip())
+            if told.event != _ASKED_TOO_EARLY:
+                return told
     return None
 
 

@@ -11,6 +11,7 @@ from aya import db, migrations, queries
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, SchemaMismatch
 from aya.home import Home, Node
+from aya.knowledge.types import POISON_ATTEMPTS
 from aya.local.plan import services
 from aya.local.wait import read_tail
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
@@ -18,7 +19,7 @@ from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, as_role, node_settings
-from aya.status.judge import judge
+from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (
     Counts,
@@ -100,11 +101,11 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
     facts: dict[str, Any] = dict(server or {})
     try:
         schema = await migrations.check(connection, node=node)
-        counts = await connection.fetchrow(_SQL["counts"])
+        counts = await connection.fetchrow(_SQL["counts"], POISON_ATTEMPTS, OVERDUE_SECONDS)
         bound = await connection.fetchrow(_SQL["bound_model"])
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
-    poison = await connection.fetch(_SQL["poison"])
+    poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
     return DatabaseFacts(
         **facts,
         schema=schema,

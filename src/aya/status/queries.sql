@@ -6,16 +6,18 @@ SELECT
     pg_is_in_recovery() AS is_standby;
 
 -- name: counts
--- What is stored and what waits: poison documents failed five times and are left alone.
+-- What is stored and what waits. Poison documents failed so many times or more, and are still tried, rarely;
+-- overdue ones have waited for the indexer for so many seconds after their time, and it has not said why.
 SELECT
     (SELECT count(*) FROM documents) AS documents,
     (SELECT count(*) FROM chunks) AS chunks,
     (SELECT count(*) FROM index_queue) AS waiting,
-    (SELECT count(*) FROM index_queue WHERE attempts >= 5 AND error IS NOT NULL) AS poison;
+    (SELECT count(*) FROM index_queue WHERE attempts >= $1 AND error IS NOT NULL) AS poison,
+    (SELECT count(*) FROM index_queue WHERE retry_at < now() - make_interval(secs => $2) AND error IS NULL) AS overdue;
 
 -- name: poison
 -- A few documents that cannot be indexed, and why.
-SELECT document_id, error FROM index_queue WHERE attempts >= 5 AND error IS NOT NULL ORDER BY document_id LIMIT 3;
+SELECT document_id, error FROM index_queue WHERE attempts >= $1 AND error IS NOT NULL ORDER BY document_id LIMIT 3;
 
 -- name: bound_model
 -- Which model made the vectors.

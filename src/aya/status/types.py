@@ -11,7 +11,7 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "versions": {"aya": "0.1.0", "postgresql": "18.4"|null, "pgvector": "0.8.5"|null, "schema": 2|null},
         "health": "healthy"|"degraded"|"down", "problems": ["sentence", …],
         "replication": {"state": "streaming", "sync_state": "async", "lag_bytes": 0}|null,   of a standby
-        "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0}|null,
+        "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0, "overdue": 0}|null,
         "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
         "model": {"bound": {"model": "…", "fingerprint": "…"}|null,
                   "embedder": {"model": "…", "fingerprint": "…"}|null},
@@ -61,17 +61,21 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows: documents, chunks, documents that wait for the indexer, and those it gave up on."""
+    """Rows: documents, chunks, and documents that wait for the indexer.
+
+    Of the latter, poison: failed so often that they are only tried rarely; overdue: never tried, and long due.
+    """
 
     documents: int
     chunks: int
     waiting: int
     poison: int
+    overdue: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A document the indexer gave up on."""
+    """A document that failed POISON_ATTEMPTS times or more, and its last error."""
 
     document_id: int
     error: str

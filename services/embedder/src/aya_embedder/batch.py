@@ -1,6 +1,6 @@
 """Which texts form the next batch: pure planning, no clock and no I/O.
 
-A batch is padded to its longest text, so its cost is longest × count tokens. The rule (design/embedder.md):
+A batch is padded to its longest text, so its cost is longest × count tokens. The rule:
 the oldest text leads, the texts nearest to it in length fill the batch, and the cost stays within a budget.
 """
 

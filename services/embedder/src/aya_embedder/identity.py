@@ -41,7 +41,7 @@ class ModelIdentity:
         """Sixteen hex digits that are equal exactly when vectors may be mixed.
 
         The name is left out (the revision says which weights) and so is the dtype: float16 on Metal and
-        float32 on a CPU give the same vectors up to a cosine of 0.9999 (design/embedder.md).
+        float32 on a CPU give the same vectors up to a cosine of 0.9999.
         """
         facts = {name: value for name, value in asdict(self).items() if name not in _CHANGES_NO_VECTOR}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

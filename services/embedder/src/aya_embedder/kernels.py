@@ -1,4 +1,4 @@
-"""Which functions compute, and on how many streams: pure. Source: docs/adr/0009-cpu-kernels.md.
+"""Which functions compute, and on how many streams: pure. Source: docs/adr/0010-cpu-kernels.md.
 
 On a CPU the time is in functions that MLX computes one element at a time, and on one thread for each stream. There, the
 functions of cpu_kernels and several streams of few BLAS threads are faster; anywhere else MLX's own are.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
+
+import asyncpg
 
 from aya import db, log
 from aya.embedder_client import EmbedderClient
@@ -12,8 +15,9 @@ from aya.errors import AyaError
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import check_same
 from aya.knowledge.indexing import embed_documents, prepare
+from aya.knowledge.types import POISON_ATTEMPTS
 from aya_indexer.config import Config
-from aya_indexer.plan import POISON_ATTEMPTS, decide, fault_of
+from aya_indexer.plan import decide, fault_of
 from aya_indexer.store import Queued, Store, opened
 
 _LOG_EVERY_SECONDS = 30.0
@@ -99,30 +103,37 @@ class Indexer:
                 return
 
     async def _work(self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, queued: Queued) -> None:
+        attempts = queued.attempts + 1
+        await store.begin(queued.document_id, self._config.retry.delay_seconds(attempts, random.uniform))
         try:
             with db.translated(self._config.database):
                 await self._index(store, embedder, identity, queued)
         except AyaError as error:
             if fault_of(error) == "system":
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await store.give_back(queued.document_id, self._config.outage.cap_seconds)
                 raise
-            await self._postpone(store, queued, error)
+            await self._postpone(store, queued, error.message)
+        except Exception as error:  # noqa: BLE001 - whatever a document does to us, it happens to that document only
+            log.get_logger().exception("document.crashed", document_id=queued.document_id)
+            await self._postpone(store, queued, f"{type(error).__name__}: {error}")
 
     async def _index(self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, queued: Queued) -> None:
         plan = decide(queued.observed)
         started = time.monotonic()
         chunks = 0
-        if plan.embed:
-            missing = await store.chunks_without_vector(queued.document_id)
-            await store.store_vectors(missing, await embed_documents(embedder, identity, [text for _, text in missing]))
-            chunks = len(missing)
         if plan.rechunk:
-            prepared = await prepare(embedder, identity, queued.content, markdown=True)
+            prepared = await prepare(embedder, identity, queued.content, markdown=queued.markdown)
             if not await store.store_chunks(queued, prepared):
                 log.get_logger().info("document.changed", document_id=queued.document_id)
                 return
-            chunks = len(prepared.chunks)
-        else:
-            await store.finish(queued)
+            chunks += len(prepared.chunks)
+        if plan.embed:
+            missing = await store.chunks_without_vector(queued.document_id)
+            vectors = await embed_documents(embedder, identity, [text for _, text in missing])
+            await store.store_vectors(missing, vectors, identity)
+            chunks += len(missing)
+        await store.finish(queued)
         log.get_logger().info(
             "document.indexed",
             document_id=queued.document_id,
@@ -131,16 +142,16 @@ class Indexer:
             seconds=round(time.monotonic() - started, 3),
         )
 
-    async def _postpone(self, store: Store, queued: Queued, error: AyaError) -> None:
+    async def _postpone(self, store: Store, queued: Queued, error: str) -> None:
         attempts = queued.attempts + 1
         seconds = self._config.retry.delay_seconds(attempts, random.uniform)
-        await store.postpone(queued.document_id, error.message, seconds)
+        await store.postpone(queued.document_id, error, seconds)
         event = "document.poisoned" if attempts >= POISON_ATTEMPTS else "document.failed"
         log.get_logger().warning(
             event,
             document_id=queued.document_id,
             attempts=attempts,
-            error=error.message,
+            error=error,
             hint=f"aya show {queued.document_id}",
             retry_seconds=round(seconds, 1),
         )

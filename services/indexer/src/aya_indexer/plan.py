@@ -15,21 +15,19 @@ from aya.errors import (
     ModelMismatch,
 )
 
-# From so many failures on, a document is reported as poison; it is still tried, rarely.
-POISON_ATTEMPTS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One queued document and its chunks.
 
     own_is_current: chunks were cut from exactly this content. has_own: chunks were cut from some content of it.
-    hand_vectors: chunks typed by hand that have a vector. without_vector: chunks that lack one.
+    hand_chunks: chunks typed by hand since the content last changed.
+    without_vector: chunks that lack one, whoever made them.
     """
 
     own_is_current: bool
     has_own: bool
-    hand_vectors: int
+    hand_chunks: int
     without_vector: int
 
 
@@ -45,12 +43,12 @@ class Plan:
 def decide(observed: Observed) -> Plan:
     """Return what brings the document's index up to date.
 
-    A document whose only chunks were typed by hand, with their vectors, is its author's own work and stays as it is.
+    A document whose only chunks were typed by hand is its author's own work: at most their vectors are made.
     """
     missing = observed.without_vector > 0
     if observed.own_is_current:
         return Plan(rechunk=False, embed=missing, reason="its chunks are current")
-    if not observed.has_own and observed.hand_vectors > 0:
+    if not observed.has_own and observed.hand_chunks > 0:
         return Plan(rechunk=False, embed=missing, reason="its chunks were typed by hand")
     return Plan(rechunk=True, embed=missing, reason="its content has no chunks yet")
 

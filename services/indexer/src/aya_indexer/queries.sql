@@ -25,9 +25,14 @@ SELECT
     q.attempts,
     d.content,
     d.content_sha256,
+    -- a file is Markdown by its name; what was typed by hand is taken for it
+    coalesce(
+        (SELECT bool_or(place ~* '\.(md|markdown|mdown)(#|$)') FROM jsonb_object_keys(d.places) AS place), TRUE
+    ) AS markdown,
     coalesce(bool_or(c.content_sha256 = d.content_sha256), FALSE) AS own_is_current,
     count(c.id) FILTER (WHERE c.content_sha256 IS NOT NULL) > 0 AS has_own,
-    count(c.id) FILTER (WHERE c.content_sha256 IS NULL AND c.embedding IS NOT NULL) AS hand_vectors,
+    -- what was typed before the content changed does not speak for it any more
+    count(c.id) FILTER (WHERE c.content_sha256 IS NULL AND c.created_at >= d.content_changed_at) AS hand_chunks,
     count(c.id) FILTER (WHERE c.embedding IS NULL) AS without_vector
 FROM index_queue AS q
 INNER JOIN documents AS d ON q.document_id = d.id
@@ -54,8 +59,20 @@ SELECT content_sha256 FROM documents WHERE id = $1;
 -- Take the document off the queue, unless it was queued again since the ticket.
 DELETE FROM index_queue WHERE document_id = $1 AND enqueued_at = $2;
 
+-- name: begin
+-- Count the attempt before it is made: a document that ends the worker comes after the others next time.
+UPDATE index_queue
+SET attempts = attempts + 1, retry_at = now() + make_interval(secs => $2)
+WHERE document_id = $1;
+
 -- name: postpone
 -- Remember a failure and when to try again.
 UPDATE index_queue
-SET attempts = attempts + 1, error = $2, retry_at = now() + make_interval(secs => $3)
+SET error = $2, retry_at = now() + make_interval(secs => $3)
+WHERE document_id = $1;
+
+-- name: give_back
+-- An outage was not its fault: the attempt does not count, and the others come first.
+UPDATE index_queue
+SET attempts = greatest(attempts - 1, 0), retry_at = now() + make_interval(secs => $2)
 WHERE document_id = $1;

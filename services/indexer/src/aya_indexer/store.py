@@ -15,8 +15,8 @@ from aya import db, migrations, queries
 from aya.embedder_client import Vector
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import bound_model
-from aya.knowledge.documents import lock_chunks, replace_chunks
 from aya.knowledge.indexing import Prepared
+from aya.knowledge.writing import hold_model, lock_chunks, replace_chunks
 from aya.settings import DatabaseSettings
 from aya_indexer.plan import Observed
 
@@ -34,6 +34,7 @@ class Queued:
     attempts: int
     content: str
     content_sha256: bytes
+    markdown: bool
     observed: Observed
 
 
@@ -86,14 +87,14 @@ class Store:
                 await self._connection.execute(_SQL["release"], document_id)
 
     async def store_chunks(self, queued: Queued, prepared: Prepared) -> bool:
-        """Store the chunks and finish; False, and nothing written, when the content changed meanwhile."""
+        """Store the chunks; False, and nothing written, when the content changed meanwhile."""
         async with self._connection.transaction():
+            await hold_model(self._connection, prepared.identity)
             await lock_chunks(self._connection, queued.document_id)
             now = await self._connection.fetchval(_SQL["content_sha256"], queued.document_id)
             if now != queued.content_sha256:
                 return False
             await replace_chunks(self._connection, queued.document_id, prepared)
-            await self.finish(queued)
         return True
 
     async def chunks_without_vector(self, document_id: int) -> list[tuple[int, str]]:
@@ -101,16 +102,26 @@ class Store:
         rows = await self._connection.fetch(_SQL["chunks_without_vector"], document_id)
         return [(row["id"], row["chunk_text"]) for row in rows]
 
-    async def store_vectors(self, chunks: list[tuple[int, str]], vectors: Vector) -> None:
-        """Give chunks their vectors; vectors: shape (len(chunks), dimension)."""
+    async def store_vectors(self, chunks: list[tuple[int, str]], vectors: Vector, identity: ModelIdentity) -> None:
+        """Give chunks their vectors, made by `identity`; vectors: shape (len(chunks), dimension)."""
         arguments: list[tuple[Any, ...]] = [
             (chunk_id, vector, text) for (chunk_id, text), vector in zip(chunks, vectors, strict=True)
         ]
-        await self._connection.executemany(_SQL["set_vector"], arguments)
+        async with self._connection.transaction():
+            await hold_model(self._connection, identity)
+            await self._connection.executemany(_SQL["set_vector"], arguments)
 
     async def finish(self, queued: Queued) -> None:
         """Take the document off the queue, unless it was queued again."""
         await self._connection.execute(_SQL["finish"], queued.document_id, queued.ticket)
+
+    async def begin(self, document_id: int, seconds: float) -> None:
+        """Count an attempt; should the process end in it, the document's next turn is in `seconds`."""
+        await self._connection.execute(_SQL["begin"], document_id, seconds)
+
+    async def give_back(self, document_id: int, seconds: float) -> None:
+        """Take an attempt back that an outage ended; the next one is in `seconds`."""
+        await self._connection.execute(_SQL["give_back"], document_id, seconds)
 
     async def postpone(self, document_id: int, error: str, seconds: float) -> None:
         """Remember why the document failed, and try it again after `seconds`."""
@@ -143,10 +154,11 @@ def _queued(document_id: int, row: asyncpg.Record) -> Queued:
         attempts=row["attempts"],
         content=row["content"],
         content_sha256=row["content_sha256"],
+        markdown=row["markdown"],
         observed=Observed(
             own_is_current=row["own_is_current"],
             has_own=row["has_own"],
-            hand_vectors=row["hand_vectors"],
+            hand_chunks=row["hand_chunks"],
             without_vector=row["without_vector"],
         ),
     )

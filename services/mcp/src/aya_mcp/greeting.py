@@ -28,6 +28,7 @@ INSTRUCTIONS = (
 WARMING_UP = "the server is still warming up (the same call may succeed later). Next: try again in a few seconds"
 CAPABILITIES = {"resources": {"listChanged": False, "subscribe": False}, "tools": {"listChanged": False}}
 HANDSHAKE_REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+_STATELESS = b"io.modelcontextprotocol/protocolVersion"
 
 RequestId = int | str
 
@@ -88,9 +89,9 @@ def postponed(line: bytes) -> bytes | None:
     except (ValueError, RecursionError):
         return None
     match message:
-        case {"jsonrpc": "2.0", "id": int() | str() as request_id, "method": "tools/call", "params": {**params}}:
+        case {"jsonrpc": "2.0", "id": int() | str() as request_id, "method": "tools/call", "params": dict()}:
             result: dict[str, Any] = {"content": [{"type": "text", "text": WARMING_UP}], "isError": True}
-            if "_meta" in params:  # 2026-07-28 wants the result's type; earlier revisions let it pass
+            if _STATELESS in line:  # 2026-07-28 wants the result's type
                 result["resultType"] = "complete"
             return line_of({"jsonrpc": "2.0", "id": request_id, "result": result})
         case _:

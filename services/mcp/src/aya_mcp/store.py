@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aya import queries
+from aya import migrations, queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseError
@@ -32,7 +32,7 @@ class Base:
 
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
-        self._database = Database(settings.database, application_name="aya-mcp")
+        self._database = Database(settings.database, application_name="aya-mcp", check=migrations.check)
         self._embedder = EmbedderClient(settings.embedder_url)
         self.documents = Documents(self._database, self._embedder)
         self.searcher = Searcher(self._database, self._embedder, self.documents)
@@ -49,6 +49,13 @@ class Base:
         if ROLE_OF_NODE.get(self.settings.node) == "copy":
             return Condition(node, "copy", None)
         return Condition(node, "primary", 0.0)
+
+    async def node(self) -> str:
+        """Return which node it is; what the settings say when the server cannot be asked any more."""
+        try:
+            return (await self.condition()).node
+        except DatabaseError:
+            return self.settings.node or "unknown"
 
     async def durability(self) -> Durability:
         """Return where a row that was just committed is safe; "primary" when that cannot be asked any more."""

@@ -88,7 +88,7 @@ class Tools:
             "chunk_ids": list(added.chunk_ids),
             "durability": await base.durability(),
             "duplicate_of": added.document_id if added.outcome == "duplicate" else None,
-            "node": (await base.condition()).node,
+            "node": await base.node(),
             "took_ms": _milliseconds_since(started),
         }
 

@@ -1,0 +1,79 @@
+"""The hot queries take the paths they were written for, on a table large enough for the planner to care."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pgvector import Vector
+from tests.integration.conftest import Knowledge
+
+from aya import queries
+from aya.knowledge.documents import filter_arguments
+from aya.knowledge.search import MOST_ROWS_EXACT
+from aya.knowledge.types import Filters
+
+pytestmark = pytest.mark.database
+
+SEARCH = queries.load("aya.knowledge", "search.sql")
+STORE = queries.load("aya.knowledge")
+INDEXER = queries.load("aya_indexer")
+QUERY = Vector([1.0] + [0.0] * 383)
+
+
+@pytest.fixture
+async def large(knowledge: Knowledge) -> Knowledge:
+    """More documents than are compared exactly, a chunk each; one in a hundred is "rare", a handful is due."""
+    count = MOST_ROWS_EXACT + 1000
+    vectors = np.random.default_rng(3).normal(size=(count, 384)).astype(np.float32)
+    async with knowledge.database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO documents (content, category, source, places, created_at) "
+            "SELECT 'text ' || i, CASE WHEN i % 100 = 0 THEN 'rare' ELSE 'general' END, 's', "
+            "jsonb_build_object('/notes/' || i, 'x'), "
+            "now() - make_interval(mins => i) FROM generate_series(1, $1::integer) AS i",
+            count,
+        )
+        ids = [row["id"] for row in await connection.fetch("SELECT id FROM documents ORDER BY id")]
+        await connection.copy_records_to_table(
+            "chunks",
+            records=[(each, f"word{each} common", vector) for each, vector in zip(ids, vectors, strict=True)],
+            columns=["document_id", "chunk_text", "embedding"],
+        )
+        await connection.execute("UPDATE index_queue SET retry_at = now() + interval '1 hour' WHERE document_id > 5")
+    async with knowledge.database.connection() as connection:
+        await connection.execute("ANALYZE documents; ANALYZE chunks; ANALYZE index_queue")
+    return knowledge
+
+
+async def plan(knowledge: Knowledge, query: str, *arguments: object) -> str:
+    """Return the plan that the query gets in a search's transaction."""
+    async with knowledge.database.transaction(readonly=True) as connection:
+        await connection.execute(SEARCH["set_scan"], "100")
+        rows = await connection.fetch(f"EXPLAIN {query}", *arguments)
+    return "\n".join(row[0] for row in rows)
+
+
+ALL = filter_arguments(Filters())
+FEW = filter_arguments(Filters(category="rare"))
+MANY = filter_arguments(Filters(source="s"))
+# what it is for, the query, its arguments, the index it must use
+CASES: list[tuple[str, str, tuple[object, ...], str]] = [
+    ("the nearest of all", SEARCH["vector_all"], (QUERY, 10), "idx_chunks_embedding"),
+    ("the nearest of many", SEARCH["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
+    ("the nearest of few", SEARCH["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
+    ("a rare word", SEARCH["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),
+    ("a file", STORE["find_place"], ("/notes/7",), "idx_documents_places"),
+    ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),
+    ("a document's chunks", STORE["chunk_ids"], (7,), "idx_chunks_document_id"),
+    ("the newest", STORE["list_documents"], (*ALL, 20, 0), "idx_documents_created_at"),
+    ("what is due", INDEXER["due"], (50,), "idx_index_queue_retry_at"),
+    ("a queued document", INDEXER["observe"], (7,), "idx_chunks_document_id"),
+]
+
+
+async def test_every_hot_query_uses_the_index_that_was_made_for_it(large: Knowledge) -> None:
+    """No query of the daily life reads a table that grows, and a selective filter stays off the graph."""
+    plans = {name: await plan(large, query, *arguments) for name, query, arguments, _ in CASES}
+    wrong = {name: plans[name] for name, _, _, index in CASES if index not in plans[name]}
+    assert wrong == {}
+    assert "idx_chunks_embedding" not in plans["the nearest of few"]
