@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 import asyncpg
@@ -36,10 +37,19 @@ from aya.postgres.config import ClusterConfig, initdb_options
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import OWNER, Config, DatabaseSettings
 
-# A shell without job control starts background jobs with SIGINT ignored, and so would be every process that the tests
-# start; those that send it could not tell a broken Ctrl-C from a deaf one.
+
+def _hear(signum: int, frame: FrameType | None) -> None:
+    """Hear a signal and do nothing."""
+    del signum, frame
+
+
+# A shell without job control starts background jobs with SIGINT ignored, nohup with SIGHUP, and so would be every
+# process that the tests start; those that send them could not tell a broken handler from a deaf process. A signal that
+# is handled here is back to its default there (execve(2)).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, _hear)
 
 TEMPLATE = "aya_template"
 _NUMBERS = itertools.count(1)
