@@ -32,16 +32,8 @@ SELECT
 FROM documents WHERE places ? $1;
 
 -- name: lock_place
--- The same, and nobody changes the document until the transaction ends.
-SELECT
-    id,
-    content_sha256,
-    category,
-    source,
-    coalesce(metadata, '{}') AS metadata,
-    places ->> $1 AS read_sha256,
-    (SELECT count(*) FROM jsonb_object_keys(places)) AS place_count
-FROM documents WHERE places ? $1 FOR NO KEY UPDATE;
+-- Nobody changes the document that was read from a file until the transaction ends.
+SELECT id FROM documents WHERE places ? $1 FOR NO KEY UPDATE;
 
 -- name: lock_document
 -- Nobody changes the document until the transaction ends; no row when there is none.

@@ -108,13 +108,15 @@ class Addition:
         """Return what has to be done. lock: the answer holds until the transaction ends."""
         # The content first: when somebody adds the same file in between, its place is seen too, and it is no duplicate.
         self._twin = await connection.fetchval(_SQL["find_by_content"], self._sha256)
-        self._place = await self._find_place(connection, "lock_place" if lock else "find_place")
+        if lock and self._new.uri is not None:
+            await connection.execute(_SQL["lock_place"], self._new.uri)
+        self._place = await self._find_place(connection)
         return decide(self._place, self._twin, has_uri=self._new.uri is not None)
 
-    async def _find_place(self, connection: Connection, query: str) -> Place | None:
+    async def _find_place(self, connection: Connection) -> Place | None:
         if self._new.uri is None:
             return None
-        row = await connection.fetchrow(_SQL[query], self._new.uri)
+        row = await connection.fetchrow(_SQL["find_place"], self._new.uri)
         if row is None:
             return None
         labels = (row["category"], row["source"], {**row["metadata"], **self._new.metadata})
