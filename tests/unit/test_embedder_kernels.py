@@ -12,7 +12,7 @@ from aya_embedder.kernels import Plan, Wish, plan
 if TYPE_CHECKING:
     from aya_embedder.blas import Blas, Device
 
-STOCK = Plan("stock", 1, None)
+STOCK = Plan("stock", 1, 0)
 
 
 @pytest.mark.parametrize(

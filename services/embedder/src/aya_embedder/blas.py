@@ -11,10 +11,17 @@ import ctypes
 import ctypes.util
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from threadpoolctl import (  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
+    threadpool_info,
+    threadpool_limits,
+)
 
 from aya_embedder.kernels import Kernels
 
+# NumPy's wheels carry it in numpy.libs (Linux) or numpy/.dylibs (macOS).
+_NUMPYS = "numpy"
 _SONAMES = ("libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so")
 
 # Names and values of mallopt(3); 32 MiB is the highest threshold that every glibc takes.
@@ -47,12 +54,21 @@ class Backend:
 class OpenBlas:
     """The OpenBLAS that MLX is bound to. version: as it describes itself."""
 
-    library: ctypes.CDLL
     version: str
 
-    def set_threads(self, count: int) -> None:
-        """Let every matrix product run on `count` threads, from now on and for the whole process."""
-        self.library.openblas_set_num_threads(ctypes.c_int(count))
+
+def of_numpy() -> tuple[Blas, str | None]:
+    """Name the BLAS that NumPy brought, and its version; it computes the matrix products of the cpu kernels."""
+    for found in cast("list[dict[str, str]]", threadpool_info()):
+        if found["user_api"] == "blas" and _NUMPYS in found["filepath"]:
+            version = f"OpenBLAS {found['version']}" if found["internal_api"] == "openblas" else None
+            return ("openblas" if version else "reference", version)
+    return ("accelerate" if sys.platform == "darwin" else "reference", None)
+
+
+def limit_threads(count: int) -> None:
+    """Let every matrix product run on `count` threads, from now on and for the whole process."""
+    threadpool_limits(limits=count, user_api="blas")
 
 
 def preload_openblas() -> OpenBlas | None:
@@ -67,7 +83,7 @@ def preload_openblas() -> OpenBlas | None:
             library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
-        return OpenBlas(library, _described(library))
+        return OpenBlas(_described(library))
     return None
 
 

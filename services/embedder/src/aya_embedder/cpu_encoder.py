@@ -1,4 +1,4 @@
-"""BERT's forward pass for a CPU: packed tokens, the functions of cpu_kernels, and nothing that is not asked for.
+"""BERT's forward pass for a CPU, in NumPy: packed tokens, the functions of cpu_kernels, nothing that is not asked for.
 
 The weights are those of a network of mlx_embeddings, BERT or XLM-RoBERTa, whose encoder is the same; pooling is part of
 it, because with one token a text the last layer need not compute the others.
@@ -10,12 +10,17 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aya_embedder import cpu_kernels as kernels
-from aya_embedder.packing import Packed
-from aya_embedder.runtime import mx
+from aya_embedder.packing import Packed, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
 
 # model_type of config.json. What is not here is computed by the stock functions.
 ARCHITECTURES = ("bert", "xlm-roberta")
@@ -24,95 +29,48 @@ _ONE_TOKEN = ("cls", "lasttoken")
 
 
 @dataclass(frozen=True, slots=True)
-class _Linear:
-    """weight: (in, out), transposed from how it is kept."""
-
-    weight: mx.array
-    bias: mx.array
-
-    def __call__(self, x: mx.array) -> mx.array:
-        return mx.addmm(self.bias, x, self.weight)
-
-
-@dataclass(frozen=True, slots=True)
 class _Norm:
-    average: mx.array
-    weight: mx.array
-    bias: mx.array
+    weight: Array
+    bias: Array
     epsilon: float
 
-    def __call__(self, x: mx.array) -> mx.array:
-        return kernels.layer_norm(x, self.average, self.weight, self.bias, self.epsilon)
+    def __call__(self, x: Array) -> Array:
+        return kernels.layer_norm(x, self.weight, self.bias, self.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """query: with the scale of the scores and log2(e) multiplied in, as kernels.attention wants them."""
+    """Matrices are (in, out), transposed from how they are kept.
 
-    query: _Linear
-    key: _Linear
-    value: _Linear
-    output: _Linear
-    output_norm: _Norm
-    widen: _Linear
-    narrow: _Linear
-    narrow_norm: _Norm
-
-    def after_attention(self, x: mx.array, context: mx.array) -> mx.array:
-        x = self.output_norm(x + self.output(context))
-        return self.narrow_norm(x + self.narrow(kernels.gelu(self.widen(x))))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rectangle:
-    """How packed tokens become heads, and heads packed tokens.
-
-    places: (texts, width), which token stands where, and tokens: which places are tokens; None when no text is padded.
-    present: as kernels.attention wants it.
+    query_bias and its third of `projection` have the scale of the scores and log2(e) multiplied in, as
+    kernels.attention wants them. The keys have no bias: it adds the same to all scores of a query, which a softmax does
+    not see. Nor have the values: weights that sum to 1 carry it through, so it is part of output_bias.
     """
 
-    texts: int
-    heads: int
-    places: mx.array | None
-    tokens: mx.array | None
-    present: mx.array
+    projection: Array
+    query_bias: Array
+    output: Array
+    output_bias: Array
+    output_norm: _Norm
+    widen: Array
+    widen_bias: Array
+    narrow: Array
+    narrow_bias: Array
+    narrow_norm: _Norm
 
-    @classmethod
-    def of(cls, packed: Packed, heads: int) -> _Rectangle:
-        texts, width = len(packed.lengths), packed.width
-        if packed.is_rectangle:
-            return cls(texts, heads, None, None, mx.ones((1, 1, width, 1)))
-        present = packed.present
-        shape = (texts, heads, width, 1)
-        return cls(
-            texts,
-            heads,
-            mx.array(packed.rectangle()),
-            mx.array(present.ravel().nonzero()[0].astype("int32")),
-            mx.broadcast_to(mx.array(present.astype("float32"))[:, None, :, None], shape),
-        )
-
-    def split(self, x: mx.array) -> mx.array:
-        """Turn (tokens, hidden) into (texts, heads, width, hidden / heads)."""
-        return self.split_rows(x if self.places is None else x[self.places])
-
-    def split_rows(self, x: mx.array) -> mx.array:
-        """Do the same with as many rows for each text."""
-        rows = mx.reshape(x, (self.texts, -1, self.heads, x.shape[-1] // self.heads))
-        return mx.swapaxes(rows, 1, 2)
-
-    def join(self, x: mx.array) -> mx.array:
-        """Turn (texts, heads, width, hidden / heads) into (tokens, hidden)."""
-        joined = self.join_rows(x)
-        return joined if self.tokens is None else joined[self.tokens]
-
-    def join_rows(self, x: mx.array) -> mx.array:
-        """Do the same with all rows."""
-        return mx.reshape(mx.swapaxes(x, 1, 2), (-1, self.heads * x.shape[-1]))
+    def after_attention(self, x: Array, context: Array) -> Array:
+        attended = context @ self.output
+        attended += self.output_bias
+        attended += x
+        x = self.output_norm(attended)
+        narrowed = kernels.biased_gelu(x @ self.widen, self.widen_bias) @ self.narrow
+        narrowed += self.narrow_bias
+        narrowed += x
+        return self.narrow_norm(narrowed)
 
 
 class CpuEncoder:
-    """The network from token ids to pooled vectors. Any thread may call it: the weights are evaluated, and constant."""
+    """The network from token ids to pooled vectors. Any thread may call it: what is kept is constant."""
 
     def __init__(self, network: Any, config: dict[str, Any], pooling: Sequence[str]) -> None:  # noqa: ANN401 untyped
         """network: of mlx_embeddings, evaluated; config: its config.json; pooling: modes of describe.POOLING_MODES."""
@@ -120,75 +78,99 @@ class CpuEncoder:
         self._heads = int(config["num_attention_heads"])
         self._pooling = tuple(pooling)
         self._padding_id = None if config["model_type"] == "bert" else int(embeddings.padding_idx)
-        self._words: mx.array = embeddings.word_embeddings.weight
+        self._words = _array(embeddings.word_embeddings.weight)
         # no text has a second segment, so the first one's vector can stand in every position's
-        self._places: mx.array = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
-        hidden = self._words.shape[1]
-        average = mx.full((hidden, 1), 1 / hidden)
+        segment = _array(embeddings.token_type_embeddings.weight)[0]
+        self._places = _array(embeddings.position_embeddings.weight) + segment
         epsilon = float(network.config.layer_norm_eps)
-        self._norm = _norm(embeddings.LayerNorm, average, epsilon)
-        scale = math.log2(math.e) / math.sqrt(hidden / self._heads)
-        self._layers = [_layer(layer, average, epsilon, scale) for layer in network.encoder.layer]
-        mx.eval(self._places, average)  # pyright: ignore[reportUnknownMemberType]
+        self._norm = _norm(embeddings.LayerNorm, epsilon)
+        scale = math.log2(math.e) / math.sqrt(self._words.shape[1] / self._heads)
+        self._layers = [_layer(layer, epsilon, scale) for layer in network.encoder.layer]
 
-    def __call__(self, batch: Sequence[Sequence[int]]) -> mx.array:
+    def __call__(self, batch: Sequence[Sequence[int]]) -> Array:
         """Return pooled vectors, (len(batch), hidden × modes), of any length. Raises ValueError on an empty text."""
         packed = Packed.of(batch)
-        rectangle = _Rectangle.of(packed, self._heads)
-        x = self._words[mx.array(packed.ids)] + self._places[mx.array(packed.positions(self._padding_id))]
-        x = self._norm(x)
+        with np.errstate(invalid="ignore"):  # what is no number is found in the finished vector
+            return packed.unsorted(self._pooled(packed))
+
+    def _pooled(self, packed: Packed) -> Array:
+        """Return the vectors in the order in which the texts are packed."""
+        x = self._norm(self._words[packed.ids] + self._places[packed.positions(self._padding_id)])
         *lower, last = self._layers
         for layer in lower:
-            x = layer.after_attention(
-                x, rectangle.join(_attention(layer, rectangle, x, rectangle.split(layer.query(x))))
-            )
+            x = layer.after_attention(x, self._attend(layer, packed.runs, x, None))
         if len(self._pooling) == 1 and self._pooling[0] in _ONE_TOKEN:
-            asked = x[_one_token(packed, self._pooling[0])]
-            heads = _attention(last, rectangle, x, rectangle.split_rows(last.query(asked)))
-            return last.after_attention(asked, rectangle.join_rows(heads))
-        heads = _attention(last, rectangle, x, rectangle.split(last.query(x)))
-        x = last.after_attention(x, rectangle.join(heads))
-        return mx.concatenate([_pool(x, packed, mode) for mode in self._pooling], axis=-1)
+            asked = packed.firsts if self._pooling[0] == "cls" else packed.lasts
+            return last.after_attention(x[asked], self._attend(last, packed.runs, x, asked))
+        x = last.after_attention(x, self._attend(last, packed.runs, x, None))
+        return np.concatenate([_pool(x, packed, mode) for mode in self._pooling], axis=1)
+
+    def _attend(self, layer: _Layer, runs: Sequence[Run], x: Array, asked: NDArray[np.int64] | None) -> Array:
+        """Return what attention makes of x (tokens, hidden), for all tokens, or for one asked of each text."""
+        hidden = x.shape[1]
+        if asked is None:
+            projected = x @ layer.projection
+            queries, keys, values = projected[:, :hidden], projected[:, hidden : 2 * hidden], projected[:, 2 * hidden :]
+        else:
+            projected = x @ layer.projection[:, hidden:]
+            queries, keys, values = (
+                x[asked] @ layer.projection[:, :hidden],
+                projected[:, :hidden],
+                projected[:, hidden:],
+            )
+        queries += layer.query_bias
+        context = np.empty((len(queries), hidden), dtype=np.float32)
+        for run in runs:
+            rows = run.tokens if asked is None else run.texts
+            kernels.attention(
+                self._split(queries[rows], run),
+                self._split(keys[run.tokens], run),
+                self._split(values[run.tokens], run),
+                self._split(context[rows], run),
+            )
+        return context
+
+    def _split(self, x: Array, run: Run) -> Array:
+        """View (rows, hidden), the rows of a run, as (texts, heads, rows of each, hidden / heads)."""
+        texts = run.texts.stop - run.texts.start
+        rows, hidden = x.shape
+        return x.reshape(texts, rows // texts, self._heads, hidden // self._heads).swapaxes(1, 2)
 
 
-def _attention(layer: _Layer, rectangle: _Rectangle, x: mx.array, queries: mx.array) -> mx.array:
-    keys, values = rectangle.split(layer.key(x)), rectangle.split(layer.value(x))
-    return kernels.attention(queries, keys, values, rectangle.present)
-
-
-def _pool(x: mx.array, packed: Packed, mode: str) -> mx.array:
+def _pool(x: Array, packed: Packed, mode: str) -> Array:
     """Pool (tokens, hidden) to (texts, hidden) by one of describe.POOLING_MODES."""
     if mode in _ONE_TOKEN:
-        return x[_one_token(packed, mode)]
+        return x[packed.firsts if mode == "cls" else packed.lasts]
     if mode == "max":
-        return x[mx.array(packed.rectangle())].max(axis=1)
-    return mx.array(packed.averages(square_root=mode == "mean_sqrt_len_tokens")) @ x
+        return np.maximum.reduceat(x, packed.firsts, axis=0)
+    divisors = packed.lengths if mode == "mean" else np.sqrt(packed.lengths)
+    return np.divide(np.add.reduceat(x, packed.firsts, axis=0), divisors[:, None], dtype=np.float32)
 
 
-def _one_token(packed: Packed, mode: str) -> mx.array:
-    return mx.array(packed.firsts if mode == "cls" else packed.lasts)
-
-
-def _layer(layer: Any, average: mx.array, epsilon: float, scale: float) -> _Layer:  # noqa: ANN401 untyped
+def _layer(layer: Any, epsilon: float, scale: float) -> _Layer:  # noqa: ANN401 untyped
     attention, output = layer.attention.self, layer.attention.output
+    query, key, value = (_array(part.weight).T for part in (attention.query, attention.key, attention.value))
+    mixing = _array(output.dense.weight).T
+    output_bias = _array(output.dense.bias)
+    output_bias += _array(attention.value.bias) @ mixing
     return _Layer(
-        query=_linear(attention.query, scale),
-        key=_linear(attention.key),
-        value=_linear(attention.value),
-        output=_linear(output.dense),
-        output_norm=_norm(output.LayerNorm, average, epsilon),
-        widen=_linear(layer.intermediate.dense),
-        narrow=_linear(layer.output.dense),
-        narrow_norm=_norm(layer.output.LayerNorm, average, epsilon),
+        projection=np.ascontiguousarray(np.concatenate([query * np.float32(scale), key, value], axis=1)),
+        query_bias=_array(attention.query.bias) * np.float32(scale),
+        output=np.ascontiguousarray(mixing),
+        output_bias=output_bias,
+        output_norm=_norm(output.LayerNorm, epsilon),
+        widen=np.ascontiguousarray(_array(layer.intermediate.dense.weight).T),
+        widen_bias=_array(layer.intermediate.dense.bias),
+        narrow=np.ascontiguousarray(_array(layer.output.dense.weight).T),
+        narrow_bias=_array(layer.output.dense.bias),
+        narrow_norm=_norm(layer.output.LayerNorm, epsilon),
     )
 
 
-def _linear(linear: Any, scale: float | None = None) -> _Linear:  # noqa: ANN401 untyped
-    weight, bias = (linear.weight.T, linear.bias) if scale is None else (linear.weight.T * scale, linear.bias * scale)
-    # here, because another thread cannot evaluate what this one began, not even a transposition
-    mx.eval(weight, bias)  # pyright: ignore[reportUnknownMemberType]
-    return _Linear(weight, bias)
+def _norm(norm: Any, epsilon: float) -> _Norm:  # noqa: ANN401 untyped
+    return _Norm(_array(norm.weight), _array(norm.bias), epsilon)
 
 
-def _norm(norm: Any, average: mx.array, epsilon: float) -> _Norm:  # noqa: ANN401 untyped
-    return _Norm(average, norm.weight, norm.bias, epsilon)
+def _array(weight: Any) -> Array:  # noqa: ANN401 untyped
+    """Copy an MLX array: the network it belongs to can go."""
+    return np.array(weight, dtype=np.float32)

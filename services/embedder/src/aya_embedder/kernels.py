@@ -1,7 +1,7 @@
 """Which functions compute, and on how many streams: pure. Source: docs/adr/0010-cpu-kernels.md.
 
 On a CPU the time is in functions that MLX computes one element at a time, and on one thread for each stream. There, the
-functions of cpu_kernels and several streams of few BLAS threads are faster; anywhere else MLX's own are.
+NumPy functions of cpu_kernels and several streams of few BLAS threads are faster; anywhere else MLX's own are.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST_STREAMS = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """kernels: whose functions; streams: how many batches at a time; blas_threads: of each, None for BLAS's choice."""
+    """kernels: whose functions; streams: how many batches at a time; blas_threads: of each, 0 for BLAS's choice."""
 
     kernels: Kernels
     streams: int
-    blas_threads: int | None
+    blas_threads: int
 
 
 def plan(wish: Wish, device: Device, blas: Blas, cores: int, *, covered: bool) -> Plan:
@@ -43,6 +43,6 @@ def plan(wish: Wish, device: Device, blas: Blas, cores: int, *, covered: bool) -
             f"AYA_EMBEDDER_KERNELS is cpu, and MLX computes on {device}", hint="export AYA_EMBEDDER_KERNELS=auto"
         )
     if not covered or wish == "stock" or (wish == "auto" and blas not in {"openblas", "reference"}):
-        return Plan("stock", 1, None)
+        return Plan("stock", 1, 0)
     streams = max(1, min(cores, _MOST_STREAMS))
     return Plan("cpu", streams, max(1, cores // streams))

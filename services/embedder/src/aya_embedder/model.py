@@ -35,6 +35,7 @@ _ARCHITECTURES = {"bert": "bert", "xlm-roberta": "xlm_roberta"}
 _BUDGET_TOKENS: dict[blas.Device, int] = {"cpu": 512, "metal": 8192, "cuda": 8192}
 _METAL_CACHE_BYTES = 1024**3
 _METAL_LENGTH_STEP = 8
+_SHORTEST = np.float32(1e-12)  # a vector of nothing but zeros stays one
 
 
 def load(model: str, hf_home: Path | None, wish: Wish = "auto") -> MlxEmbedder:
@@ -88,8 +89,8 @@ class MlxEmbedder:
     def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return (len(batch), dimension) vectors of length 1. Raises ValueError when one is not finite."""
         pooled = self._pooled(batch)
-        length = mx.linalg.norm(pooled, axis=-1, keepdims=True)
-        vectors = np.array(pooled / mx.maximum(length, 1e-12), dtype=np.float32)
+        length = np.linalg.norm(pooled, axis=-1, keepdims=True)
+        vectors: NDArray[np.float32] = np.divide(pooled, np.maximum(length, _SHORTEST), dtype=np.float32)
         if not np.isfinite(vectors).all():
             raise ValueError("the model made a vector that is not finite")
         return vectors
@@ -98,11 +99,12 @@ class MlxEmbedder:
         """Return what MLX's arrays take now."""
         return mx.get_active_memory()
 
-    def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> mx.array:  # noqa: ANN401 untyped
+    def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:  # noqa: ANN401 untyped
         ids, mask = _padded(batch, self._pad_id, self._step)
         answer = network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
         hidden = answer.last_hidden_state.astype(mx.float32)
-        return mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
+        pooled = mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
+        return np.array(pooled, dtype=np.float32)
 
 
 def _plan(wish: Wish, described: Description) -> Plan:
@@ -114,13 +116,13 @@ def _plan(wish: Wish, described: Description) -> Plan:
 
 def _backend(chosen: Plan) -> blas.Backend:
     """Set the process up as `chosen` says, and describe it."""
-    openblas, device = runtime.OPENBLAS, runtime.device()
+    device = runtime.device()
     if chosen.kernels == "cpu":
         blas.keep_freed_memory()
-    if openblas and chosen.blas_threads:
-        openblas.set_threads(chosen.blas_threads)
-    version = openblas.version if openblas else None
-    return blas.Backend(device, blas.in_use(device, openblas), version, chosen.kernels, chosen.streams)
+        blas.limit_threads(chosen.blas_threads)
+        return blas.Backend(device, *blas.of_numpy(), chosen.kernels, chosen.streams)
+    version = runtime.OPENBLAS.version if runtime.OPENBLAS else None
+    return blas.Backend(device, blas.in_use(device, runtime.OPENBLAS), version, chosen.kernels, chosen.streams)
 
 
 def _identity(source: sources.Source, described: Description, dtype: str) -> ModelIdentity:

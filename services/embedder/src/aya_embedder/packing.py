@@ -1,7 +1,6 @@
-"""A batch without padding: the tokens of its texts one after another, and where each text lies. Pure, NumPy only.
+"""A batch without padding: the tokens of its texts one after another, the shortest text first. Pure, NumPy only.
 
-What works on single tokens (nine tenths of a forward pass) then computes no padding. Attention needs a rectangle; its
-padding repeats the first token of the same text, whose scores and extremes are the text's own.
+Texts of one length lie side by side, so each run of them is a rectangle as it stands: nothing is padded or masked.
 """
 
 from __future__ import annotations
@@ -18,68 +17,70 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Texts of one length. texts, tokens: where they lie among all texts and all tokens; length: of each, in tokens."""
+
+    texts: slice
+    tokens: slice
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Packed:
-    """Texts of any lengths. lengths, firsts: per text, its tokens and where its first one is; ids: of all tokens."""
+    """Texts of any lengths, sorted by length.
+
+    ids: of all tokens. order: per text, its number in the batch. lengths, firsts: its tokens, and where the first is.
+    runs: the texts again, those of one length together.
+    """
 
     ids: NDArray[np.int32]
-    lengths: NDArray[np.int32]
-    firsts: NDArray[np.int32]
+    order: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    runs: tuple[Run, ...]
 
     @classmethod
     def of(cls, batch: Sequence[Sequence[int]]) -> Packed:
         """Pack the token ids of one text or more. Raises ValueError on a text without tokens."""
-        lengths = np.array([len(ids) for ids in batch], dtype=np.int32)
-        if not lengths.all():
-            raise ValueError(f"text {int(lengths.argmin())} of the batch has no tokens")
-        ids = np.concatenate([np.asarray(one, dtype=np.int32) for one in batch])
-        return cls(ids, lengths, (np.cumsum(lengths) - lengths).astype(np.int32))
+        given = np.array([len(ids) for ids in batch], dtype=np.int64)
+        if not given.all():
+            raise ValueError(f"text {int(given.argmin())} of the batch has no tokens")
+        order = np.argsort(given, kind="stable")
+        lengths = given[order]
+        ids = np.concatenate([np.asarray(batch[number], dtype=np.int32) for number in order])
+        return cls(ids, order, lengths, np.cumsum(lengths) - lengths, tuple(_runs(lengths)))
 
     @property
-    def width(self) -> int:
-        """The tokens of the longest text."""
-        return int(self.lengths.max())
-
-    @property
-    def lasts(self) -> NDArray[np.int32]:
+    def lasts(self) -> NDArray[np.int64]:
         """Where the last token of each text is."""
         return self.firsts + self.lengths - 1
 
-    @property
-    def is_rectangle(self) -> bool:
-        """Whether all texts are of one length."""
-        return int(self.lengths.min()) == self.width
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Where the rectangle (texts, width) has a token, and not padding."""
-        return np.arange(self.width) < self.lengths[:, None]
-
-    def rectangle(self) -> NDArray[np.int32]:
-        """Return, for each place of (texts, width), which token stands there; padding repeats the text's first."""
-        return (self.firsts[:, None] + np.where(self.present, np.arange(self.width), 0)).astype(np.int32)
-
-    def positions(self, padding_id: int | None) -> NDArray[np.int32]:
+    def positions(self, padding_id: int | None) -> NDArray[np.int64]:
         """Return each token's position in its text.
 
         padding_id: None for BERT, which counts from 0. RoBERTa counts from padding_id + 1, and leaves tokens that
         are the padding's out (transformers, create_position_ids_from_input_ids).
         """
         if padding_id is None:
-            return (np.arange(len(self.ids)) - np.repeat(self.firsts, self.lengths)).astype(np.int32)
+            return np.arange(len(self.ids)) - np.repeat(self.firsts, self.lengths)
         counted = self.ids != padding_id
         running = np.cumsum(counted)
         before = (running - counted)[self.firsts]
-        positions = (running - np.repeat(before, self.lengths)) * counted + padding_id
-        return np.asarray(positions, dtype=np.int32)
+        positions: NDArray[np.int64] = (running - np.repeat(before, self.lengths)) * counted + padding_id
+        return positions
 
-    def averages(self, *, square_root: bool) -> NDArray[np.float32]:
-        """Return the matrix (texts, tokens) whose product with the tokens' states is each text's mean.
+    def unsorted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return rows, one for each text, in the order in which the batch has the texts."""
+        placed = np.empty_like(rows)
+        placed[self.order] = rows
+        return placed
 
-        square_root: divide by the square root of the length instead (mean_sqrt_len_tokens).
-        """
-        shares = 1.0 / (np.sqrt(self.lengths) if square_root else self.lengths)
-        matrix = np.zeros((len(self.lengths), len(self.ids)), dtype=np.float32)
-        matrix[np.repeat(np.arange(len(self.lengths)), self.lengths), np.arange(len(self.ids))] = np.repeat(
-            shares, self.lengths
-        )
-        return matrix
+
+def _runs(lengths: NDArray[np.int64]) -> list[Run]:
+    distinct, counts = np.unique(lengths, return_counts=True)
+    runs: list[Run] = []
+    text = token = 0
+    for length, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+        runs.append(Run(slice(text, text + count), slice(token, token + count * length), length))
+        text, token = text + count, token + count * length
+    return runs
