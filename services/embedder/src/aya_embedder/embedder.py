@@ -94,3 +94,7 @@ class Embedder(Protocol):
     def active_memory_bytes(self) -> int:
         """Return what the backend's arrays take now; callable from any thread."""
         ...
+
+    def close(self) -> None:
+        """Give the memory back, when its threads have ended; from any thread. No call may follow."""
+        ...

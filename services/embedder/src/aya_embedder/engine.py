@@ -13,7 +13,7 @@ import contextlib
 import math
 import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aya import log
@@ -38,12 +38,18 @@ if TYPE_CHECKING:
     from aya_embedder.flights import Flight
     from aya_embedder.identity import Prompt
 
-_MAX_WAITING_TEXTS = 4096  # two of the largest requests
-_MAX_WAITING_TOKENS = _MAX_WAITING_TEXTS * 512
 _LONGEST_RETRY_AFTER_SECONDS = 30
 _LOADING_RETRY_AFTER_SECONDS = 2
 _THREAD_STOP_SECONDS = 0.5
 _WARM_UP = "The first forward pass proves that the model works."
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for one model before newcomers are sent away."""
+
+    waiting_texts: int = 4096  # two of the largest requests
+    waiting_tokens: int = 4096 * 512
 
 
 class Engine:
@@ -54,19 +60,22 @@ class Engine:
         load: Callable[[], Embedder],
         cache: VectorCache,
         *,
-        max_waiting_texts: int = _MAX_WAITING_TEXTS,
+        limits: Limits | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         """load: makes the model, once, on the first inference thread. backoff: of the probes while the model fails."""
         self._load = load
         self._backoff = backoff or Backoff()
-        self._flights = Flights(max_texts=max_waiting_texts, max_tokens=_MAX_WAITING_TOKENS)
+        limits = limits or Limits()
+        self._flights = Flights(max_texts=limits.waiting_texts, max_tokens=limits.waiting_tokens)
         self._inference = [OneThread("inference")]
         self._running_since: dict[OneThread, float] = {}
         self._encoder = OneThread("tokenizer")
         self._work = asyncio.Event()
         self._ready = asyncio.Event()
+        self._accepting = True
         self._leaving = False
+        self._requests = 0
         self._encoding_texts = 0
         self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
@@ -100,6 +109,11 @@ class Engine:
         """How many texts wait or are being computed."""
         return len(self._flights)
 
+    @property
+    def idle(self) -> bool:
+        """Whether the model is loaded and no request is being answered."""
+        return self._model is not None and self._requests == 0
+
     def state(self) -> State:
         """Say whether the model can be trusted now."""
         oldest = min(self._running_since.values(), default=None)
@@ -115,6 +129,10 @@ class Engine:
         truncate: cut a text over the window, instead of raising TooLong.
         Raises NotReady while loading, Busy when the queue is full, Failed when the model cannot do one of them.
         """
+        with self._accepted():
+            return await self._embed(texts, prompt, truncate=truncate)
+
+    async def _embed(self, texts: Sequence[str], prompt: Prompt, *, truncate: bool) -> list[Embedded]:
         model = self.model
         keys = [Key.of(model.identity, prompt, text) for text in texts]
         hits = self._cached(keys)
@@ -135,30 +153,40 @@ class Engine:
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
         model = self.model
-        with self._encoding(len(texts)):
+        with self._accepted(), self._encoding(len(texts)):
             return await self._encoder.call(model.tokenize, texts)
 
     async def until_loaded(self) -> None:
         """Wait for the first good forward pass."""
         await self._ready.wait()
 
-    async def run(self) -> None:
-        """Load the model, warm it up, then compute batches until cancelled. Raises what loading raises."""
+    async def run(self, ready: Callable[[], None] | None = None) -> None:
+        """Load the model, warm it up, call `ready`, then compute batches until cancelled; then free the model.
+
+        Raises what loading raises.
+        """
         try:
             await self._start()
+            if ready is not None:
+                ready()
             async with asyncio.TaskGroup() as streams:
                 for number, thread in enumerate(self._inference):
                     streams.create_task(self._stream(thread), name=f"engine.{number}")
         finally:
             self.give_up()
-            for thread in self._inference:
-                thread.stop(_THREAD_STOP_SECONDS)
-            self._encoder.stop(_THREAD_STOP_SECONDS)
+            ended = [thread.stop(_THREAD_STOP_SECONDS) for thread in (*self._inference, self._encoder)]
+            if self._model is not None and all(ended):
+                self._model.close()
+
+    def stop_accepting(self) -> None:
+        """Send every new request away with NotReady; those accepted are finished."""
+        self._accepting = False
 
     def give_up(self) -> None:
         """Answer every text that is not computed yet, and every later one, with NotReady: the service is leaving."""
+        self.stop_accepting()
         self._leaving = True
-        self._flights.fail_all(_leaving())
+        self._flights.fail_all(leaving())
 
     async def _start(self) -> None:
         model = await self._inference[0].call(self._load)
@@ -183,6 +211,17 @@ class Engine:
             await self._until_work(thread)
             await self._compute(thread, self._flights.take(self.model.budget_tokens))
 
+    @contextlib.contextmanager
+    def _accepted(self) -> Generator[None]:
+        """Count a request that is being answered."""
+        if not self._accepting:
+            raise leaving()
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
     def _cached(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         return {key: hit for key in keys if (hit := self.cache.get(key))}
 
@@ -196,6 +235,8 @@ class Engine:
     @contextlib.contextmanager
     def _encoding(self, texts: int) -> Generator[None]:
         """Count texts that are being tokenised as waiting ones: they are about to be."""
+        if self._leaving:
+            raise leaving()  # the thread has ended, or is about to
         self._flights.admit(self._encoding_texts + texts, 0, self._retry_after_seconds())
         self._encoding_texts += texts
         try:
@@ -207,7 +248,7 @@ class Engine:
         if not texts:
             return {}
         if self._leaving:
-            raise _leaving()
+            raise leaving()
         flights = self._flights.board(texts, asyncio.get_running_loop().create_future, self._retry_after_seconds())
         self._work.set()
         try:
@@ -285,7 +326,8 @@ class Engine:
         return max(1, min(_LONGEST_RETRY_AFTER_SECONDS, math.ceil(self._flights.waiting_tokens / speed)))
 
 
-def _leaving() -> NotReady:
+def leaving() -> NotReady:
+    """Return what a service that is leaving answers."""
     return NotReady(
         "the service is leaving",
         hint="try again when it is back",

@@ -98,6 +98,12 @@ class MlxEmbedder:
         """Return what MLX's arrays take now."""
         return mx.get_active_memory()
 
+    def close(self) -> None:
+        """Let go of the weights, and of the memory that MLX and the C library keep for reuse."""
+        del self._pooled
+        mx.clear_cache()
+        blas.return_freed_memory()
+
     def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> mx.array:  # noqa: ANN401 untyped
         ids, mask = _padded(batch, self._pad_id, self._step)
         answer = network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))

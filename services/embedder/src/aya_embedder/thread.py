@@ -48,10 +48,11 @@ class OneThread:
         self._calls.put(_Call(function, arguments, contextvars.copy_context(), loop, outcome))
         return cast("Result", await outcome)
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Let the calls made so far end, and wait for that as long as given."""
+    def stop(self, timeout_seconds: float) -> bool:
+        """Let the calls made so far end, wait for that as long as given, and say whether they did."""
         self._calls.put(None)
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
