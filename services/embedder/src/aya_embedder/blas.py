@@ -86,7 +86,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give back what keep_freed_memory keeps: a model that was unloaded leaves 60 MiB behind without (malloc_trim(3))."""
+    """Give back what keep_freed_memory keeps: 60 MiB of each model that was unloaded (malloc_trim(3))."""
     if sys.platform != "linux":
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
