@@ -52,7 +52,7 @@ def _add_embedding(app: FastAPI, models: LoadedModels) -> None:
         asked = wire.parse(wire.EmbedRequest, await wire.read_body(request))
         texts = [asked.text] if asked.text is not None else asked.texts or []
         work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-        answers = await _unless_gone(request, work)
+        answers = (await _unless_gone(request, work)).embedded
         fingerprint = engine.model.identity.fingerprint
         if asked.text is None:
             return _json({**_columns(answers, asked.encoding), "model": fingerprint})
@@ -84,7 +84,7 @@ def _add_openai(app: FastAPI, models: LoadedModels) -> None:
             raise Invalid(f"dimensions: the model makes {identity.dimension}", hint="leave dimensions out")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-        answers = await _unless_gone(request, work)
+        answers = (await _unless_gone(request, work)).embedded
         read = sum(min(one.tokens, identity.max_tokens) for one in answers)
         return _json(
             {
