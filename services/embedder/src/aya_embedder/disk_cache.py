@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import sqlite3
 import struct
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aya_embedder.cache import Key
+    from aya_embedder.config import Config
 
 Result = TypeVar("Result")
 FILE_NAME = "vectors.sqlite3"
@@ -40,6 +42,7 @@ _PAUSE_SECONDS = 1.0
 _LOG_EVERY_SECONDS = 30.0
 _STOP_SECONDS = 2.0
 _MOST_WAITING = 8192
+_READ_AT_ONCE = 256
 _WRITTEN_AT_ONCE = 256
 _DELETED_AT_ONCE = 256
 _HOUR_SECONDS = 3600
@@ -70,19 +73,20 @@ class DiskCache:
         self._thread.post(self._do, self._make_room)
 
     async def get(self, keys: Collection[Key]) -> dict[Key, Entry]:
-        """Return those of `keys` that are on disk; none of them when that takes longer than 50 ms.
+        """Return those of `keys` that are on disk; some of them when it takes over 50 ms to read 256.
 
         Until the thread has caught up with a read that was given up, the disk is not asked at all.
         """
-        if self._late:
-            return {}
-        try:
-            async with asyncio.timeout(_SLOWEST_READ_SECONDS):
-                return await self._thread.call(self._look_up, keys)
-        except TimeoutError:
-            self._late = True
-            self._thread.post(self._catch_up)
-            return {}
+        left = iter(keys)
+        found: dict[Key, Entry] = {}
+        while not self._late and (some := list(itertools.islice(left, _READ_AT_ONCE))):
+            try:
+                async with asyncio.timeout(_SLOWEST_READ_SECONDS):
+                    found |= await self._thread.call(self._look_up, some)
+            except TimeoutError:
+                self._late = True
+                self._thread.post(self._catch_up)
+        return found
 
     def put(self, entries: Sequence[tuple[Key, Entry]]) -> None:
         """Have `entries` written soon; they are dropped while thousands wait for a slow disk."""
@@ -213,6 +217,16 @@ class DiskCache:
 
     def _hour(self) -> int:
         return int(self._now()) // _HOUR_SECONDS
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Generator[DiskCache | None]:
+    """Open what `config` asks for, and close it in the end; None when it asks for none."""
+    if config.cache_directory is None or not config.disk_cache_bytes:
+        yield None
+        return
+    with contextlib.closing(DiskCache(config.cache_directory, config.disk_cache_bytes)) as disk:
+        yield disk
 
 
 def _prepare(file: sqlite3.Connection) -> None:

@@ -17,6 +17,7 @@ from aya.errors import ConfigError
 from aya_embedder import sources
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
+from aya_embedder.disk_cache import opened
 from aya_embedder.loaded import LoadedModels
 
 if TYPE_CHECKING:
@@ -38,9 +39,14 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     HTTP answers from the start: /health says "loading" until the model's first forward pass has succeeded.
     Raises ConfigError when the address is taken, and what loading raises, in an ExceptionGroup.
     """
-    with contextlib.closing(_listen(config.host, config.port)) as listener:
-        cache = VectorCache(config.cache_bytes)
-        models = LoadedModels(partial(_load, config), cache, default=config.model, resolve=sources.resolve)
+    with contextlib.closing(_listen(config.host, config.port)) as listener, opened(config) as disk:
+        models = LoadedModels(
+            partial(_load, config),
+            VectorCache(config.cache_bytes),
+            default=config.model,
+            resolve=sources.resolve,
+            disk=disk,
+        )
         server = _Server(_settings(models))
         async with asyncio.TaskGroup() as tasks:
             computing = tasks.create_task(models.run(), name="models")
