@@ -72,6 +72,22 @@ class DiskCache:
         self._thread = OneThread("disk-cache")
         self._thread.post(self._do, self._make_room)
 
+    @property
+    def late(self) -> bool:
+        """Whether the disk is not being asked, because it has not answered yet what it was asked before."""
+        return self._late
+
+    @property
+    def unwritten(self) -> int:
+        """How many vectors wait to be written."""
+        return len(self._unwritten)
+
+    async def flush(self) -> None:
+        """Wait until the thread has done all that it was given so far, and what followed from that."""
+        await self._thread.call(_nothing)
+        while self._unwritten:
+            await self._thread.call(_nothing)
+
     async def get(self, keys: Collection[Key]) -> dict[Key, Entry]:
         """Return those of `keys` that are on disk; some of them when it takes over 50 ms to read 256.
 
@@ -227,6 +243,10 @@ def opened(config: Config) -> Generator[DiskCache | None]:
         return
     with contextlib.closing(DiskCache(config.cache_directory, config.disk_cache_bytes)) as disk:
         yield disk
+
+
+def _nothing() -> None:
+    pass
 
 
 def _prepare(file: sqlite3.Connection) -> None:
