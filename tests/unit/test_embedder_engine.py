@@ -280,7 +280,8 @@ async def served(engine: Engine) -> AsyncGenerator[None]:
         computing.cancel()
 
 
-async def test_a_query_that_comes_after_a_bulk_does_not_wait_for_it() -> None:
+@pytest.mark.parametrize("text", ["query", "1999"], ids=["another text", "a text of the bulk"])
+async def test_a_query_that_comes_after_a_bulk_does_not_wait_for_it(text: str) -> None:
     """Of a request with 2,000 texts a batch is being computed; the query that comes then is in one of the next two."""
     model = FakeEmbedder()
     async with running(model, max_waiting_texts=4000) as engine:
@@ -288,11 +289,11 @@ async def test_a_query_that_comes_after_a_bulk_does_not_wait_for_it() -> None:
         texts = [f"{number:04}" for number in range(2000)]
         bulk = asyncio.create_task(engine.embed(texts, "document", truncate=True))
         await until(lambda: len(model.forwards) == 2)
-        query = asyncio.create_task(engine.embed(["query"], "query", truncate=True))
-        await until(lambda: engine.waiting_texts == 2000 - len(model.forwards[1]) + 1)
+        query = asyncio.create_task(engine.embed([text], "document", truncate=True))
+        await engine.tokenize(["what is tokenised after the query"])
         model.gate.set()
         await query
-        ids = model.encode(["query"], "query")[0].ids
+        ids = model.encode([text], "document")[0].ids
         place = next(place for place, batch in enumerate(model.forwards) if ids in [tuple(one) for one in batch])
         assert len((await bulk).embedded) == 2000
     assert place <= 3
