@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from structlog.testing import capture_logs
 
@@ -90,6 +93,32 @@ async def test_an_engine_looks_in_memory_then_on_disk_then_asks_the_model(tmp_pa
     assert [one.vector for one in again[:2]] == [one.vector for one in first]
     assert (counters.hits_memory, counters.hits_disk, counters.misses) == (1, 2, 1)
     assert [len(batch) for batch in model.forwards] == [1, 1]
+
+
+async def ask(directory: Path, text: str, free_port: int) -> dict[str, object]:
+    """Start the embedder with its cache in `directory`, embed one text, end it with SIGTERM, and return the answer."""
+    environment = {**os.environ, "AYA_EMBEDDER_PORT": str(free_port), "AYA_EMBEDDER_CACHE_DIR": str(directory)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "aya_embedder", env=environment)
+    transport = httpx2.AsyncHTTPTransport(retries=100)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{free_port}", transport=transport, timeout=30) as client:
+        async with asyncio.timeout(60):
+            while (await client.get("/health")).status_code != 200:
+                assert process.returncode is None
+        answer: dict[str, object] = (await client.post("/embed", json={"text": text})).json()
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    return answer
+
+
+async def test_a_service_finds_its_vectors_again(tmp_path: Path) -> None:
+    """SIGTERM writes what is computed; after the next start the same text is cached, and its vector the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    first = await ask(tmp_path, "Does it outlive the process?", port)
+    again = await ask(tmp_path, "Does it outlive the process?", port)
+    assert (first["cached"], again["cached"]) == (False, True)
+    assert first["embedding"] == again["embedding"]
 
 
 async def test_the_file_stays_within_its_bound_and_keeps_what_is_used(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ _SLOWEST_READ_SECONDS = 0.05
 _BUSY_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _LOG_EVERY_SECONDS = 30.0
-_STOP_SECONDS = 2.0
+_STOP_SECONDS = 0.5
 _MOST_WAITING = 8192
 _READ_AT_ONCE = 256
 _WRITTEN_AT_ONCE = 256
@@ -111,7 +111,7 @@ class DiskCache:
             self._thread.post(self._do, self._write)
 
     def close(self) -> None:
-        """Write what is left and close the file, within two seconds."""
+        """Write what is left and close the file, or leave the rest after half a second: the service is leaving."""
         for _ in range(0, len(self._unwritten), _WRITTEN_AT_ONCE):
             self._thread.post(self._do, self._write)
         self._thread.post(self._shut)
