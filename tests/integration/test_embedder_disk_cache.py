@@ -270,13 +270,14 @@ async def test_a_damaged_file_is_moved_aside_once(tmp_path: Path, damage: Callab
     assert (tmp_path / DAMAGED).exists()
 
 
-async def test_a_flipped_bit_in_a_vector_is_noticed(tmp_path: Path) -> None:
-    """A row that no longer fits its seal is not there; the next put repairs it."""
+@pytest.mark.parametrize("value", ["zeroblob(1536)", "7", "'text'", "CAST(x'ff' AS text)", "x''"])
+async def test_a_damaged_row_is_noticed(tmp_path: Path, value: str) -> None:
+    """A row that no longer fits its seal, or is no vector at all, is not there; the next put repairs it."""
     kept = entries(0, 2)
     with opened(tmp_path) as cache:
         cache.put(kept)
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file, file:
-        file.execute("UPDATE vectors SET vector = zeroblob(1536) WHERE tokens = 1")
+        file.execute(f"UPDATE vectors SET vector = {value} WHERE tokens = 1")  # noqa: S608 a column of the table
     with opened(tmp_path) as cache:
         assert await read(cache, kept) == dict(kept[1:])
         cache.put(kept)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aya_embedder.cache import VectorCache
 from aya_embedder.embedder import Answer
@@ -220,6 +221,31 @@ async def test_nothing_is_answered_while_the_model_loads() -> None:
         await engine.embed(["a"], "document", truncate=True)
     assert caught.value.retry_after_seconds == 2
     assert engine.state() == "loading"
+
+
+class SecondStreamLate(FakeEmbedder):
+    """A model of two streams, of which the second takes its time with its first pass."""
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Close the gate before the second pass."""
+        if len(self.forwards) == 1:
+            self.gate.clear()
+        return super().forward(batch)
+
+
+async def test_a_model_is_loading_until_every_stream_has_made_a_pass() -> None:
+    """Healthy means that the next request is taken: not while a stream still warms up."""
+    model = SecondStreamLate(streams=2)
+    engine = Engine(lambda: model, VectorCache(0))
+    async with asyncio.TaskGroup() as tasks:
+        computing = tasks.create_task(engine.run())
+        await until(lambda: len(model.forwards) == 2)
+        assert engine.last_forward_age_seconds() is not None
+        assert engine.state() == "loading"
+        model.gate.set()
+        await engine.until_loaded()
+        assert engine.state() == "healthy"
+        computing.cancel()
 
 
 async def test_a_service_that_leaves_fails_what_is_left() -> None:

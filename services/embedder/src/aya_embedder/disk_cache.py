@@ -144,6 +144,7 @@ class DiskCache:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._inode = _inode(self._path)
         file = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        file.text_factory = bytes
         try:
             version: int = file.execute(_SQL["read_version"]).fetchone()[0]
             if version <= _SCHEMA_VERSION:
@@ -164,11 +165,14 @@ class DiskCache:
         found: dict[Key, Entry] = {}
         stale: list[tuple[int, int]] = []
         for number, vector, tokens, seal, used in file.execute(_SQL["read_vectors"], [json.dumps(list(by_number))]):
-            entry = Entry(vector, tokens)
-            if seal == _seal(by_number[number], entry):
-                found[by_number[number]] = entry
-                if used < hour:
-                    stale.append((hour, number))
+            key = by_number.get(number)
+            # a damaged row may hold anything, of any type
+            if key and isinstance(vector, bytes) and isinstance(tokens, int):
+                entry = Entry(vector, tokens)
+                if seal == _seal(key, entry):
+                    found[key] = entry
+                    if used != hour:
+                        stale.append((hour, number))
         if stale:
             self._thread.post(self._do, partial(_touch, stale))
         return found

@@ -106,8 +106,9 @@ class Engine:
         return self._model is not None and self._requests == 0
 
     def state(self) -> State:
-        """Say whether the model can be trusted now."""
-        return self._streams.state()
+        """Say whether the model can be trusted now; it is loading until each stream has made a pass."""
+        state = self._streams.state()
+        return "loading" if self._model is None and state == "healthy" else state
 
     def last_forward_age_seconds(self) -> float | None:
         """Say how long ago the last good forward pass ended; None before the first."""

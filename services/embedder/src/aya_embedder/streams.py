@@ -57,7 +57,6 @@ class Streams:
         self._threads = [OneThread("inference")]
         self._running_since: dict[OneThread, float] = {}
         self._work = asyncio.Event()
-        self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
         self._condition = Condition()
 
@@ -85,7 +84,6 @@ class Streams:
         self._warm_up = model.encode([_WARM_UP], "document")[0].ids
         for thread in self._threads:
             await self._forward(thread, model, [self._warm_up])
-        self._model = model
         return model
 
     async def run(self, model: Embedder) -> None:
@@ -96,7 +94,6 @@ class Streams:
 
     def stop(self, timeout_seconds: float) -> bool:
         """End the threads, wait for each as long as given, and say whether all have ended."""
-        self._model = None
         ended = [thread.stop(timeout_seconds) for thread in self._threads]
         return all(ended)
 
