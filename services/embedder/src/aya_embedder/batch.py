@@ -7,7 +7,8 @@ advance side by side (start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 19
 
 - the oldest text of the lowest turn leads: small requests go before bulks, and wait for the batches that run already;
 - in one batch of four the oldest text of all leads, whatever its turn, so that bulks advance, however many small ones;
-- the texts nearest to the leader in length fill the batch: beside one of turn 0 others of turn 0 first, then any;
+- the texts nearest to the leader in length fill the batch, but a leader of turn 0 has only such beside it: a query must
+  not wait for the bulk's texts in its own batch either;
 - the cost stays within a budget.
 
 Invariants, checked: the leader is in the batch, and the batch costs at most the budget unless it is a single text. So
@@ -147,8 +148,8 @@ class Queue:
     def _filled(self, leader: Waiting, budget: Budget) -> Batch:
         members = {leader: None}
         longest = budget.padded(leader.tokens)
-        first = self._small.nearest(leader.tokens) if leader.turn == 0 else ()
-        for tokens, line in itertools.chain(first, self._all.nearest(leader.tokens)):
+        others = self._all if leader.turn else self._small
+        for tokens, line in others.nearest(leader.tokens):
             if longest * (len(members) + 1) > budget.tokens:
                 break
             wider = max(longest, budget.padded(tokens))
