@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import threading
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -34,7 +35,7 @@ class OneThread:
 
     def __init__(self, name: str) -> None:
         """Start the thread; name: shown by debuggers."""
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -45,19 +46,60 @@ class OneThread:
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[object] = loop.create_future()
-        self._calls.put(_Call(function, arguments, contextvars.copy_context(), loop, outcome))
+        call = _Call(function, arguments, contextvars.copy_context(), loop, outcome)
+        self._calls.put(partial(_perform, call))
         return cast("Result", await outcome)
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Let the calls made so far end, and wait for that as long as given."""
+    def post(self, function: Callable[..., object], *arguments: object) -> None:
+        """Run `function(*arguments)` on the thread, after the calls before it; it must not raise. From any thread."""
+        self._calls.put(partial(_run_alone, contextvars.copy_context(), function, arguments))
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Let the calls made so far end, wait for that as long as given, and say whether they did."""
         self._calls.put(None)
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait for the calls made so far, as long as given, and say whether they have ended. The thread goes on."""
+        settled = threading.Event()
+        self.post(settled.set)
+        return settled.wait(timeout_seconds)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             # a loop that is closed has nobody left who waits
             with contextlib.suppress(RuntimeError):
-                _perform(call)
+                call()
+
+
+class Shelf:
+    """Threads that one model has given back, for the next: what MLX makes for a thread never ends."""
+
+    def __init__(self) -> None:
+        self._idle: list[OneThread] = []
+
+    def take(self, name: str) -> OneThread:
+        """Return a thread from the shelf, or a new one, which is called `name`."""
+        return self._idle.pop() if self._idle else OneThread(name)
+
+    def put_back(self, thread: OneThread, timeout_seconds: float) -> bool:
+        """Take the thread back if it is free within the time, and say so; a busy one ends when it is free."""
+        free = thread.settle(timeout_seconds)
+        if free:
+            self._idle.append(thread)
+        else:
+            thread.stop(0)
+        return free
+
+    def clear(self, timeout_seconds: float) -> None:
+        """End the threads on the shelf, waiting for each as long as given."""
+        while self._idle:
+            self._idle.pop().stop(timeout_seconds)
+
+
+def _run_alone(context: contextvars.Context, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    context.run(function, *arguments)
 
 
 def _perform(call: _Call) -> None:
