@@ -80,6 +80,7 @@ class Engine:
         self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
         self._condition = Condition()
+        self._proof: asyncio.Future[None] | None = None
         self.cache = cache
         self.counters = Counters()
 
@@ -159,6 +160,12 @@ class Engine:
     async def until_loaded(self) -> None:
         """Wait for the first good forward pass."""
         await self._ready.wait()
+
+    async def prove(self) -> None:
+        """Return when a forward pass has ended, well or badly; an idle stream makes one that is known to work."""
+        self._proof = self._proof or asyncio.get_running_loop().create_future()
+        self._work.set()
+        await asyncio.shield(self._proof)
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
         """Load the model, warm it up, call `ready`, then compute batches until cancelled; then free the model.
@@ -264,6 +271,8 @@ class Engine:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
         attempt = 1
         while not self._flights.waiting_texts:
+            if self._proof is not None:
+                await self._probe(thread)
             self._work.clear()
             wait = self._backoff.delay_seconds(attempt, random.uniform) if self._condition.failed else None
             try:
@@ -313,6 +322,9 @@ class Engine:
             raise
         finally:
             del self._running_since[thread]
+            if self._proof is not None:
+                self._proof.set_result(None)
+                self._proof = None
         self._condition = Condition(last_success=time.monotonic())
         self.counters.batches += 1
         self.counters.tokens += sum(map(len, batch))
