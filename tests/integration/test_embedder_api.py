@@ -182,7 +182,16 @@ async def test_overload_is_429_with_a_time_to_come_back(model: FakeEmbedder, cal
         transport = httpx2.ASGITransport(app=create_app(models))
         async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
             field = "texts" if call == "/embed" else "input"
+            model.gate.clear()
+            waiting = asyncio.create_task(client.post(call, json={field: ["w"]}))
+            while len(model.forwards) < 2:  # noqa: ASYNC110 the model runs on its own thread
+                await asyncio.sleep(0)
+            more = asyncio.create_task(client.post(call, json={field: ["x", "y"]}))
+            while models.default.waiting_texts < 2:  # noqa: ASYNC110 they board as soon as they are tokenised
+                await asyncio.sleep(0)
             answer = await client.post(call, json={field: ["a", "b", "c"]})
+            model.gate.set()
+            assert [(await one).status_code for one in (waiting, more)] == [200, 200]
     assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
     assert answer.json()["error"]["type"] in {"overloaded", "rate_limit_error"}
 

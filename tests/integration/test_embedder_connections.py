@@ -76,7 +76,7 @@ async def serving(
     async with running_models(model) as models:
         listener = server.bound("127.0.0.1", 0)
         stop = asyncio.Event()
-        work = server.answer(models, listener, access or Access(), patience or Patience(), stop)
+        work = server.answer(models, listener, access or Access(), stop, patience=patience or Patience())
         left = asyncio.create_task(work)
         try:
             yield Served(listener.getsockname()[1], models, stop, left)

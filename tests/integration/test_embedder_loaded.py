@@ -43,9 +43,9 @@ async def test_two_real_models_answer_side_by_side(cls_directory: Path) -> None:
         answers = await asyncio.gather(*(models.find(name).embed(texts, "document", truncate=True) for name in names))
         identities = [status.identity for status in models.statuses()]
         serving.cancel()
-    mean, cls = (np.array([np.frombuffer(one.vector, "<f4") for one in answers[place]]) for place in (0, 1))
+    mean, cls = (np.array([np.frombuffer(one.vector, "<f4") for one in answers[place].embedded]) for place in (0, 1))
     for place, answer in enumerate(answers):
-        assert [one.vector for one in answer] == [one.vector for one in answers[place % 2]]
+        assert [one.vector for one in answer.embedded] == [one.vector for one in answers[place % 2].embedded]
     assert (mean * cls).sum(axis=1).max() < 0.99
     assert [identity.pooling for identity in identities if identity] == ["mean", "cls"]
 

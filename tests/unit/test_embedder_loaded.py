@@ -30,9 +30,9 @@ async def test_each_model_answers_with_its_own_vectors() -> None:
     """Two models side by side, one cache: the same text has two vectors, and each is cached by itself."""
     one, two = FakeEmbedder("one"), FakeEmbedder("two")
     async with running_models(one, two) as models:
-        first = (await models.find(None).embed(["text"], "document", truncate=True))[0]
-        other = (await models.find("two").embed(["text"], "document", truncate=True))[0]
-        again = (await models.find("two").embed(["text"], "document", truncate=True))[0]
+        first = (await models.find(None).embed(["text"], "document", truncate=True)).embedded[0]
+        other = (await models.find("two").embed(["text"], "document", truncate=True)).embedded[0]
+        again = (await models.find("two").embed(["text"], "document", truncate=True)).embedded[0]
     assert (first.cached, other.cached, again.cached) == (False, False, True)
     assert [len(one.forwards), len(two.forwards)] == [2, 2]
 
@@ -99,7 +99,7 @@ async def test_a_load_that_fails_harms_nobody_else(fault: Exception, error: str,
         assert (failed.error, failed.hint, failed.default) == (error, hint, False)
         with pytest.raises(NotLoaded):
             models.find("bad")
-        assert len(await models.find(None).embed(["text"], "document", truncate=True)) == 1
+        assert (await models.find(None).embed(["text"], "document", truncate=True)).embedded
         bad.unloadable = None
         models.load("bad", default=False)
         await models.until_loaded("bad")
@@ -167,7 +167,7 @@ async def test_a_model_at_work_is_not_unloaded() -> None:
             models.load("third", default=False)
         assert caught.value.hint
         busy.gate.set()
-        assert len(await asking) == 1
+        assert len((await asking).embedded) == 1
         models.load("third", default=False)
         await until(lambda: busy.closed)
 
@@ -209,7 +209,7 @@ async def test_a_service_that_leaves_takes_nothing_new_and_finishes_the_rest() -
         with pytest.raises(NotReady):
             models.load("two", default=True)
         two.gate.set()
-        assert len(await asking) == 1
+        assert len((await asking).embedded) == 1
 
 
 async def test_giving_up_answers_what_is_left_on_every_model() -> None:

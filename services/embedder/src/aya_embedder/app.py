@@ -27,8 +27,11 @@ _ABOUT = (
 )
 
 
-def create_app(models: LoadedModels, patience: Patience | None = None) -> FastAPI:
-    """Return the ASGI application over `models`, whose `run` is the caller's. It lets everybody call; Gate does not."""
+def create_app(models: LoadedModels, patience: Patience | None = None, metrics: Metrics | None = None) -> FastAPI:
+    """Return the ASGI application over `models`, whose `run` is the caller's. It lets everybody call; Gate does not.
+
+    metrics: also observes the engines, which is the caller's to arrange; without, batches are not counted.
+    """
     app = FastAPI(
         title="AYA embedder",
         description=_ABOUT,
@@ -38,7 +41,8 @@ def create_app(models: LoadedModels, patience: Patience | None = None) -> FastAP
         separate_input_output_schemas=False,
     )
     waits = patience or Patience()
-    metrics = Metrics(models)
+    metrics = metrics or Metrics()
+    metrics.watch(models)
     add_refusals(app)
     add_embedding(app, models, waits, metrics)
     add_openai(app, models, waits, metrics)

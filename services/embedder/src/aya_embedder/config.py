@@ -37,6 +37,8 @@ class Config:
     kernels: whose functions compute: "stock" for MLX's, "cpu" for those that are faster on a CPU, or "auto": "cpu" on
         a CPU without Apple's Accelerate, for the architectures that it knows, and "stock" elsewhere. GET /info says
         which it is, and on how many streams.
+    cache_directory: where vectors are kept from one start to the next, None for nowhere.
+    disk_cache_bytes: bound of the file there; 0 means nowhere, too.
     token_file: what clients on other machines must say; without one only loopback is served.
     allowed_hosts: names, besides those of loopback, by which clients may call, and from whose pages browsers may.
     request_seconds: how long a request may take to be computed.
@@ -49,19 +51,23 @@ class Config:
     cache_bytes: int
     hf_home: Path | None
     kernels: Wish = "auto"
+    cache_directory: Path | None = None
+    disk_cache_bytes: int = 1024 * _MIB
     token_file: Path | None = None
     allowed_hosts: frozenset[str] = frozenset()
     request_seconds: int = _REQUEST_SECONDS
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """Read AYA_NODE, AYA_MODEL, AYA_HF_HOME, and of AYA_EMBEDDER_: HOST, PORT, CACHE_MB, KERNELS, and these.
+        """Read AYA_NODE, AYA_MODEL, AYA_HF_HOME, and AYA_EMBEDDER_ with the name of every other setting.
 
-        TOKEN_FILE, ALLOWED_HOSTS (names between commas), REQUEST_SECONDS. An empty value counts as unset.
+        ALLOWED_HOSTS has commas between the names. An empty value counts as unset.
         Raises ConfigError, with what to type, on a value that cannot be used, and on an address that other machines
         reach when there is no token file.
         """
         hf_home = environ.get("AYA_HF_HOME")
+        cache = environ.get("AYA_EMBEDDER_CACHE_DIR")
+        disk_cache_mb = _integer(environ, "AYA_EMBEDDER_DISK_CACHE_MB", default=1024, highest=_HIGHEST_CACHE_MB)
         config = cls(
             node=environ.get("AYA_NODE") or None,
             host=environ.get("AYA_EMBEDDER_HOST") or "127.0.0.1",
@@ -70,6 +76,8 @@ class Config:
             cache_bytes=_integer(environ, "AYA_EMBEDDER_CACHE_MB", default=64, highest=_HIGHEST_CACHE_MB) * _MIB,
             hf_home=Path(hf_home).expanduser() if hf_home else None,
             kernels=_kernels(environ),
+            cache_directory=Path(cache).expanduser() if cache else None,
+            disk_cache_bytes=disk_cache_mb * _MIB,
             token_file=_token_file(environ),
             allowed_hosts=_hosts(environ),
             request_seconds=_integer(

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 
 from aya_embedder import answers, wire
 from aya_embedder.body import read_body
-from aya_embedder.reply import reply
+from aya_embedder.reply import reply, timed
 from aya_embedder.work import awaited
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ def add_embedding(app: FastAPI, models: LoadedModels, patience: Patience, metric
         with metrics.refusals():
             asked = wire.parse(wire.EmbedRequest, await read_body(request, patience.body))
             engine = models.find(asked.model)
+        model = engine.model
         texts = [asked.text] if asked.text is not None else asked.texts or []
         with metrics.request(len(texts), single=asked.text is not None):
             work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-            embedded = await awaited(request, work, patience.work)
-        metrics.answered(embedded)
+            answer = await awaited(request, work, patience.work)
+        metrics.answered(answer)
         shape = _columns if asked.text is None else _single
-        return reply({**shape(embedded, asked.encoding), "model": engine.model.identity.fingerprint})
+        content = {**shape(answer.embedded, asked.encoding), "model": model.identity.fingerprint}
+        return reply(content, headers=timed(answer.timings, texts, model.backend.device))
 
     @app.post("/tokenize", responses=answers.of_work(answers.Tokens), openapi_extra=answers.body(wire.TokenizeRequest))
     async def tokenize(request: Request) -> Response:

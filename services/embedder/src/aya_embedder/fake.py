@@ -15,7 +15,8 @@ from aya.errors import ConfigError
 from aya_embedder.blas import Backend
 from aya_embedder.cache import VectorCache
 from aya_embedder.embedder import Encoded, Tokenization
-from aya_embedder.engine import Engine, Limits
+from aya_embedder.engine import Engine
+from aya_embedder.flights import Limits
 from aya_embedder.identity import ModelIdentity
 from aya_embedder.loaded import LoadedModels
 
@@ -54,6 +55,8 @@ class FakeEmbedder:
         self.identity = ModelIdentity(name, name, dimension, "mean", True, "q: ", "", max_tokens, "float32")  # noqa: FBT003
         self.backend = Backend("cpu", "reference", streams=streams)
         self.budget_tokens = budget_tokens
+        self.length_step = 1
+        self.vocabulary_size = 0x110000
         self.poison = "☠"
         self.broken = False
         self.gate = threading.Event()
@@ -67,6 +70,10 @@ class FakeEmbedder:
         whole = [[ord(character) for character in self.identity.prefix(prompt) + text] for text in texts]
         room = self.identity.max_tokens - 2
         return [Encoded((_FIRST, *ids[:room], _LAST), len(ids) + 2) for ids in whole]
+
+    def encode_ids(self, ids: Sequence[int]) -> Encoded:
+        """Put the special tokens around."""
+        return Encoded((_FIRST, *ids[: self.identity.max_tokens - 2], _LAST), len(ids) + 2)
 
     def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Start a token at each character."""

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aya import log
 from aya.errors import AyaError, ConfigError
-from aya_embedder.engine import Engine, Limits, leaving
+from aya_embedder.counters import Unobserved
+from aya_embedder.engine import Engine, leaving
+from aya_embedder.flights import Limits
 from aya_embedder.problems import ModelsFull, NotLoaded, UnknownModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aya_embedder.cache import VectorCache
+    from aya_embedder.counters import Observer
+    from aya_embedder.disk_cache import DiskCache
     from aya_embedder.embedder import Embedder
     from aya_embedder.identity import ModelIdentity
 
@@ -81,19 +85,24 @@ class LoadedModels:
         default: str,
         resolve: Callable[[str], str],
         most: int = 2,
+        disk: DiskCache | None = None,
         limits: Limits | None = None,
+        observe: Callable[[str], Observer] | None = None,
     ) -> None:
         """Prepare to load `default` and others.
 
         load: makes the model of a source, on that model's first inference thread.
         resolve: returns the one way to write a source; raises ConfigError on one that is neither a name nor a
             directory, as this does for `default`.
-        most: how many may be in memory at once. limits: of each model's queue.
+        most: how many may be in memory at once. disk: the second tier of the cache, closed by whoever opened it.
+        limits: of each model's queue. observe: returns who is told of what the model of a source does.
         """
         self._load = load
         self._resolve = resolve
         self._most = most
+        self._disk = disk
         self._limits = limits or Limits()
+        self._observe = observe or _unobserved
         self._uses = itertools.count()
         self._hosted: dict[str, _Hosted] = {}
         self._failures: dict[str, ModelStatus] = {}
@@ -190,7 +199,13 @@ class LoadedModels:
         return hosted
 
     def _host(self, source: str) -> _Hosted:
-        engine = Engine(partial(self._load, source), self.cache, limits=self._limits)
+        engine = Engine(
+            partial(self._load, source),
+            self.cache,
+            disk=self._disk,
+            limits=self._limits,
+            observer=self._observe(source),
+        )
         hosted = self._hosted[source] = _Hosted(source, engine, next(self._uses))
         return hosted
 
@@ -253,6 +268,11 @@ class LoadedModels:
             default=hosted is self._default,
             identity=hosted.identity,
         )
+
+
+def _unobserved(source: str) -> Observer:
+    del source
+    return Unobserved()
 
 
 def _last_part(name: str) -> str:

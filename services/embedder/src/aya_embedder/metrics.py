@@ -19,7 +19,8 @@ from aya_embedder.problems import Busy, Failed, Invalid, Problem, TooLarge, TooL
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from aya_embedder.embedder import Embedded
+    from aya_embedder.counters import Counters, Observer
+    from aya_embedder.embedder import Answer
     from aya_embedder.loaded import LoadedModels
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,10 +39,10 @@ _TEIS_WORDS: dict[type[Problem], str] = {
 
 
 class Metrics:
-    """Everything that is counted, in a registry of its own."""
+    """Everything that is counted, in a registry of its own. Implements counters.Observer."""
 
-    def __init__(self, models: LoadedModels) -> None:
-        """models: asked whenever somebody reads the metrics."""
+    def __init__(self) -> None:
+        """Begin at nought."""
         self._registry = CollectorRegistry()
         self._requests = self._counter("te_request_count", "Requests for vectors", "method")
         self._successes = self._counter("te_request_success", "Requests that were answered with vectors", "method")
@@ -50,8 +51,22 @@ class Metrics:
         self._vectors = self._counter("te_embed_success", "Texts whose vectors were answered")
         self._duration = self._histogram("te_request_duration", "Whole requests, in seconds", _SECONDS)
         self._length = self._histogram("te_request_input_length", "Texts, in tokens, before they are cut", _TOKENS)
-        self._registry.register(_Live(models))
+        self._tokenization = self._histogram("te_request_tokenization_duration", "Their tokenization", _SECONDS)
+        self._queue = self._histogram("te_request_queue_duration", "What an average text of them waited", _SECONDS)
+        self._inference = self._histogram("te_request_inference_duration", "What its batch took", _SECONDS)
+        self._batch_texts = self._histogram("te_batch_next_size", "Texts of a batch", _TEXTS)
+        self._batch_tokens = self._histogram("te_batch_next_tokens", "Tokens of a batch, without padding", _TOKENS)
+        self._batch_seconds = self._histogram("aya_embedder_batch_duration", "A batch, in seconds", _SECONDS)
         ProcessCollector(registry=self._registry)
+
+    def watch(self, models: LoadedModels) -> None:
+        """Ask `models` for what they know whenever somebody reads the metrics."""
+        self._registry.register(_Live(models))
+
+    def of(self, source: str) -> Observer:
+        """Return who is told of what the model of `source` does: all models are counted together."""
+        del source
+        return self
 
     @contextlib.contextmanager
     def request(self, texts: int, *, single: bool) -> Generator[None]:
@@ -75,10 +90,26 @@ class Metrics:
             self._failures.labels(_TEIS_WORDS.get(type(problem), problem.kind)).inc()
             raise
 
-    def answered(self, answers: Sequence[Embedded]) -> None:
-        """Count the lengths of texts."""
-        for answer in answers:
-            self._length.observe(answer.tokens)
+    def answered(self, answer: Answer) -> None:
+        """Count the lengths of a request's texts, and where its time went."""
+        for one in answer.embedded:
+            self._length.observe(one.tokens)
+        timings = answer.timings
+        self._tokenization.observe(timings.tokenization_seconds)
+        self._queue.observe(timings.queue_seconds)
+        self._inference.observe(timings.inference_seconds)
+
+    def request_answered(self, answer: Answer) -> None:
+        """Do nothing: the calls count their requests themselves, with those that were refused."""
+
+    def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
+        """Count a forward pass."""
+        self._batch_texts.observe(texts)
+        self._batch_tokens.observe(tokens)
+        self._batch_seconds.observe(seconds)
+
+    def text_failed(self) -> None:
+        """Do nothing: the engine counts these itself."""
 
     def text(self) -> bytes:
         """Return all of it in the text format."""
@@ -120,8 +151,7 @@ class _Live(Collector):
         yield GaugeMetricFamily(
             "aya_embedder_texts_in_flight", "Texts that wait or are being computed", engine.texts_in_flight
         )
-        for name, value in engine.counters.as_dict().items():
-            yield CounterMetricFamily(f"aya_embedder_{name}", f"{name} of the default model, see /stats", value)
+        yield from self._counted(engine.counters)
         yield GaugeMetricFamily("aya_embedder_cache_entries", "Vectors in memory", len(self._models.cache))
         yield GaugeMetricFamily("aya_embedder_cache_bytes", "What they take", self._models.cache.size_bytes)
         model = engine.loaded
@@ -131,6 +161,20 @@ class _Live(Collector):
             )
         yield GaugeMetricFamily("aya_embedder_healthy", "1 while /health says healthy", engine.state() == "healthy")
         yield self._described()
+
+    def _counted(self, counters: Counters) -> Iterator[Metric]:
+        hits = CounterMetricFamily("aya_embedder_cache_hits", "Texts whose vectors were in the cache", labels=["tier"])
+        hits.add_metric(["memory"], counters.hits_memory)
+        hits.add_metric(["disk"], counters.hits_disk)
+        yield hits
+        yield CounterMetricFamily("aya_embedder_cache_misses", "Texts whose vectors were not", counters.misses)
+        yield CounterMetricFamily("aya_embedder_tokens", "Tokens that the model read", counters.tokens)
+        yield CounterMetricFamily(
+            "aya_embedder_failed_texts", "Texts that the model could not do", counters.failed_texts
+        )
+        yield CounterMetricFamily(
+            "aya_embedder_busy_seconds", "Time in the model, of all streams", counters.busy_seconds
+        )
 
     def _described(self) -> Metric:
         family = InfoMetricFamily("aya_embedder_model", "The models of this process")

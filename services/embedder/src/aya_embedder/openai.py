@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from aya_embedder import answers, wire
 from aya_embedder.body import read_body
 from aya_embedder.problems import Invalid
-from aya_embedder.reply import reply
+from aya_embedder.reply import reply, timed
 from aya_embedder.work import awaited
 
 if TYPE_CHECKING:
@@ -31,14 +31,15 @@ def add_openai(app: FastAPI, models: LoadedModels, patience: Patience, metrics: 
         with metrics.refusals():
             asked = wire.parse(wire.OpenAIRequest, await read_body(request, patience.body))
             engine = models.find(asked.model or None)
-            identity = engine.model.identity
-            _check_dimensions(asked.dimensions, identity.dimension)
-        inputs = asked.texts or asked.token_ids
+            model = engine.model
+            _check_dimensions(asked.dimensions, model.identity.dimension)
+        inputs = asked.given
         with metrics.request(len(inputs), single=len(inputs) == 1):
             work = engine.embed(inputs, asked.prompt, truncate=asked.truncate)
-            embedded = await awaited(request, work, patience.work)
-        metrics.answered(embedded)
-        return reply(_shaped(embedded, asked, identity))
+            answer = await awaited(request, work, patience.work)
+        metrics.answered(answer)
+        headers = timed(answer.timings, inputs, model.backend.device)
+        return reply(_shaped(answer.embedded, asked, model.identity), headers=headers)
 
 
 def _check_dimensions(wanted: int | None, own: int) -> None:

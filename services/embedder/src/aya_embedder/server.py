@@ -19,9 +19,11 @@ from aya_embedder.access import Access, is_loopback
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
 from aya_embedder.connection import Connection, waiting
+from aya_embedder.disk_cache import opened
 from aya_embedder.gate import Gate
 from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
+from aya_embedder.metrics import Metrics
 from aya_embedder.secret import read_token
 
 if TYPE_CHECKING:
@@ -44,17 +46,30 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     token = read_token(config.token_file) if config.token_file else None
     access = Access(token, config.allowed_hosts)
     patience = Patience(work=config.request_seconds)
-    with contextlib.closing(_listen(config.host, config.port)) as listener:
-        cache = VectorCache(config.cache_bytes)
-        models = LoadedModels(partial(_load, config), cache, default=config.model, resolve=sources.resolve)
+    metrics = Metrics()
+    with contextlib.closing(_listen(config.host, config.port)) as listener, opened(config) as disk:
+        models = LoadedModels(
+            partial(_load, config),
+            VectorCache(config.cache_bytes),
+            default=config.model,
+            resolve=sources.resolve,
+            disk=disk,
+            observe=metrics.of,
+        )
         async with asyncio.TaskGroup() as tasks:
             computing = tasks.create_task(models.run(), name="models")
-            await answer(models, listener, access, patience, stop)
+            await answer(models, listener, access, stop, patience=patience, metrics=metrics)
             computing.cancel()
 
 
-async def answer(
-    models: LoadedModels, listener: socket.socket, access: Access, patience: Patience, stop: asyncio.Event
+async def answer(  # noqa: PLR0913 each is a choice of its own
+    models: LoadedModels,
+    listener: socket.socket,
+    access: Access,
+    stop: asyncio.Event,
+    *,
+    patience: Patience,
+    metrics: Metrics | None = None,
 ) -> None:
     """Answer on `listener` until `stop` is set, then until what was accepted is answered.
 
@@ -62,7 +77,7 @@ async def answer(
     computed within patience.drain gets a 503, and so does, from `stop` on, every new request; idle connections are
     closed.
     """
-    gate = Gate(create_app(models, patience), access, patience.unread)
+    gate = Gate(create_app(models, patience, metrics), access, patience.unread)
     server = _Server(_settings(gate, patience))
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(server.serve(sockets=[listener]), name="http")

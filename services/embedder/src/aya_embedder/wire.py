@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from aya_embedder.embedder import Given
+
 _OVER = "over_the_cap"
 _TOO_LARGE = frozenset({"too_long", "string_too_long", _OVER})
 _LARGEST_ID = 2**31 - 1
@@ -153,24 +155,20 @@ class OpenAIRequest(BaseModel):
     truncate: bool = True
 
     @property
-    def texts(self) -> list[str] | None:
-        """The texts; None when token ids were given."""
-        given = [self.input] if isinstance(self.input, str) else self.input
-        return [one for one in given if isinstance(one, str)] or None
-
-    @property
-    def token_ids(self) -> list[list[int]]:
-        """The token ids; empty when texts were given."""
-        given = self.input
-        if isinstance(given, str):
-            return []
-        flat = [one for one in given if isinstance(one, int)]
-        return [flat] if flat else [one for one in given if isinstance(one, list)]
+    def given(self) -> list[Given]:
+        """What to embed, one a vector."""
+        if isinstance(self.input, str):
+            return [self.input]
+        ids = tuple(one for one in self.input if isinstance(one, int))
+        if ids:
+            return [ids]
+        return [one if isinstance(one, str) else tuple(one) for one in self.input if not isinstance(one, int)]
 
     @model_validator(mode="after")
     def _not_too_much(self) -> Self:
-        _within_caps(self.texts or [])
-        if sum(map(len, self.token_ids)) > MAX_TOKEN_IDS:
+        given = self.given
+        _within_caps([one for one in given if isinstance(one, str)])
+        if sum(len(one) for one in given if isinstance(one, tuple)) > MAX_TOKEN_IDS:
             raise _over(f"input has more than {MAX_TOKEN_IDS} token ids")
         return self
 
