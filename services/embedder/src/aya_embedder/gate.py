@@ -9,21 +9,19 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from fastapi.datastructures import Headers
-
 from aya_embedder.access import Call
 from aya_embedder.engine import leaving
 from aya_embedder.problems import Forbidden, Misdirected, Problem, Unauthorized
 from aya_embedder.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from aya_embedder.access import Access, Reason
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 _PROBLEMS: dict[Reason, Problem] = {
     "host": Misdirected(
         "the embedder is not known by the name in the Host header",
@@ -61,8 +59,9 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange(receive, send, closing=self._closes, has_body=_has_body(Headers(scope=scope)))
-        problem = self._problem(scope)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange = _Exchange(receive, send, closing=self._closes, has_body=_has_body(headers))
+        problem = self._problem(scope, headers)
         if problem is not None:
             await refusal(problem, scope["path"])(scope, exchange.receive, exchange.send)
         else:
@@ -96,10 +95,10 @@ class Gate:
     def _closes(self) -> bool:
         return self._leaving
 
-    def _problem(self, scope: Scope) -> Problem | None:
+    def _problem(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Problem | None:
         if self._leaving:
             return leaving()
-        reason = self._access.refusal(_call(scope))
+        reason = self._access.refusal(_call(scope, headers))
         return _PROBLEMS[reason] if reason else None
 
 
@@ -171,20 +170,23 @@ class _Exchange:
             await self._send(self._last)
 
 
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-def _call(scope: Scope) -> Call:
-    headers = Headers(scope=scope)
+def _call(scope: Scope, headers: Mapping[bytes, bytes]) -> Call:
     peer, reached = scope.get("client"), scope.get("server")
     return Call(
         method=scope["method"],
         path=scope["path"],
         peer=peer[0] if peer else None,
         reached=reached[0] if reached else None,
-        host=headers.get("host"),
-        origin=headers.get("origin"),
-        authorization=headers.get("authorization"),
-        forwarded=any(name in headers for name in _FORWARDED),
+        host=_text(headers.get(b"host")),
+        origin=_text(headers.get(b"origin")),
+        authorization=_text(headers.get(b"authorization")),
+        forwarded=not _FORWARDED.isdisjoint(headers),
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
