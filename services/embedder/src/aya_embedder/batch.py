@@ -6,8 +6,9 @@ one batch's worth of tokens apart, beginning with the turn that is being served,
 advance side by side (start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996). The rule:
 
 - the oldest text of the lowest turn leads: small requests go before bulks, and wait for the batches that run already;
-- in one batch of four the oldest text of all leads, whatever its turn, so that bulks advance, however many small ones;
-- the texts nearest to the leader in length fill the batch: beside one of turn 0 others of turn 0 first, then any;
+- after three batches in a row without it the oldest text of all leads, so that bulks advance, however many small ones;
+- the texts nearest to the leader in length fill the batch, but a leader of turn 0 has only such beside it: a query must
+  not wait for the bulk's texts in its own batch either;
 - the cost stays within a budget.
 
 Invariants, checked: the leader is in the batch, and the batch costs at most the budget unless it is a single text. So
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_OLDEST_LEADS_ONE_IN = 4
+_MOST_TIMES_PASSED_OVER = 3
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,6 +97,7 @@ class Queue:
         self._small = _ByLength()
         self._turns: dict[int, dict[Waiting, None]] = {}
         self._size = 0
+        self._passed_over = 0
         self.tokens = 0
         self.turn = 1
 
@@ -130,25 +132,27 @@ class Queue:
         self._size -= 1
         self.tokens -= one.tokens
 
-    def next_batch(self, budget: Budget, number: int = 0) -> Batch:
-        """Return the next batch; its texts go on waiting until they are removed. number: of the batch, counted up.
+    def next_batch(self, budget: Budget) -> Batch:
+        """Return the next batch; its texts go on waiting until they are removed.
 
         Raises ValueError on an empty queue, AssertionError when an invariant is broken.
         """
         if not self._size:
             raise ValueError("an empty queue has no next batch")
-        patient = number % _OLDEST_LEADS_ONE_IN == _OLDEST_LEADS_ONE_IN - 1
-        leader = self._all.oldest() if patient else next(iter(self._turns[min(self._turns)]))
-        self.turn = max(self.turn, leader.turn)
+        oldest = self._all.oldest()
+        first = next(iter(self._turns[min(self._turns)]))
+        leader = oldest if self._passed_over == _MOST_TIMES_PASSED_OVER else first
         batch = self._filled(leader, budget)
+        self.turn = max(self.turn, leader.turn)
+        self._passed_over = 0 if oldest in batch.members else self._passed_over + 1
         _check(batch, budget.tokens)
         return batch
 
     def _filled(self, leader: Waiting, budget: Budget) -> Batch:
         members = {leader: None}
         longest = budget.padded(leader.tokens)
-        first = self._small.nearest(leader.tokens) if leader.turn == 0 else ()
-        for tokens, line in itertools.chain(first, self._all.nearest(leader.tokens)):
+        others = self._all if leader.turn else self._small
+        for tokens, line in others.nearest(leader.tokens):
             if longest * (len(members) + 1) > budget.tokens:
                 break
             wider = max(longest, budget.padded(tokens))

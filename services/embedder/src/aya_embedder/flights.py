@@ -54,7 +54,6 @@ class Flights:
         self._waiting: dict[Waiting, Flight] = {}
         self._queue = Queue()
         self._arrivals = 0
-        self._batches = 0
 
     def __len__(self) -> int:
         """Count the texts that wait or are being computed."""
@@ -124,8 +123,7 @@ class Flights:
         """Take the next batch out of the queue at the time `now`; empty when nothing waits."""
         if not self._waiting:
             return []
-        batch = self._queue.next_batch(budget, self._batches)
-        self._batches += 1
+        batch = self._queue.next_batch(budget)
         taken = [self._unqueue(place) for place in batch.members]
         for flight in taken:
             flight.taken_at = now
