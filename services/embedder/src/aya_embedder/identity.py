@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -43,8 +44,7 @@ class ModelIdentity:
         The name is left out (the revision says which weights) and so is the dtype: float16 on Metal and
         float32 on a CPU give the same vectors up to a cosine of 0.9999.
         """
-        facts = {name: value for name, value in asdict(self).items() if name not in _CHANGES_NO_VECTOR}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return _fingerprint(self)
 
     def prefix(self, prompt: Prompt) -> str:
         """Return what `prompt` puts before a text; empty for most models."""
@@ -53,3 +53,10 @@ class ModelIdentity:
     def as_dict(self) -> dict[str, str | int | bool]:
         """Return the fields and the fingerprint, ready for JSON."""
         return {**asdict(self), "fingerprint": self.fingerprint}
+
+
+@functools.lru_cache(maxsize=32)
+def _fingerprint(identity: ModelIdentity) -> str:
+    """Return the fingerprint; kept, because every text of every request asks for it (50 µs)."""
+    facts = {name: value for name, value in asdict(identity).items() if name not in _CHANGES_NO_VECTOR}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
