@@ -38,7 +38,7 @@ class FakeEmbedder:
 
     def __init__(self, *, dimension: int = 8, max_tokens: int = 16, budget_tokens: int = 64, streams: int = 1) -> None:
         """See ModelIdentity and Embedder."""
-        self.identity = ModelIdentity("fake", "r1", dimension, "mean", True, "q: ", "", max_tokens, "float32")  # noqa: FBT003
+        self.identity = ModelIdentity("fake", "r1", dimension, "mean", True, "q: ", "", max_tokens, "float32", "fake")  # noqa: FBT003
         self.backend = Backend("cpu", "reference", streams=streams)
         self.budget_tokens = budget_tokens
         self.poison = "☠"
