@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aya.errors import AyaError, ConfigError
-from aya_embedder import model, runtime, sources
+from aya_embedder import model, network, runtime, sources
 from aya_embedder.kernels import Wish
 from aya_embedder.model import MlxEmbedder
 
@@ -229,6 +229,69 @@ def test_cpu_kernels_give_the_stock_vectors_of_random_weights(
     set_pooling(random_directory, *modes)
     stock, ours = (model.load(str(random_directory), None, wish) for wish in ("stock", "cpu"))
     assert np.abs(vectors(ours, TEXTS) - vectors(stock, TEXTS)).max() <= 1e-5
+
+
+def write_modernbert(directory: Path) -> None:
+    """Make the random directory a ModernBERT of three layers, two of which see eight tokens to each side."""
+    random = np.random.default_rng(7)
+    wide, inner = 32, 48
+    shapes = {"embeddings.tok_embeddings.weight": (30522, wide)}
+    norms = ["embeddings.norm", "final_norm"]
+    for layer in range(3):
+        at = f"layers.{layer}"
+        shapes |= {f"{at}.attn.Wqkv.weight": (3 * wide, wide), f"{at}.attn.Wo.weight": (wide, wide)}
+        shapes |= {f"{at}.mlp.Wi.weight": (2 * inner, wide), f"{at}.mlp.Wo.weight": (wide, inner)}
+        norms += [f"{at}.mlp_norm", *([f"{at}.attn_norm"] if layer else [])]
+    weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    weights |= {f"{norm}.weight": np.ones(wide, np.float32) for norm in norms}
+    write_safetensors(directory / "model.safetensors", weights)
+    sizes = {"hidden_size": wide, "intermediate_size": inner, "num_hidden_layers": 3, "num_attention_heads": 4}
+    write(
+        directory / "config.json",
+        {
+            **sizes,
+            "model_type": "modernbert",
+            "hidden_activation": "gelu",
+            "vocab_size": 30522,
+            "max_position_embeddings": 128,
+            "local_attention": 16,
+            "pad_token_id": 0,
+        },
+    )
+
+
+@pytest.mark.parametrize("modes", [("cls",), ("mean",), ("mean", "cls")])
+def test_modernbert_ignores_padding(random_directory: Path, modes: tuple[str, ...]) -> None:
+    """Beside a text that is longer by far more than a local window, a short one has the vector it has alone."""
+    write_modernbert(random_directory)
+    set_pooling(random_directory, *modes)
+    embedder = model.load(str(random_directory), None)
+    texts = ["a", *TEXTS, "word " * 120]
+    together, alone = vectors(embedder, texts), np.concatenate([vectors(embedder, [text]) for text in texts])
+    assert (embedder.backend.kernels, embedder.identity.dimension) == ("stock", 32 * len(modes))
+    assert np.abs(together - alone).max() <= (1e-5 if embedder.identity.dtype == "float32" else 5e-3)
+
+
+def test_modernbert_has_no_nan_in_half_precision(random_directory: Path) -> None:
+    """In float16, as on Metal, padding out of every token's sight stays finite, and so does what comes after it."""
+    write_modernbert(random_directory)
+    config = json.loads((random_directory / "config.json").read_text())
+    loaded = network.load(random_directory, config, runtime.mx.float16)
+    ids, mask = np.zeros((1, 100), np.int32), np.zeros((1, 100), np.float16)
+    ids[0, :5], mask[0, :5] = 1000, 1
+    hidden = loaded.hidden(runtime.mx.array(ids), runtime.mx.array(mask))
+    assert np.isfinite(np.array(hidden.astype(runtime.mx.float32))).all()
+
+
+def test_weights_that_are_no_floats_are_refused(random_directory: Path) -> None:
+    """Quantised weights would be read as large numbers."""
+    name = "encoder.layer.0.output.dense.weight"
+    data = (random_directory / "model.safetensors").read_bytes()
+    marker = f'"{name}": {{"dtype": "F32"'.encode()
+    assert marker in data
+    (random_directory / "model.safetensors").write_bytes(data.replace(marker, marker.replace(b"F32", b"I32")))
+    with pytest.raises(ConfigError, match="floating point"):
+        model.load(str(random_directory), None)
 
 
 def test_threads_share_the_weights(minilm: MlxEmbedder) -> None:

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "edit": ("aya.cli.edit:command", "Change a document."),
     "rm": ("aya.cli.rm:command", "Remove documents."),
     "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
+    "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
     "reembed": ("aya.cli.reembed:command", "Make all vectors anew with the embedder's present model."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),

@@ -16,6 +16,7 @@ from aya.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+WEIGHTS = "model.safetensors"
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "lasttoken")
 
 # In the order in which sentence-transformers concatenates several modes.
@@ -29,12 +30,15 @@ _POOLING_FLAGS = {
 }
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
-# For models whose files lack their prompts. Source: the model cards of BAAI/bge-*-en-v1.5.
-_BGE_ENGLISH = "Represent this sentence for searching relevant passages: "
-_KNOWN_QUERY_PREFIXES = {
+# Query and document prefixes of models whose files lack their prompts. Source: the model cards of BAAI/bge-*-en-v1.5
+# and of intfloat/multilingual-e5-*.
+_BGE_ENGLISH = ("Represent this sentence for searching relevant passages: ", "")
+_E5 = ("query: ", "passage: ")
+_KNOWN_PREFIXES = {
     "bge-small-en-v1.5": _BGE_ENGLISH,
     "bge-base-en-v1.5": _BGE_ENGLISH,
     "bge-large-en-v1.5": _BGE_ENGLISH,
+    "multilingual-e5-small": _E5,
 }
 
 
@@ -65,6 +69,9 @@ def describe(directory: Path, name: str) -> Description:
     Raises ConfigError, naming the file, on a missing file or a value that is not supported.
     """
     config = _object(directory / "config.json")
+    for key in ("hidden_size", "max_position_embeddings"):
+        if not isinstance(config.get(key), int):
+            raise _unsupported(directory / "config.json", f"{key} is {config.get(key)!r}, and no whole number")
     modules = _modules(directory)
     bert = _object(directory / "sentence_bert_config.json", required=False)
     query_prefix, document_prefix = _prompts(directory, name)
@@ -82,7 +89,10 @@ def describe(directory: Path, name: str) -> Description:
 def _modules(directory: Path) -> dict[str, str]:
     path = directory / "modules.json"
     listed = cast("list[dict[str, str]]", _json(path))
-    modules = {module["type"].rpartition(".")[2]: module["path"] for module in listed}
+    try:
+        modules = {module["type"].rpartition(".")[2]: module["path"] for module in listed}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise _unsupported(path, "no list of steps with a type and a path") from error
     unknown = [kind for kind in modules if kind not in _MODULES]
     if unknown or "Transformer" not in modules:
         raise _unsupported(path, f"its steps are {', '.join(modules)}; known are {', '.join(_MODULES)}")
@@ -104,14 +114,14 @@ def _pooling(path: Path) -> tuple[str, ...]:
 def _prompts(directory: Path, name: str) -> tuple[str, str]:
     settings = _object(directory / "config_sentence_transformers.json", required=False)
     prompts: dict[str, str] = settings.get("prompts") or {}
-    known = _KNOWN_QUERY_PREFIXES.get(name.rpartition("/")[2].lower(), "")
-    return prompts.get("query") or known, prompts.get("document") or prompts.get("passage") or ""
+    query, document = _KNOWN_PREFIXES.get(name.rpartition("/")[2].lower(), ("", ""))
+    return prompts.get("query") or query, prompts.get("document") or prompts.get("passage") or document
 
 
 def _max_tokens(directory: Path, config: dict[str, Any], bert: dict[str, Any]) -> int:
     tokenizer = _object(directory / "tokenizer_config.json", required=False)
     positions = int(config["max_position_embeddings"])
-    if config.get("model_type") != "bert":
+    if config.get("model_type") == "xlm-roberta":
         # RoBERTa's positions start after the padding index (transformers, create_position_ids_from_input_ids)
         positions -= int(config.get("pad_token_id", 1)) + 1
     wished = bert.get("max_seq_length") or tokenizer.get("model_max_length") or positions
@@ -140,4 +150,7 @@ def _json(path: Path) -> object:
 
 
 def _unsupported(path: Path, what: str) -> ConfigError:
-    return ConfigError(f"{path} asks for something this embedder does not do: {what}", hint="export AYA_MODEL=minilm")
+    return ConfigError(
+        f"{path} asks for something this embedder does not do: {what}",
+        hint="aya models list shows models that work; or export AYA_MODEL=minilm",
+    )

@@ -52,7 +52,7 @@ class FakeEmbedder:
         streams: int = 1,
     ) -> None:
         """See ModelIdentity and Embedder; name: makes another model, with another fingerprint."""
-        self.identity = ModelIdentity(name, name, dimension, "mean", True, "q: ", "", max_tokens, "float32")  # noqa: FBT003
+        self.identity = ModelIdentity(name, name, dimension, "mean", True, "q: ", "", max_tokens, "float32", name)  # noqa: FBT003
         self.backend = Backend("cpu", "reference", streams=streams)
         self.budget_tokens = budget_tokens
         self.length_step = 1

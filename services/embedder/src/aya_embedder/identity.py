@@ -10,7 +10,7 @@ from typing import Literal
 
 Prompt = Literal["query", "document"]
 
-_CHANGES_NO_VECTOR = ("model", "dtype")
+_CHANGES_NO_VECTOR = ("model", "revision", "dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,15 @@ class ModelIdentity:
     """One model as it is used here.
 
     model: its name for people ("BAAI/bge-base-en-v1.5").
-    revision: the hub's commit, or the first 16 hex digits of the sha256 of model.safetensors.
+    revision: where the files come from, for people: the hub's commit, or for a directory the first 16 hex digits of the
+        sha256 of model.safetensors.
     dimension: floats in a vector.
     pooling: modes of 1_Pooling/config.json, joined by "+" ("cls", "mean", "cls+max").
     normalized: always true: vectors leave with length 1, even where modules.json has no Normalize.
     query_prefix, document_prefix: put before the text by the prompt of that name; may be empty.
     max_tokens: what the model reads at most, special tokens and prefix included.
     dtype: of the weights ("float32", "float16").
+    digest: a hash of the weights and of the tokenizer, wherever they were fetched from (contents.py).
     """
 
     model: str
@@ -36,13 +38,15 @@ class ModelIdentity:
     document_prefix: str
     max_tokens: int
     dtype: str
+    digest: str
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that are equal exactly when vectors may be mixed.
 
-        The name is left out (the revision says which weights) and so is the dtype: float16 on Metal and
-        float32 on a CPU give the same vectors up to a cosine of 0.9999.
+        The name and the revision are left out (the digest says which weights, so that the hub's copy and a directory of
+        the same files agree) and so is the dtype: float16 on Metal and float32 on a CPU give the same vectors up to a
+        cosine of 0.9999.
         """
         return _fingerprint(self)
 

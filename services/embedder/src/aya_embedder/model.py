@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import sys
-import types
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aya.errors import ConfigError
-from aya_embedder import blas, runtime, sources
+from aya_embedder import blas, network, runtime, sources
 from aya_embedder.cpu_encoder import ARCHITECTURES, CpuEncoder
 from aya_embedder.describe import Description, describe
-from aya_embedder.identity import ModelIdentity
 from aya_embedder.kernels import Plan, Wish, plan
-from aya_embedder.runtime import mx, tree_flatten  # pyright: ignore[reportUnknownVariableType]
+from aya_embedder.runtime import mx
 from aya_embedder.tokens import TextTokenizer
 
 if TYPE_CHECKING:
@@ -30,8 +25,6 @@ if TYPE_CHECKING:
     from aya_embedder.embedder import Encoded, Tokenization
     from aya_embedder.identity import Prompt
 
-# model_type of config.json: module of mlx_embeddings.models
-_ARCHITECTURES = {"bert": "bert", "xlm-roberta": "xlm_roberta"}
 _BUDGET_TOKENS: dict[blas.Device, int] = {"cpu": 512, "metal": 8192, "cuda": 8192}
 _METAL_CACHE_BYTES = 1024**3
 _METAL_LENGTH_STEP = 8
@@ -67,17 +60,17 @@ class MlxEmbedder:
         if device == "metal":
             mx.set_cache_limit(_METAL_CACHE_BYTES)
         self._pooling = described.pooling
-        network = _network(source.directory, described.config, self._dtype)
+        loaded = network.load(source.directory, described.config, self._dtype)
         self._pooled = (
-            CpuEncoder(network, described.config, described.pooling)
+            CpuEncoder(loaded.module, described.config, described.pooling)
             if chosen.kernels == "cpu"
-            else partial(self._stock, network)
+            else partial(self._stock, loaded)
         )
         self._pad_id = int(described.config.get("pad_token_id") or 0)
         self._tokenizer = TextTokenizer(
             source.directory / "tokenizer.json", max_tokens=described.max_tokens, lowercase=described.lowercase
         )
-        self.identity = _identity(source, described, "float16" if device == "metal" else "float32")
+        self.identity = sources.identity(source, described, "float16" if device == "metal" else "float32")
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
         """Tokenise with the prompt's prefix, cut to the window."""
@@ -110,10 +103,9 @@ class MlxEmbedder:
         mx.clear_cache()
         blas.return_freed_memory()
 
-    def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:  # noqa: ANN401 untyped
+    def _stock(self, loaded: network.Network, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         ids, mask = _padded(batch, self._pad_id, self.length_step)
-        answer = network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
-        hidden = answer.last_hidden_state.astype(mx.float32)
+        hidden = loaded.hidden(mx.array(ids), mx.array(mask).astype(self._dtype)).astype(mx.float32)
         pooled = mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)
         return np.array(pooled, dtype=np.float32)
 
@@ -134,20 +126,6 @@ def _backend(chosen: Plan) -> blas.Backend:
         return blas.Backend(device, *blas.of_numpy(), chosen.kernels, chosen.streams)
     version = runtime.OPENBLAS.version if runtime.OPENBLAS else None
     return blas.Backend(device, blas.in_use(device, runtime.OPENBLAS), version, chosen.kernels, chosen.streams)
-
-
-def _identity(source: sources.Source, described: Description, dtype: str) -> ModelIdentity:
-    return ModelIdentity(
-        model=source.name,
-        revision=source.revision,
-        dimension=int(described.config["hidden_size"]) * len(described.pooling),
-        pooling="+".join(described.pooling),
-        normalized=True,
-        query_prefix=described.query_prefix,
-        document_prefix=described.document_prefix,
-        max_tokens=described.max_tokens,
-        dtype=dtype,
-    )
 
 
 def _padded(batch: Sequence[Sequence[int]], pad_id: int, step: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -172,63 +150,3 @@ def _pool(hidden: mx.array, mask: mx.array, mode: str) -> mx.array:
         return mx.take_along_axis(hidden, mx.broadcast_to(last, (hidden.shape[0], 1, hidden.shape[2])), axis=1)[:, 0]
     divisor = counts if mode == "mean" else mx.sqrt(counts)
     return (hidden * weights).sum(axis=1) / divisor
-
-
-def _network(directory: Path, config: dict[str, Any], dtype: mx.Dtype) -> Any:  # noqa: ANN401 mlx.nn modules are untyped
-    module = _architecture(directory, config)
-    network = module.Model(module.ModelArgs.from_dict(config))
-    weights = network.sanitize(_weights(directory / sources.WEIGHTS))
-    parameters: Any = tree_flatten(network.parameters())
-    expected = {name: array.shape for name, array in parameters}
-    missing = [name for name, shape in expected.items() if _absent(weights.get(name), shape) and "pooler" not in name]
-    if missing:
-        raise ConfigError(
-            f"{directory / sources.WEIGHTS} does not fit config.json: {len(missing)} weights missing or of "
-            f"another shape, {missing[0]} first",
-            hint="fetch config.json and model.safetensors of one and the same model again",
-        )
-    # The pooler is never evaluated: the vectors come from last_hidden_state.
-    network.load_weights([(name, weights[name].astype(dtype)) for name in expected if name in weights], strict=False)
-    network.eval()
-    mx.eval(network.parameters())  # pyright: ignore[reportUnknownMemberType]
-    return network
-
-
-def _architecture(directory: Path, config: dict[str, Any]) -> Any:  # noqa: ANN401 a module
-    kind = config.get("model_type")
-    if kind not in _ARCHITECTURES or config.get("hidden_act", "gelu") != "gelu":
-        raise ConfigError(
-            f"{directory / 'config.json'} is of model_type {kind!r} with {config.get('hidden_act')!r}; "
-            f"known are {', '.join(_ARCHITECTURES)} with 'gelu'",
-            hint="export AYA_MODEL=minilm",
-        )
-    _register_bare_package("mlx_embeddings")
-    return importlib.import_module(f"mlx_embeddings.models.{_ARCHITECTURES[kind]}")
-
-
-def _register_bare_package(name: str) -> None:
-    """Let `name`'s submodules be imported without its __init__.
-
-    mlx_embeddings/__init__.py imports mlx_vlm and transformers, of which the text models use nothing. The bare
-    parent has the package's __path__, which is all that the import system needs of it.
-    """
-    if name in sys.modules:
-        return
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ConfigError(f"the package {name} is not installed", hint="uv sync --package aya-embedder")
-    package = types.ModuleType(name)
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = package
-
-
-def _weights(path: Path) -> dict[str, Any]:
-    try:
-        loaded: Any = mx.load(str(path))
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint=f"ls -lL {path}") from error
-    return dict(loaded)
-
-
-def _absent(weight: mx.array | None, shape: tuple[int, ...]) -> bool:
-    return weight is None or weight.shape != shape

@@ -7,9 +7,10 @@ from aya_embedder import blas
 OPENBLAS = blas.preload_openblas()  # before mlx.core, whose BLAS symbols bind to what is loaded first
 
 import mlx.core as mx  # noqa: E402
+from mlx import nn  # noqa: E402 # pyright: ignore[reportMissingTypeStubs]
 from mlx.utils import tree_flatten  # noqa: E402 # pyright: ignore[reportUnknownVariableType]
 
-__all__ = ["OPENBLAS", "device", "mx", "tree_flatten"]
+__all__ = ["OPENBLAS", "device", "mx", "nn", "tree_flatten"]
 
 
 def device() -> blas.Device:

