@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 from structlog.testing import capture_logs
 
@@ -36,7 +39,7 @@ def entries(first: int, count: int, floats: int = 384) -> list[tuple[Key, Entry]
 
 
 @contextmanager
-def opened(directory: Path, max_bytes: int = 64 * MIB, now: Callable[[], float] = time.time) -> Iterator[DiskCache]:
+def opened(directory: Path, max_bytes: int = 64 * MIB, now: Callable[[], float] = time.time) -> Generator[DiskCache]:
     """Open the cache, and close it, which writes everything."""
     with closing(DiskCache(directory, max_bytes, now=now)) as cache:
         yield cache
@@ -46,17 +49,10 @@ async def read(cache: DiskCache, wanted: list[tuple[Key, Entry]]) -> dict[Key, E
     """Read when the thread has time: a test asks for what is there, not for how fast it is on a busy machine."""
     async with asyncio.timeout(20):
         while True:
-            await settled(cache)
+            await cache.flush()
             found = await cache.get([key for key, _ in wanted])
-            if not cache._late:
+            if not cache.late:
                 return found
-
-
-async def settled(cache: DiskCache) -> None:
-    """Wait until the thread has done everything it was given, and what that gave it."""
-    await cache._thread.call(int)
-    while cache._unwritten:
-        await cache._thread.call(int)
 
 
 async def test_vectors_outlive_the_process_that_computed_them(tmp_path: Path) -> None:
@@ -71,7 +67,7 @@ async def test_vectors_outlive_the_process_that_computed_them(tmp_path: Path) ->
 
 
 @asynccontextmanager
-async def running(model: FakeEmbedder, disk: DiskCache) -> AsyncIterator[Engine]:
+async def running(model: FakeEmbedder, disk: DiskCache) -> AsyncGenerator[Engine]:
     """Run an engine with an empty memory cache over `disk`."""
     engine = Engine(lambda: model, VectorCache(MIB), disk=disk)
     async with asyncio.TaskGroup() as tasks:
@@ -89,7 +85,7 @@ async def test_an_engine_looks_in_memory_then_on_disk_then_asks_the_model(tmp_pa
     with opened(tmp_path) as disk:
         model = FakeEmbedder()
         async with running(model, disk) as engine:
-            await settled(disk)
+            await disk.flush()
             again = (await engine.embed(["one", "two", "new"], "document", truncate=True)).embedded
             memory = (await engine.embed(["two"], "document", truncate=True)).embedded
             counters = engine.counters
@@ -97,6 +93,32 @@ async def test_an_engine_looks_in_memory_then_on_disk_then_asks_the_model(tmp_pa
     assert [one.vector for one in again[:2]] == [one.vector for one in first]
     assert (counters.hits_memory, counters.hits_disk, counters.misses) == (1, 2, 1)
     assert [len(batch) for batch in model.forwards] == [1, 1]
+
+
+async def ask(directory: Path, text: str, free_port: int) -> dict[str, object]:
+    """Start the embedder with its cache in `directory`, embed one text, end it with SIGTERM, and return the answer."""
+    environment = {**os.environ, "AYA_EMBEDDER_PORT": str(free_port), "AYA_EMBEDDER_CACHE_DIR": str(directory)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "aya_embedder", env=environment)
+    transport = httpx2.AsyncHTTPTransport(retries=100)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{free_port}", transport=transport, timeout=30) as client:
+        async with asyncio.timeout(60):
+            while (await client.get("/health")).status_code != 200:
+                assert process.returncode is None
+        answer: dict[str, object] = (await client.post("/embed", json={"text": text})).json()
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    return answer
+
+
+async def test_a_service_finds_its_vectors_again(tmp_path: Path) -> None:
+    """SIGTERM writes what is computed; after the next start the same text is cached, and its vector the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    first = await ask(tmp_path, "Does it outlive the process?", port)
+    again = await ask(tmp_path, "Does it outlive the process?", port)
+    assert (first["cached"], again["cached"]) == (False, True)
+    assert first["embedding"] == again["embedding"]
 
 
 async def test_the_file_stays_within_its_bound_and_keeps_what_is_used(tmp_path: Path) -> None:
@@ -121,12 +143,12 @@ async def test_reading_writes_once_an_hour(tmp_path: Path) -> None:
     kept = entries(0, 3)
     with opened(tmp_path, now=lambda: hours[0] * 3600) as cache, sqlite3.connect(tmp_path / FILE_NAME) as other:
         cache.put(kept)
-        await settled(cache)
+        await cache.flush()
         changes: list[int] = []
         for hour in (10.0, 10.5, 11.0, 11.5):
             hours[0] = hour
             await read(cache, kept)
-            await settled(cache)
+            await cache.flush()
             changes.append(other.execute("PRAGMA data_version").fetchone()[0])
         used = other.execute("SELECT DISTINCT used FROM vectors").fetchall()
     other.close()
@@ -141,7 +163,7 @@ async def test_a_smaller_bound_shortens_the_file(tmp_path: Path) -> None:
         cache.put(kept)
     before = (tmp_path / FILE_NAME).stat().st_size
     with opened(tmp_path, 2 * MIB) as cache:
-        await settled(cache)
+        await cache.flush()
     assert before > 4 * MIB
     assert (tmp_path / FILE_NAME).stat().st_size <= 2 * MIB
 
@@ -159,7 +181,7 @@ cache = DiskCache(Path(sys.argv[1]), 64 * 1024 * 1024)
 for start in range(first, last, 50):
     cache.put([(Key.of(identity, "document", str(n)), Entry(n.to_bytes(4, "little") * 384, n))
                for n in range(start, start + 50)])
-    while cache._unwritten:
+    while cache.unwritten:
         time.sleep(0.001)
     if start == first:
         print("writing", flush=True)
@@ -190,7 +212,7 @@ async def test_two_processes_share_the_file(tmp_path: Path) -> None:
     with writer(tmp_path, 0, 1000) as other, opened(tmp_path) as cache:
         for start in range(0, 500, 50):
             cache.put(ours[start : start + 50])
-            await settled(cache)
+            await cache.flush()
         assert other.wait(timeout=30) == 0
         found = await read(cache, written(0, 1000))
         assert found.items() <= dict(written(0, 1000)).items()
@@ -241,24 +263,25 @@ async def test_a_damaged_file_is_moved_aside_once(tmp_path: Path, damage: Callab
         found = await read(cache, kept)
         for _ in range(3):
             cache.put(kept[:10])
-            await settled(cache)
+            await cache.flush()
         assert await read(cache, kept[:10]) == dict(kept[:10])
     assert found.items() <= dict(kept).items()
     assert [entry["event"] for entry in logs] == ["disk_cache.damaged"]
     assert (tmp_path / DAMAGED).exists()
 
 
-async def test_a_flipped_bit_in_a_vector_is_noticed(tmp_path: Path) -> None:
-    """A row that no longer fits its seal is not there; the next put repairs it."""
+@pytest.mark.parametrize("value", ["zeroblob(1536)", "7", "'text'", "CAST(x'ff' AS text)", "x''"])
+async def test_a_damaged_row_is_noticed(tmp_path: Path, value: str) -> None:
+    """A row that no longer fits its seal, or is no vector at all, is not there; the next put repairs it."""
     kept = entries(0, 2)
     with opened(tmp_path) as cache:
         cache.put(kept)
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file, file:
-        file.execute("UPDATE vectors SET vector = zeroblob(1536) WHERE tokens = 1")
+        file.execute(f"UPDATE vectors SET vector = {value} WHERE tokens = 1")  # noqa: S608 a column of the table
     with opened(tmp_path) as cache:
         assert await read(cache, kept) == dict(kept[1:])
         cache.put(kept)
-        await settled(cache)
+        await cache.flush()
         assert await read(cache, kept) == dict(kept)
 
 
@@ -290,7 +313,7 @@ async def test_a_directory_that_cannot_be_used_is_no_fault_of_the_service(tmp_pa
             async with asyncio.timeout(20):
                 while not await disk.get([kept[0][0]]):
                     disk.put(kept)
-                    await settled(disk)
+                    await disk.flush()
     assert [entry["event"] for entry in logs if "disk" in entry["event"]][1:] == ["disk_cache.recovered"]
 
 
@@ -310,10 +333,10 @@ async def main(directory):
     cache = DiskCache(Path(directory), 64 * 1024 * 1024)
     for first in range(0, 5000, 100):
         cache.put(entries(first))
-        await cache._thread.call(int)
+        await cache.flush()
     cache.close()
     with_room = DiskCache(Path(directory), 64 * 1024 * 1024)
-    await with_room._thread.call(int)
+    await with_room.flush()
     found = await with_room.get([key for key, _ in entries(0)])
     return len(found)
 with capture_logs() as logs:
@@ -333,17 +356,16 @@ def test_a_full_disk_is_no_fault_of_the_service(tmp_path: Path) -> None:
 
 async def test_a_slow_disk_does_not_delay_what_can_be_computed(tmp_path: Path) -> None:
     """While the disk hangs texts are computed, and only the first one waits 50 ms for it; later it is asked again."""
-    with opened(tmp_path) as disk:
+    goes_on = threading.Event()
+    with opened(tmp_path, now=lambda: 3600.0 * goes_on.wait()) as disk:
         async with running(FakeEmbedder(), disk) as engine:
-            await settled(disk)
-            hangs = threading.Event()
-            disk._thread.post(hangs.wait)
+            await disk.flush()
             began = time.monotonic()
             for number in range(20):
                 answer = await engine.embed([f"text {number}"], "document", truncate=True)
                 assert not answer.embedded[0].cached
             took = time.monotonic() - began
-            hangs.set()
+            goes_on.set()
             found = await read(disk, [(Key.of(IDENTITY, "document", "text 7"), Entry(b"", 0))])
     assert took < 0.5  # twenty waits would be a second
     assert len(found) == 1
@@ -351,10 +373,9 @@ async def test_a_slow_disk_does_not_delay_what_can_be_computed(tmp_path: Path) -
 
 async def test_writes_that_a_slow_disk_cannot_take_are_dropped(tmp_path: Path) -> None:
     """Memory does not grow while the disk hangs: at most some thousand vectors wait."""
-    with opened(tmp_path) as cache:
-        hangs = threading.Event()
-        cache._thread.post(hangs.wait)
+    goes_on = threading.Event()
+    with opened(tmp_path, now=lambda: 3600.0 * goes_on.wait()) as cache:
         for first in range(0, 10_000, 100):
             cache.put(entries(first, 100, floats=1))
-        assert len(cache._unwritten) <= 8192
-        hangs.set()
+        assert 8000 < cache.unwritten <= 8192
+        goes_on.set()

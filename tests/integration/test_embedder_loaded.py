@@ -50,7 +50,7 @@ async def test_two_real_models_answer_side_by_side(cls_directory: Path) -> None:
     assert [identity.pooling for identity in identities if identity] == ["mean", "cls"]
 
 
-# In a process of its own: prints what MLX and the process take with one model, and with two, six others in turn.
+# In a process of its own: prints what MLX and the process take with one model, then with six others in turn.
 UNLOADED = """
 import asyncio, json, sys
 import psutil
@@ -59,7 +59,8 @@ from aya_embedder.cache import VectorCache
 from aya_embedder.loaded import LoadedModels
 
 def sizes(models):
-    return models.default.model.active_memory_bytes(), psutil.Process().memory_info().rss
+    process = psutil.Process()
+    return models.default.model.active_memory_bytes(), process.memory_info().rss, process.num_threads()
 
 async def main(*others):
     load = lambda source: model.load(source, None)
@@ -82,13 +83,14 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.slow
 def test_unloading_frees_the_memory(cls_directory: Path, tmp_path: Path) -> None:
-    """With one place beside the default, six models loaded in turn take the memory of one, not of six."""
+    """With one place beside the default, six models loaded in turn take memory and threads of one, not of six."""
     twin = tmp_path / "twin"
     shutil.copytree(cls_directory, twin)
     command = [sys.executable, "-c", UNLOADED, str(cls_directory), str(twin)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    measured: list[tuple[int, int]] = json.loads(done.stdout.splitlines()[-1])
-    active, resident = zip(*measured, strict=True)
+    measured: list[tuple[int, int, int]] = json.loads(done.stdout.splitlines()[-1])
+    active, resident, threads = zip(*measured, strict=True)
     assert active[1] - active[0] > 80 * MIB
     assert max(active[2:]) - active[1] < 8 * MIB
     assert resident[-1] - resident[2] < 64 * MIB
+    assert len(set(threads[2:])) == 1

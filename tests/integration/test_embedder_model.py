@@ -155,6 +155,14 @@ def test_a_long_text_is_read_to_the_window_and_no_further(minilm: MlxEmbedder) -
     assert (whole.ids[0], whole.ids[-1]) == (101, 102)
 
 
+def test_token_ids_are_read_like_their_text(minilm: MlxEmbedder) -> None:
+    """A text's own tokens, given as ids, are the same input: special tokens are added, and the window holds."""
+    text = minilm.encode(["def forward(self):"], "document")[0]
+    assert minilm.encode_ids(text.ids[1:-1]) == text
+    cut = minilm.encode_ids([2000] * 300)
+    assert (cut.tokens, len(cut.ids), cut.ids[0], cut.ids[-1], minilm.vocabulary_size) == (302, 256, 101, 102, 30522)
+
+
 def test_token_starts_are_code_points(minilm: MlxEmbedder) -> None:
     """Offsets count characters, not bytes, so that text[start:] begins with the token; nothing is cut."""
     text = "naïve 🎉 漢字 end"

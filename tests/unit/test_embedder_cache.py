@@ -55,6 +55,7 @@ def test_a_cache_of_no_bytes_keeps_nothing() -> None:
     [
         pytest.param(Key.of(IDENTITY, "query", "a"), id="another prompt"),
         pytest.param(Key.of(IDENTITY, "document", "b"), id="another text"),
+        pytest.param(Key.of(IDENTITY, "document", (97,)), id="a token id"),
         pytest.param(Key.of(replace(IDENTITY, revision="r2"), "document", "a"), id="another model"),
         pytest.param(Key.of(replace(IDENTITY, max_tokens=8), "document", "a"), id="another window"),
     ],

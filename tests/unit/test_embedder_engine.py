@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aya_embedder.cache import VectorCache
+from aya_embedder.embedder import Answer
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
-from aya_embedder.problems import Busy, Failed, NotReady, TooLong
+from aya_embedder.flights import Limits
+from aya_embedder.problems import Busy, Failed, Invalid, NotReady, TooLong
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -218,6 +223,31 @@ async def test_nothing_is_answered_while_the_model_loads() -> None:
     assert engine.state() == "loading"
 
 
+class SecondStreamLate(FakeEmbedder):
+    """A model of two streams, of which the second takes its time with its first pass."""
+
+    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Close the gate before the second pass."""
+        if len(self.forwards) == 1:
+            self.gate.clear()
+        return super().forward(batch)
+
+
+async def test_a_model_is_loading_until_every_stream_has_made_a_pass() -> None:
+    """Healthy means that the next request is taken: not while a stream still warms up."""
+    model = SecondStreamLate(streams=2)
+    engine = Engine(lambda: model, VectorCache(0))
+    async with asyncio.TaskGroup() as tasks:
+        computing = tasks.create_task(engine.run())
+        await until(lambda: len(model.forwards) == 2)
+        assert engine.last_forward_age_seconds() is not None
+        assert engine.state() == "loading"
+        model.gate.set()
+        await engine.until_loaded()
+        assert engine.state() == "healthy"
+        computing.cancel()
+
+
 async def test_a_service_that_leaves_fails_what_is_left() -> None:
     """A request that the service can no longer do gets an answer, and never hangs."""
     model = FakeEmbedder()
@@ -227,3 +257,223 @@ async def test_a_service_that_leaves_fails_what_is_left() -> None:
         await until(lambda: computed(model, "a") == 1)
     with pytest.raises(NotReady):
         await waiting
+
+
+async def test_a_request_too_large_for_the_limits_is_taken_by_an_idle_engine_only() -> None:
+    """Nobody waits for ever: alone it is admitted, whatever its size; while anything waits it is sent away."""
+    model = FakeEmbedder()
+    large = [f"{number:04}" for number in range(50)]
+    async with running(model, max_waiting_texts=20) as engine:
+        assert len((await engine.embed(large, "document", truncate=True)).embedded) == 50
+        model.gate.clear()
+        head = asyncio.create_task(engine.embed(["head"], "document", truncate=True))
+        await until(lambda: computed(model, "head") == 1)
+        waits = asyncio.create_task(engine.embed(["waits"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 1)
+        with pytest.raises(Busy):
+            await engine.embed([text + "!" for text in large], "document", truncate=True)
+        fits = asyncio.create_task(engine.embed(["x", "y"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 3)
+        model.gate.set()
+        await asyncio.gather(head, waits, fits)
+
+
+async def test_what_waits_is_bounded_in_tokens_too() -> None:
+    """Few texts may be many tokens: over the bound the answer is Busy as well."""
+    model = FakeEmbedder()
+    engine = Engine(lambda: model, VectorCache(0), limits=Limits(1000, 40))
+    async with served(engine):
+        model.gate.clear()
+        head = asyncio.create_task(engine.embed(["head"], "document", truncate=True))
+        await until(lambda: computed(model, "head") == 1)
+        waits = asyncio.create_task(engine.embed(["a" * 14, "b" * 14], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 2)
+        with pytest.raises(Busy, match="40 tokens"):
+            await engine.embed(["c" * 14], "document", truncate=True)
+        small = asyncio.create_task(engine.embed(["d"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 3)
+        model.gate.set()
+        await asyncio.gather(head, waits, small)
+
+
+@contextlib.asynccontextmanager
+async def served(engine: Engine) -> AsyncGenerator[None]:
+    """Run an engine for as long as the block lasts."""
+    async with asyncio.TaskGroup() as tasks:
+        computing = tasks.create_task(engine.run())
+        await engine.until_loaded()
+        yield
+        computing.cancel()
+
+
+@pytest.mark.parametrize("text", ["query", "1999"], ids=["another text", "a text of the bulk"])
+async def test_a_query_that_comes_after_a_bulk_does_not_wait_for_it(text: str) -> None:
+    """Of a request with 2,000 texts a batch is being computed; the query that comes then is in one of the next two."""
+    model = FakeEmbedder()
+    async with running(model, max_waiting_texts=4000) as engine:
+        model.gate.clear()
+        texts = [f"{number:04}" for number in range(2000)]
+        bulk = asyncio.create_task(engine.embed(texts, "document", truncate=True))
+        await until(lambda: len(model.forwards) == 2)
+        query = asyncio.create_task(engine.embed([text], "document", truncate=True))
+        await engine.tokenize(["what is tokenised after the query"])
+        model.gate.set()
+        await query
+        ids = model.encode([text], "document")[0].ids
+        place = next(place for place, batch in enumerate(model.forwards) if ids in [tuple(one) for one in batch])
+        assert len((await bulk).embedded) == 2000
+    assert place <= 3
+
+
+async def test_a_bulk_advances_while_queries_keep_coming() -> None:
+    """With a query waiting at all times, a bulk is done after four times as many batches as it needs alone."""
+    model = FakeEmbedder(budget_tokens=16)
+    async with running(model) as engine:
+        bulk = asyncio.create_task(
+            engine.embed(["a" * 12 + chr(200 + n) for n in range(20)], "document", truncate=True)
+        )
+        await until(lambda: engine.texts_in_flight == 20)
+        asked = [asyncio.create_task(engine.embed([f"{n:012}"], "query", truncate=True)) for n in (1, 2)]
+        for number in range(3, 200):
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            asked = [one for one in asked if not one.done()]
+            if bulk.done():
+                break
+            asked.append(asyncio.create_task(engine.embed([f"{number:012}"], "query", truncate=True)))
+        assert len((await bulk).embedded) == 20
+        await asyncio.gather(*asked)
+    assert len(model.forwards) <= 1 + 4 * 20 + 4
+
+
+async def test_a_bulk_whose_client_left_is_computed_no_further() -> None:
+    """Of a request that needs many batches, those that have not begun are dropped when it is cancelled."""
+    model = FakeEmbedder()
+    async with running(model, max_waiting_texts=1000) as engine:
+        model.gate.clear()
+        bulk = asyncio.create_task(engine.embed([f"{number:04}" for number in range(500)], "document", truncate=True))
+        await until(lambda: len(model.forwards) == 2)
+        bulk.cancel()
+        await until(lambda: engine.texts_in_flight == 0)
+        model.gate.set()
+        await engine.embed(["next"], "document", truncate=True)
+    assert len(model.forwards) == 3
+
+
+async def test_a_pass_that_hangs_makes_the_engine_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward pass that runs for more than a minute is no longer trusted to end."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        model.gate.clear()
+        asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+        await until(lambda: computed(model, "text") == 1)
+        before = engine.state()
+        later = time.monotonic() + 61
+        with monkeypatch.context() as patched:
+            patched.setattr("aya_embedder.streams.time.monotonic", lambda: later)
+            hanging = engine.state()
+        model.gate.set()
+        await asking
+    assert (before, hanging) == ("healthy", "unhealthy")
+
+
+async def test_token_ids_are_used_as_they_are() -> None:
+    """Ids get the special tokens of the model and no prefix: the vector of the same text, under a key of its own."""
+    model = FakeEmbedder()
+    ids = tuple(map(ord, "text"))
+    async with running(model) as engine:
+        answer = await engine.embed(["text", ids], "document", truncate=True)
+        asked = await engine.embed([ids], "query", truncate=True)
+        again = await engine.embed([ids], "document", truncate=True)
+        long = await engine.embed([(7,) * 20], "document", truncate=True)
+    text, same = answer.embedded
+    assert (text.vector, text.tokens) == (same.vector, same.tokens)
+    assert asked.embedded[0].vector == same.vector
+    assert [one.cached for one in (text, same, again.embedded[0])] == [False, False, True]
+    assert (long.embedded[0].tokens, long.embedded[0].truncated) == (22, True)
+
+
+@pytest.mark.parametrize("wrong", [-1, 0x110000, 2**40, -(2**70)])
+async def test_a_token_id_outside_the_vocabulary_is_refused(wrong: int) -> None:
+    """The error names the text, and nothing is computed."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        with pytest.raises(Invalid, match="text 1 has a token id that is not from 0 to 1114111"):
+            await engine.embed(["fine", (5, wrong)], "document", truncate=True)
+    assert len(model.forwards) == 1
+
+
+async def test_an_answer_says_where_its_time_went() -> None:
+    """Parts are in the total; what waits has queue time, what was cached has none and cost the model no tokens."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        model.gate.clear()
+        head = asyncio.create_task(engine.embed(["head"], "document", truncate=True))
+        await until(lambda: computed(model, "head") == 1)
+        waited = asyncio.create_task(engine.embed(["waits"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 1)
+        model.gate.set()
+        first, second = (await head).timings, (await waited).timings
+        cached = (await engine.embed(["head"], "document", truncate=True)).timings
+    for one in (first, second):
+        parts = (one.tokenization_seconds, one.queue_seconds, one.inference_seconds)
+        assert min(parts) > 0
+        assert sum(parts) <= one.total_seconds
+    assert second.queue_seconds > first.queue_seconds
+    assert (first.compute_tokens, second.compute_tokens, cached.compute_tokens) == (6, 7, 0)
+    assert (cached.queue_seconds, cached.inference_seconds) == (0, 0)
+
+
+class Recorder:
+    """Keeps what an observer is told."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.batches: list[tuple[int, int]] = []
+        self.failed = 0
+
+    def request_answered(self, answer: Answer) -> None:
+        """Keep it."""
+        self.answers.append(answer)
+
+    def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
+        """Keep what does not depend on the clock."""
+        assert seconds > 0
+        self.batches.append((texts, tokens))
+
+    def text_failed(self) -> None:
+        """Count it."""
+        self.failed += 1
+
+
+async def test_an_observer_hears_of_every_step() -> None:
+    """Requests that were answered, batches that were computed, texts that failed; and the counters agree."""
+    model, recorder = FakeEmbedder(), Recorder()
+    engine = Engine(lambda: model, VectorCache(1024 * 1024), observer=recorder)
+    async with served(engine):
+        del recorder.batches[:]
+        answer = await engine.embed(["ab", "cd"], "document", truncate=True)
+        await engine.embed(["ab"], "document", truncate=True)
+        with pytest.raises(Failed):
+            await engine.embed(["☠"], "document", truncate=True)
+    assert recorder.answers[0] is answer
+    assert (len(recorder.answers), recorder.batches[0], recorder.failed) == (2, (2, 8), 1)
+    counters = engine.counters
+    assert (counters.requests, counters.texts, counters.failed_texts) == (2, 3, 1)
+    assert (counters.hits_memory, counters.hits_disk, counters.misses) == (1, 0, 2)
+
+
+async def test_an_engine_that_stops_accepting_finishes_what_it_has() -> None:
+    """New requests are sent away with a time to come back; the accepted one gets its vectors."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        model.gate.clear()
+        accepted = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+        await until(lambda: computed(model, "text") == 1)
+        assert not engine.idle
+        engine.stop_accepting()
+        with pytest.raises(NotReady) as caught:
+            await engine.embed(["text"], "document", truncate=True)
+        model.gate.set()
+        assert len((await accepted).embedded) == 1
+        assert engine.idle
+    assert caught.value.retry_after_seconds == 2

@@ -77,11 +77,12 @@ class _ByLength:
             del self.lines[one.tokens]
 
     def oldest(self) -> Waiting:
-        return min(next(iter(line)) for line in self.lines.values())
+        return min((next(iter(line)) for line in self.lines.values()), key=lambda one: one.arrival)
 
     def nearest(self, tokens: int) -> Iterator[tuple[int, dict[Waiting, None]]]:
         """Return the lines, the nearest length first and of two equally near ones the shorter."""
-        return iter(sorted(self.lines.items(), key=lambda line: (abs(line[0] - tokens), line[0])))
+        for length in sorted(self.lines, key=lambda length: (abs(length - tokens), length)):
+            yield length, self.lines[length]
 
 
 class Queue:
@@ -148,6 +149,8 @@ class Queue:
         longest = budget.padded(leader.tokens)
         first = self._small.nearest(leader.tokens) if leader.turn == 0 else ()
         for tokens, line in itertools.chain(first, self._all.nearest(leader.tokens)):
+            if longest * (len(members) + 1) > budget.tokens:
+                break
             wider = max(longest, budget.padded(tokens))
             for candidate in line:
                 if wider * (len(members) + 1) > budget.tokens:

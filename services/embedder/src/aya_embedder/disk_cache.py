@@ -40,7 +40,7 @@ _SLOWEST_READ_SECONDS = 0.05
 _BUSY_SECONDS = 0.25
 _PAUSE_SECONDS = 1.0
 _LOG_EVERY_SECONDS = 30.0
-_STOP_SECONDS = 2.0
+_STOP_SECONDS = 0.5
 _MOST_WAITING = 8192
 _READ_AT_ONCE = 256
 _WRITTEN_AT_ONCE = 256
@@ -72,6 +72,22 @@ class DiskCache:
         self._thread = OneThread("disk-cache")
         self._thread.post(self._do, self._make_room)
 
+    @property
+    def late(self) -> bool:
+        """Whether the disk is not being asked, because it has not answered yet what it was asked before."""
+        return self._late
+
+    @property
+    def unwritten(self) -> int:
+        """How many vectors wait to be written."""
+        return len(self._unwritten)
+
+    async def flush(self) -> None:
+        """Wait until the thread has done all that it was given so far, and what followed from that."""
+        await self._thread.call(_nothing)
+        while self._unwritten:
+            await self._thread.call(_nothing)
+
     async def get(self, keys: Collection[Key]) -> dict[Key, Entry]:
         """Return those of `keys` that are on disk; some of them when it takes over 50 ms to read 256.
 
@@ -95,7 +111,7 @@ class DiskCache:
             self._thread.post(self._do, self._write)
 
     def close(self) -> None:
-        """Write what is left and close the file, within two seconds."""
+        """Write what is left and close the file, or leave the rest after half a second: the service is leaving."""
         for _ in range(0, len(self._unwritten), _WRITTEN_AT_ONCE):
             self._thread.post(self._do, self._write)
         self._thread.post(self._shut)
@@ -128,6 +144,7 @@ class DiskCache:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._inode = _inode(self._path)
         file = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        file.text_factory = bytes
         try:
             version: int = file.execute(_SQL["read_version"]).fetchone()[0]
             if version <= _SCHEMA_VERSION:
@@ -148,11 +165,14 @@ class DiskCache:
         found: dict[Key, Entry] = {}
         stale: list[tuple[int, int]] = []
         for number, vector, tokens, seal, used in file.execute(_SQL["read_vectors"], [json.dumps(list(by_number))]):
-            entry = Entry(vector, tokens)
-            if seal == _seal(by_number[number], entry):
-                found[by_number[number]] = entry
-                if used < hour:
-                    stale.append((hour, number))
+            key = by_number.get(number)
+            # a damaged row may hold anything, of any type
+            if key and isinstance(vector, bytes) and isinstance(tokens, int):
+                entry = Entry(vector, tokens)
+                if seal == _seal(key, entry):
+                    found[key] = entry
+                    if used != hour:
+                        stale.append((hour, number))
         if stale:
             self._thread.post(self._do, partial(_touch, stale))
         return found
@@ -227,6 +247,10 @@ def opened(config: Config) -> Generator[DiskCache | None]:
         return
     with contextlib.closing(DiskCache(config.cache_directory, config.disk_cache_bytes)) as disk:
         yield disk
+
+
+def _nothing() -> None:
+    pass
 
 
 def _prepare(file: sqlite3.Connection) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aya_embedder.embedder import Embedder, Encoded, Given, Tokenization
     from aya_embedder.flights import Flight
     from aya_embedder.identity import Prompt
+    from aya_embedder.thread import Shelf
 
 _LONGEST_RETRY_AFTER_SECONDS = 30
 _LOADING_RETRY_AFTER_SECONDS = 2
@@ -48,13 +49,14 @@ class Engine:
         cache: VectorCache,
         *,
         disk: DiskCache | None = None,
+        shelf: Shelf | None = None,
         limits: Limits | None = None,
         backoff: Backoff | None = None,
         observer: Observer | None = None,
     ) -> None:
         """Prepare to load a model.
 
-        load: makes it, once, on the first inference thread. cache, disk: may be shared among engines.
+        load: makes it, once, on the first inference thread. cache, disk, shelf: may be shared among engines.
         backoff: of the probes while the model fails.
         """
         self._load = load
@@ -64,7 +66,12 @@ class Engine:
         self.counters = Counters()
         self._flights = Flights(limits or Limits())
         self._streams = Streams(
-            self._flights, self._keep, backoff=backoff or Backoff(), counters=self.counters, observer=self._observer
+            self._flights,
+            self._keep,
+            shelf=shelf,
+            backoff=backoff or Backoff(),
+            counters=self.counters,
+            observer=self._observer,
         )
         self._encoder = OneThread("tokenizer")
         self._ready = asyncio.Event()
@@ -106,8 +113,9 @@ class Engine:
         return self._model is not None and self._requests == 0
 
     def state(self) -> State:
-        """Say whether the model can be trusted now."""
-        return self._streams.state()
+        """Say whether the model can be trusted now; it is loading until each stream has made a pass."""
+        state = self._streams.state()
+        return "loading" if self._model is None and state == "healthy" else state
 
     def last_forward_age_seconds(self) -> float | None:
         """Say how long ago the last good forward pass ended; None before the first."""
@@ -261,7 +269,7 @@ class Engine:
 
     def _retry_after_seconds(self) -> int:
         """How long what waits now will take, by the speed so far; whole seconds, 1 to 30."""
-        busy_seconds = self.counters.busy_seconds / len(self._streams)
+        busy_seconds = self.counters.busy_seconds / max(1, len(self._streams))
         speed = self.counters.tokens / busy_seconds if busy_seconds else 1.0
         return max(1, min(_LONGEST_RETRY_AFTER_SECONDS, math.ceil(self._flights.waiting_tokens / speed)))
 

@@ -95,14 +95,18 @@ class Flights:
     ) -> list[Flight]:
         """Return a flight per key of `wanted`: the one that is on its way already, or a new one.
 
-        new_outcome: loop.create_future. budget: of a batch. Raises Busy, having changed nothing. Give every
-        flight back by `leave`.
+        A text of a small request that waits as part of a bulk goes before it from now on.
+        new_outcome: loop.create_future. budget: of a batch. Raises Busy, having changed nothing. Give every flight back
+        by `leave`.
         """
-        new = {key: text for key, text in wanted.items() if key not in self._by_key}
-        lengths = [len(text.ids) for text in new.values()]
-        self.admit(len(new), sum(lengths), retry_after_seconds)
-        for (key, text), turn in zip(new.items(), self._queue.turns(lengths, budget), strict=True):
-            self._start(key, text, turn, new_outcome())
+        new = [text for key, text in wanted.items() if key not in self._by_key]
+        self.admit(len(new), sum(len(text.ids) for text in new), retry_after_seconds)
+        turns = self._queue.turns([len(text.ids) for text in wanted.values()], budget)
+        for (key, text), turn in zip(wanted.items(), turns, strict=True):
+            if key not in self._by_key:
+                self._start(key, text, turn, new_outcome())
+            elif turn == 0:
+                self._hurry(self._by_key[key])
         flights = [self._by_key[key] for key in wanted]
         for flight in flights:
             flight.waiters += 1
@@ -147,9 +151,21 @@ class Flights:
             self.fail(flight, problem)
 
     def _start(self, key: Key, text: Encoded, turn: int, outcome: asyncio.Future[Entry]) -> None:
+        flight = self._by_key[key] = Flight(key, text, self._place(text, turn), outcome)
+        self._enqueue(flight)
+
+    def _hurry(self, flight: Flight) -> None:
+        if flight.place in self._waiting and flight.place.turn:
+            self._unqueue(flight.place)
+            flight.place = self._place(flight.text, 0)
+            self._enqueue(flight)
+
+    def _place(self, text: Encoded, turn: int) -> Waiting:
         self._arrivals += 1
-        flight = Flight(key, text, Waiting(self._arrivals, len(text.ids), turn), outcome)
-        self._by_key[key] = self._waiting[flight.place] = flight
+        return Waiting(self._arrivals, len(text.ids), turn)
+
+    def _enqueue(self, flight: Flight) -> None:
+        self._waiting[flight.place] = flight
         self._queue.add(flight.place)
 
     def _unqueue(self, place: Waiting) -> Flight:

@@ -19,6 +19,7 @@ from aya_embedder.counters import Unobserved
 from aya_embedder.engine import Engine, leaving
 from aya_embedder.flights import Limits
 from aya_embedder.problems import ModelsFull, NotLoaded, UnknownModel
+from aya_embedder.thread import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aya_embedder.identity import ModelIdentity
 
 _MOST_FAILURES_KEPT = 8
+_THREAD_STOP_SECONDS = 0.5
 
 ModelState = Literal["loading", "ready", "failed"]
 
@@ -101,6 +103,7 @@ class LoadedModels:
         self._resolve = resolve
         self._most = most
         self._disk = disk
+        self._shelf = Shelf()
         self._limits = limits or Limits()
         self._observe = observe or _unobserved
         self._uses = itertools.count()
@@ -165,6 +168,7 @@ class LoadedModels:
         finally:
             self._tasks = None
             self.give_up()
+            self._shelf.clear(_THREAD_STOP_SECONDS)
 
     def stop_accepting(self) -> None:
         """Send every new request away with NotReady; those accepted are finished."""
@@ -203,6 +207,7 @@ class LoadedModels:
             partial(self._load, source),
             self.cache,
             disk=self._disk,
+            shelf=self._shelf,
             limits=self._limits,
             observer=self._observe(source),
         )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aya_embedder.counters import Counters, Observer
     from aya_embedder.embedder import Embedder
     from aya_embedder.flights import Flight, Flights
+    from aya_embedder.thread import Shelf
 
 _WARM_UP = "The first forward pass proves that the model works."
 
@@ -39,25 +40,30 @@ _WARM_UP = "The first forward pass proves that the model works."
 class Streams:
     """Takes batches out of `flights` and lands them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is a part of its own
         self,
         flights: Flights,
         keep: Callable[[Sequence[tuple[Key, Entry]]], None],
         *,
+        shelf: Shelf | None,
         backoff: Backoff,
         counters: Counters,
         observer: Observer,
     ) -> None:
-        """keep: is given what a batch computed, for the caches. backoff: of the probes while the model fails."""
+        """Prepare to start.
+
+        keep: is given what a batch computed, for the caches. shelf: where threads come from and go to, None for threads
+        of its own. backoff: of the probes while the model fails.
+        """
         self._flights = flights
         self._keep = keep
         self._backoff = backoff
         self._counters = counters
         self._observer = observer
-        self._threads = [OneThread("inference")]
+        self._shelf = shelf
+        self._threads: list[OneThread] = []
         self._running_since: dict[OneThread, float] = {}
         self._work = asyncio.Event()
-        self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
         self._condition = Condition()
 
@@ -80,12 +86,13 @@ class Streams:
 
     async def start(self, load: Callable[[], Embedder]) -> Embedder:
         """Load the model on the first thread and make a pass on each. Raises what loading or the pass raises."""
+        take = self._shelf.take if self._shelf else OneThread
+        self._threads = [take("inference")]
         model = await self._threads[0].call(load)
-        self._threads += [OneThread(f"inference.{number}") for number in range(1, model.backend.streams)]
+        self._threads += [take(f"inference.{number}") for number in range(1, model.backend.streams)]
         self._warm_up = model.encode([_WARM_UP], "document")[0].ids
         for thread in self._threads:
             await self._forward(thread, model, [self._warm_up])
-        self._model = model
         return model
 
     async def run(self, model: Embedder) -> None:
@@ -95,9 +102,9 @@ class Streams:
                 tasks.create_task(self._stream(thread, model), name=f"engine.{number}")
 
     def stop(self, timeout_seconds: float) -> bool:
-        """End the threads, wait for each as long as given, and say whether all have ended."""
-        self._model = None
-        ended = [thread.stop(timeout_seconds) for thread in self._threads]
+        """Let go of the threads, wait for each as long as given, and say whether all have ended what they did."""
+        leave = self._shelf.put_back if self._shelf else OneThread.stop
+        ended = [leave(thread, timeout_seconds) for thread in self._threads]
         return all(ended)
 
     async def _stream(self, thread: OneThread, model: Embedder) -> None:

@@ -60,11 +60,42 @@ class OneThread:
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait for the calls made so far, as long as given, and say whether they have ended. The thread goes on."""
+        settled = threading.Event()
+        self.post(settled.set)
+        return settled.wait(timeout_seconds)
+
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             # a loop that is closed has nobody left who waits
             with contextlib.suppress(RuntimeError):
                 call()
+
+
+class Shelf:
+    """Threads that one model has given back, for the next: what MLX makes for a thread never ends."""
+
+    def __init__(self) -> None:
+        self._idle: list[OneThread] = []
+
+    def take(self, name: str) -> OneThread:
+        """Return a thread from the shelf, or a new one, which is called `name`."""
+        return self._idle.pop() if self._idle else OneThread(name)
+
+    def put_back(self, thread: OneThread, timeout_seconds: float) -> bool:
+        """Take the thread back if it is free within the time, and say so; a busy one ends when it is free."""
+        free = thread.settle(timeout_seconds)
+        if free:
+            self._idle.append(thread)
+        else:
+            thread.stop(0)
+        return free
+
+    def clear(self, timeout_seconds: float) -> None:
+        """End the threads on the shelf, waiting for each as long as given."""
+        while self._idle:
+            self._idle.pop().stop(timeout_seconds)
 
 
 def _run_alone(context: contextvars.Context, function: Callable[..., object], arguments: tuple[object, ...]) -> None:

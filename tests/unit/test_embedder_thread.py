@@ -1,0 +1,52 @@
+"""One long-lived thread: order, errors, cancellation; and the shelf that hands threads on from model to model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from aya_embedder.thread import OneThread, Shelf
+
+
+async def test_calls_run_on_one_thread_in_their_order() -> None:
+    """Awaited calls and posted ones share the line; results and errors come back."""
+    thread, seen = OneThread("test"), list[object]()
+    thread.post(seen.append, 1)
+    assert await thread.call(threading.get_ident) == await thread.call(threading.get_ident) != threading.get_ident()
+    thread.post(seen.append, 2)
+    with pytest.raises(ZeroDivisionError):
+        await thread.call(divmod, 1, 0)
+    assert seen == [1, 2]
+    assert thread.stop(5)
+
+
+async def test_a_call_that_is_cancelled_before_its_turn_is_skipped() -> None:
+    """What nobody awaits any more is not run; what comes after it is."""
+    thread, seen, goes_on = OneThread("test"), list[str](), threading.Event()
+    thread.post(goes_on.wait)
+    cancelled = asyncio.create_task(thread.call(seen.append, "cancelled"))
+    after = asyncio.create_task(thread.call(seen.append, "after"))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    goes_on.set()
+    await after
+    assert seen == ["after"]
+    assert thread.stop(5)
+
+
+async def test_a_thread_on_the_shelf_is_the_next_one_taken() -> None:
+    """A free thread is handed on; one that is busy is not, and ends when it is free."""
+    shelf, goes_on = Shelf(), threading.Event()
+    free, busy = shelf.take("inference"), shelf.take("inference.1")
+    busy.post(goes_on.wait)
+    assert [shelf.put_back(free, 5), shelf.put_back(busy, 0)] == [True, False]
+    assert shelf.take("inference") is free
+    assert shelf.take("inference") not in {free, busy}
+    goes_on.set()
+    assert busy.stop(5)
+    assert shelf.put_back(free, 5)
+    shelf.clear(5)
+    assert shelf.take("inference") is not free
