@@ -436,13 +436,18 @@ async def test_a_model_that_does_not_come_ends_in_words(answer: Answer, kind: ty
 
 
 async def test_a_model_is_asked_for_by_its_name() -> None:
-    """Loading and asking for an identity name the model in the body and in the address."""
-    script = [saying(status_of("own", "loading")), saying(FIELDS)]
+    """In the body, or in the address; vectors always of the model that the caller expects."""
+    tokens = saying({"starts": [[0]], "max_tokens": 512, "special_tokens": 2, "prefix_tokens": 0})
+    script = [saying(status_of("own", "loading")), saying(FIELDS), tokens, tokens, vectors]
     async with running(Service(script)) as service, EmbedderClient(service.url) as client:
         status = await client.load_model("own", default=True)
         assert await client.identity("org/own") == IDENTITY
+        assert (await client.tokenize("7", model="own")).room == 510
+        await client.tokenize("7")
+        assert await embed(client) == [7]
     assert (status.source, status.state, status.identity) == ("own", "loading", None)
-    loading, info = service.requests
+    loading, info, *others = service.requests
     assert loading.head.startswith("POST /models ")
     assert loading.body == {"model": "own", "default": True}
     assert info.head.startswith("GET /info?model=org%2Fown ")
+    assert [request.body.get("model") for request in others] == ["own", None, MODEL]
