@@ -149,10 +149,10 @@ def show(overload: Overload, again: Sequence[Answer], back: float, seconds: floa
     good = overload.of(lambda answer: answer.status == OK)
     refused = overload.of(lambda answer: answer.status in {BUSY, UNAVAILABLE})
     statuses = Counter(answer.status for answer in overload.answers)
-    other = len(overload.answers) - len(good) - len(refused)
+    others = Counter(a.status or a.fate for a in overload.answers if a.status not in {OK, BUSY, UNAVAILABLE})
     print(
         f"answered {len(good)} ({len(good) / seconds:.1f} requests a second), 429: {statuses[BUSY]},"
-        f" 503: {statuses[UNAVAILABLE]}, other {other}; {overload.left} waited when the clients left,"
+        f" 503: {statuses[UNAVAILABLE]}, other {dict(others) or 0}; {overload.left} waited when the clients left,"
         f" {overload.unsent} were never sent"
     )
     print(f"  answers   {percentiles(good)}\n  refusals  {percentiles(refused)}")
@@ -163,7 +163,7 @@ def show(overload: Overload, again: Sequence[Answer], back: float, seconds: floa
     print(f"full speed again after {back:.1f} s (first answer after {first:.2f} s, {speed:.1f} texts/s in the mean)")
     wait = statistics.mean([answer.status != OK for answer in again])
     print(f"{wait:.0%} of the requests after the overload were refused")
-    return other == 0 and bool(refused) and many <= one and back <= BACK_WITHIN_SECONDS
+    return not others and bool(refused) and many <= one and back <= BACK_WITHIN_SECONDS
 
 
 def main() -> None:
