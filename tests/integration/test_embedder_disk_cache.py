@@ -170,22 +170,23 @@ async def test_a_smaller_bound_shortens_the_file(tmp_path: Path) -> None:
 
 # Writes vectors whose bytes tell their number, batch after batch, and says so after the first.
 WRITER = """
-import asyncio, sys, time
+import asyncio, sys
 from pathlib import Path
 from aya_embedder.cache import Entry, Key
 from aya_embedder.disk_cache import DiskCache
 from aya_embedder.fake import FakeEmbedder
 identity = FakeEmbedder().identity
 first, last = int(sys.argv[2]), int(sys.argv[3])
-cache = DiskCache(Path(sys.argv[1]), 64 * 1024 * 1024)
-for start in range(first, last, 50):
-    cache.put([(Key.of(identity, "document", str(n)), Entry(n.to_bytes(4, "little") * 384, n))
-               for n in range(start, start + 50)])
-    while cache.unwritten:
-        time.sleep(0.001)
-    if start == first:
-        print("writing", flush=True)
-cache.close()
+async def main():
+    cache = DiskCache(Path(sys.argv[1]), 64 * 1024 * 1024)
+    for start in range(first, last, 50):
+        cache.put([(Key.of(identity, "document", str(n)), Entry(n.to_bytes(4, "little") * 384, n))
+                   for n in range(start, start + 50)])
+        await cache.flush()
+        if start == first:
+            print("writing", flush=True)
+    cache.close()
+asyncio.run(main())
 """
 
 

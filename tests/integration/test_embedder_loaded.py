@@ -52,7 +52,7 @@ async def test_two_real_models_answer_side_by_side(cls_directory: Path) -> None:
 
 # In a process of its own: prints what MLX and the process take with one model, then with six others in turn.
 UNLOADED = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 import psutil
 from aya_embedder import model, sources
 from aya_embedder.cache import VectorCache
@@ -66,7 +66,7 @@ async def main(*others):
     load = lambda source: model.load(source, None)
     models = LoadedModels(load, VectorCache(0), default="minilm", resolve=sources.resolve)
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(models.run())
+        tasks.create_task(models.run())
         await models.until_loaded()
         printed = [sizes(models)]
         for other in others * 3:
@@ -74,8 +74,8 @@ async def main(*others):
             await models.until_loaded(other)
             await models.find(other).embed(["some text " * 50] * 2, "document", truncate=True)
             printed.append(sizes(models))
-        print(json.dumps(printed))
-        serving.cancel()
+        print(json.dumps(printed), flush=True)
+        os._exit(0)  # as the service does: MLX may abort while the interpreter is torn down
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -54,7 +54,7 @@ async def metrics(client: httpx2.AsyncClient) -> dict[tuple[str, str], float]:
 async def test_a_model_is_loaded_beside_the_default_and_used_by_name(client: httpx2.AsyncClient) -> None:
     """POST /models begins it, GET /models shows it, and every call takes its name."""
     begun = await client.post("/models", json={"model": "org/spare"})
-    while (await client.get("/info?model=org/spare")).status_code == 503:
+    while (await client.get("/info?model=org/spare")).status_code == 503:  # noqa: ASYNC110 until it is ready
         await asyncio.sleep(0)  # the application answers without giving way
     again = await client.post("/models", json={"model": "org/spare"})
     listed = (await client.get("/models")).json()["models"]
@@ -73,7 +73,7 @@ async def test_a_model_is_loaded_beside_the_default_and_used_by_name(client: htt
 async def test_the_default_can_be_changed(client: httpx2.AsyncClient) -> None:
     """From when it is ready, the new one answers those who name none."""
     await client.post("/models", json={"model": "org/spare", "default": True})
-    while (await client.get("/info")).json()["source"] == "org/first":
+    while (await client.get("/info")).json()["source"] == "org/first":  # noqa: ASYNC110 until it is ready
         await asyncio.sleep(0)  # the application answers without giving way
     assert (await client.get("/health")).json()["model"] == "org/spare"
 

@@ -86,7 +86,7 @@ async def test_another_loaded_model_can_be_named(client: httpx2.AsyncClient) -> 
     [
         pytest.param({"input": ""}, 400, "input", "invalid_request", "character", id="an empty string"),
         pytest.param({"input": []}, 400, "input", "invalid_request", "1 item", id="an empty list"),
-        pytest.param({"input": [[]]}, 400, "input", "invalid_request", "input.0", id="no token ids"),
+        pytest.param({"input": [list[int]()]}, 400, "input", "invalid_request", "input.0", id="no token ids"),
         pytest.param(
             {"input": ["a", ""]}, 400, "input", "invalid_request", "input.1", id="an empty string among others"
         ),

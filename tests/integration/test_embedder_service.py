@@ -12,9 +12,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import numpy as np
+import psutil
 import pytest
 
 from aya_embedder.server import bound
@@ -181,6 +183,43 @@ async def test_a_body_that_never_ends_does_not_hold_the_exit_up() -> None:
     assert took < 10
 
 
+def own_addresses() -> list[str]:
+    """Return the IPv4 addresses of this machine that others could reach."""
+    return [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not address.address.startswith("127.")
+    ]
+
+
+@pytest.mark.skipif(not own_addresses(), reason="this machine has no address but loopback")
+async def test_an_exposed_service_asks_strangers_for_the_token(tmp_path: Path) -> None:
+    """Who comes by another address than loopback needs it; health is open; the log does not show it."""
+    token = "correct-horse-battery"
+    file = tmp_path / "token"
+    file.write_text(f"{token}\n", encoding="ascii")
+    file.chmod(0o600)
+    exposed = {"AYA_EMBEDDER_HOST": "0.0.0.0", "AYA_EMBEDDER_TOKEN_FILE": str(file)}  # noqa: S104 that is the case
+    async with serving(**exposed) as service:
+        elsewhere = service.url.replace("127.0.0.1", own_addresses()[0])
+        async with httpx2.AsyncClient(timeout=60) as client:
+            body = {"text": "a"}
+            bearer = {"Authorization": f"Bearer {token}"}
+            answers = [
+                await client.post(f"{service.url}/embed", json=body),
+                await client.post(f"{elsewhere}/embed", json=body),
+                await client.post(f"{elsewhere}/embed", json=body, headers=bearer),
+                await client.get(f"{elsewhere}/health"),
+                await client.post(f"{elsewhere}/models", json={"model": "minilm"}, headers=bearer),
+            ]
+        code = await service.stop()
+        assert service.process.stderr is not None
+        log = await service.process.stderr.read()
+    assert [answer.status_code for answer in answers] == [200, 401, 200, 200, 403]
+    assert (code, token in log.decode()) == (0, False)
+
+
 async def test_small_answers_leave_at_once() -> None:
     """A connection has TCP_NODELAY; without it each answer waits 40 ms for the client's delayed ACK."""
     options: list[int] = []
@@ -215,6 +254,10 @@ async def test_a_port_in_use_is_said_and_ends_the_process() -> None:
     [
         pytest.param("AYA_EMBEDDER_PORT", "http", "AYA_EMBEDDER_PORT", id="a port that is no number"),
         pytest.param("AYA_MODEL", "no-such-model", "no-such-model", id="an unknown model"),
+        pytest.param("AYA_EMBEDDER_HOST", "0.0.0.0", "AYA_EMBEDDER_TOKEN_FILE", id="exposed without a token"),  # noqa: S104 the case
+        pytest.param(
+            "AYA_EMBEDDER_TOKEN_FILE", "/nowhere/token", "/nowhere/token", id="a token file that is not there"
+        ),
     ],
 )
 async def test_a_wrong_setting_ends_the_process_with_a_sentence(name: str, value: str, says: str) -> None:

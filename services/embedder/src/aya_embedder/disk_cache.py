@@ -87,6 +87,7 @@ class DiskCache:
         await self._thread.call(_nothing)
         while self._unwritten:
             await self._thread.call(_nothing)
+        await self._thread.call(_nothing)  # the last of them may be on their way
 
     async def get(self, keys: Collection[Key]) -> dict[Key, Entry]:
         """Return those of `keys` that are on disk; some of them when it takes over 50 ms to read 256.

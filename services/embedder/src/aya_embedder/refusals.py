@@ -36,9 +36,10 @@ def add_refusals(app: FastAPI) -> None:
         return _unknown(request, _NOT_FOUND, "not_found", "no such call")
 
     @app.exception_handler(_WRONG_METHOD)
-    async def wrong_method(request: Request, error: Exception) -> Response:
+    async def wrong_method(request: Request, _: Exception) -> Response:
         message = f"{request.method} does not go with this call"
-        return _unknown(request, _WRONG_METHOD, "method_not_allowed", message, getattr(error, "headers", None))
+        headers = {"allow": ", ".join(_methods(app, request.url.path))}
+        return _unknown(request, _WRONG_METHOD, "method_not_allowed", message, headers)
 
     @app.exception_handler(Exception)
     async def unexplained(request: Request, error: Exception) -> Response:
@@ -58,6 +59,12 @@ def refusal(problem: Problem, path: str) -> Response:
         shape = _openai(problem.status, problem.kind, problem.message, problem.hint, param)
         return _answer(_OPENAI_STATUS.get(problem.status, problem.status), shape, headers)
     return _answer(problem.status, _ours(problem.kind, problem.message, problem.hint), headers)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """Return what goes with a path; the framework itself knows only the first of its calls."""
+    routes = [route for route in app.routes if getattr(route, "path", None) == path]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 def _unknown(

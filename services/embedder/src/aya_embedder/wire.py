@@ -11,7 +11,17 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar, cast
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from aya_embedder.identity import Prompt
@@ -27,7 +37,8 @@ if TYPE_CHECKING:
     from aya_embedder.embedder import Given
 
 _OVER = "over_the_cap"
-_TOO_LARGE = frozenset({"too_long", "string_too_long", _OVER})
+_TOO_LARGE = frozenset({"too_long", "string_too_long"})
+_INPUTS = frozenset({"text", "texts", "input"})
 _LARGEST_ID = 2**31 - 1
 
 Encoding = Literal["float", "base64"]
@@ -51,13 +62,29 @@ def _over(message: str) -> PydanticCustomError:
     return PydanticCustomError(_OVER, "{message}", {"message": message})
 
 
+def _whole_number(given: object) -> object:
+    """Take 5.0 for 5: JSON has one kind of numbers (RFC 8259, section 6)."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+def _whole_numbers(given: object) -> object:
+    if not isinstance(given, list):
+        return given
+    numbers = cast("list[object]", given)
+    return [_whole_number(one) for one in numbers] if any(isinstance(one, float) for one in numbers) else numbers
+
+
 Text = Annotated[
     str,
     Field(min_length=1, max_length=MAX_CHARACTERS, json_schema_extra={"pattern": "^[^\\x00]*$"}),
     AfterValidator(_without_nul),
 ]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
-TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=_LARGEST_ID)]], Field(min_length=1, max_length=MAX_TOKEN_IDS)]
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, le=_LARGEST_ID)]],
+    Field(min_length=1, max_length=MAX_TOKEN_IDS),
+    BeforeValidator(_whole_numbers),
+]
 ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_TEXTS)]
 ModelName = Annotated[str, Field(max_length=4096, description="a fingerprint, a source, a name or its last part")]
 
@@ -111,7 +138,7 @@ class LoadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"model": "minilm"}]})
 
-    model: Annotated[Text, Field(max_length=4096, description="minilm, bge-base-en-v1.5, or a directory")]
+    model: Annotated[str, Field(min_length=1, max_length=4096, description="minilm, bge-base-en-v1.5, or a directory")]
     default: bool = False
 
 
@@ -121,7 +148,7 @@ def _kind_of_input(given: object) -> str:
     first = next(iter(cast("list[object]", given)), "")
     if isinstance(first, list):
         return "many_ids"
-    return "ids" if isinstance(first, int) else "texts"
+    return "ids" if isinstance(first, int | float) else "texts"
 
 
 class OpenAIRequest(BaseModel):
@@ -149,7 +176,7 @@ class OpenAIRequest(BaseModel):
     ]
     model: ModelName = ""
     encoding_format: Encoding = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
+    dimensions: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_whole_number)] = None
     user: str | None = None
     prompt: Prompt = "document"
     truncate: bool = True
@@ -184,7 +211,7 @@ def parse(model: type[Taken], body: bytes) -> Taken:
         if first["type"] == "json_invalid":
             raise BadRequest(message, hint="send JSON in UTF-8, without lone surrogates") from error
         field = where[0] if where else "input" if first["type"] == _OVER and "input" in model.model_fields else None
-        if first["type"] in _TOO_LARGE:
+        if first["type"] == _OVER or (first["type"] in _TOO_LARGE and field in _INPUTS):
             raise TooLarge(
                 message,
                 hint=f"at most {MAX_TEXTS} texts of {MAX_CHARACTERS} characters, {MAX_TEXT_BYTES} bytes together",
