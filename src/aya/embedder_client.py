@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import httpx2
@@ -14,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aya import errors
-from aya.identity import ModelIdentity
-from aya.json_object import json_object
+from aya.backoff import Backoff
+from aya.embedder_http import Call, EmbedderHttp, Timing
+from aya.embedding_batches import batches, segments
+from aya.identity import ModelIdentity, ModelStatus
+from aya.in_order import in_order
 
 Prompt = Literal["query", "document"]
 Vector = NDArray[np.float32]
 
-CONNECT_TIMEOUT_SECONDS = 3.0
 # Somebody waits for a query's vector; a batch of documents on a busy CPU takes its time.
 QUERY_TIMEOUT_SECONDS = 10.0
 DOCUMENTS_TIMEOUT_SECONDS = 300.0
-# Few enough that several clients' batches are through in that time even without OpenBLAS (half a passage a second).
-BATCH_TEXTS = 16
-TOKENIZE_CHARACTERS = 200_000
+# One is being computed while the next is on its way: the embedder's threads are never without work.
+REQUESTS_AT_ONCE = 2
+_LOADING = Backoff(first_seconds=0.2, cap_seconds=2.0)
 _HINT = "aya status, then aya up"
 
 
@@ -42,17 +44,22 @@ class Tokens:
 
 
 class EmbedderClient:
-    """Talks to one embedder. Every failure is an EmbedderError; nothing is retried here."""
+    """Talks to one embedder. Every failure is an EmbedderError; what may pass is tried again until the deadline.
 
-    def __init__(self, url: str, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
-        # trust_env off: a proxy in the environment is never the way to this machine's own service.
-        self._http = httpx2.AsyncClient(
-            base_url=self.url,
-            timeout=httpx2.Timeout(QUERY_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-            trust_env=False,
-            transport=transport,
-        )
+    token: the bearer token it asks for, None when it asks for none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._timing = timing or Timing()
+        self._http = EmbedderHttp(url, token=token, transport=transport, timing=self._timing)
+        self.url = self._http.url
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,91 +69,128 @@ class EmbedderClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def health(self) -> dict[str, Any]:
-        """Return GET /health, whatever its status code: "healthy", "loading" or "unhealthy"."""
-        return self._json(await self._request("GET", "/health"))
+        """Return GET /health, whatever its status code: "healthy", "loading" or "unhealthy". Asked once."""
+        return self._http.json(await self._http.once(Call("GET", "/health"), until=self._in(QUERY_TIMEOUT_SECONDS)))
 
-    async def identity(self) -> ModelIdentity:
-        """Return which model makes the vectors."""
-        return ModelIdentity.from_mapping(await self._ask("GET", "/info"))
+    async def identity(self, model: str | None = None) -> ModelIdentity:
+        """Return which model makes the vectors, or what `model` is (see `models`); ModelNotLoaded when it is not."""
+        parameters = {"model": model} if model else {}
+        call = Call("GET", "/info", parameters=parameters)
+        return ModelIdentity.from_mapping(await self._http.ask(call, until=self._in(QUERY_TIMEOUT_SECONDS)))
 
-    async def embed(self, texts: Sequence[str], *, prompt: Prompt, expect: str, truncate: bool = False) -> Vector:
+    async def models(self) -> list[ModelStatus]:
+        """Return the models that are loaded, are being loaded, or could not be."""
+        return await self._models(self._in(QUERY_TIMEOUT_SECONDS))
+
+    async def load_model(self, source: str, *, default: bool = False) -> ModelStatus:
+        """Have the embedder load `source` beside the others, and return how far it is; safe to repeat.
+
+        source: a known name or a directory of the embedder's machine. default: make it the default once it is ready.
+        """
+        call = Call("POST", "/models", {"model": source, "default": default})
+        return ModelStatus.from_mapping(await self._http.ask(call, until=self._in(QUERY_TIMEOUT_SECONDS)))
+
+    async def await_model(self, source: str, deadline_seconds: float) -> ModelIdentity:
+        """Wait until `source` is ready, and return what it is.
+
+        Raises ModelNotLoaded when nobody asked for it, EmbedderError when it cannot be loaded, and EmbedderUnavailable
+        when the time is up.
+        """
+        until = self._in(deadline_seconds)
+        attempt = 0
+        while True:
+            attempt += 1
+            identity = self._loaded(source, await self._models(until))
+            if identity is not None:
+                return identity
+            wait = _LOADING.delay_seconds(attempt, self._timing.uniform)
+            if self._timing.now() + wait >= until:
+                raise errors.EmbedderUnavailable(
+                    f"the embedder at {self.url} is still loading {source} after {deadline_seconds:.0f} s", hint=_HINT
+                )
+            await self._timing.sleep(wait)
+
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: Prompt,
+        expect: str,
+        truncate: bool = False,
+        deadline_seconds: float | None = None,
+    ) -> Vector:
         """Return the vectors of `texts`, shape (n, dimension), float32, L2-normalised.
 
-        expect: the fingerprint of the model that must make them, else ModelMismatch.
+        expect: the fingerprint of the model that must make them: it need not be the embedder's default. ModelNotLoaded
+        when the embedder has not loaded it, ModelMismatch when another one answers.
         truncate: cut texts over the model's window; otherwise they raise TextTooLong.
+        deadline_seconds: for all of it; without one, queries have ten seconds together, and of documents, of which
+        there may be thousands, each request has five minutes.
         """
-        seconds = QUERY_TIMEOUT_SECONDS if prompt == "query" else DOCUMENTS_TIMEOUT_SECONDS
-        rows: list[Vector] = []
-        for start in range(0, len(texts), BATCH_TEXTS):
-            body = {
-                "texts": list(texts[start : start + BATCH_TEXTS]),
-                "prompt": prompt,
-                "truncate": truncate,
-                "encoding": "base64",
-            }
-            answer = await self._ask("POST", "/embed", body, seconds=seconds)
-            with self._understanding():
-                if answer["model"] != expect:
-                    raise errors.ModelMismatch(
-                        f"the embedder at {self.url} was restarted with another model",
-                        hint="aya status, then aya reembed",
-                    )
-                raw = [base64.b64decode(text, validate=True) for text in answer["embeddings"]]
-                rows += [np.frombuffer(each, dtype="<f4") for each in raw]
-        if len(rows) != len(texts):
-            raise errors.EmbedderError(f"{self.url} returned {len(rows)} vectors for {len(texts)} texts", hint=_HINT)
+        body = {"prompt": prompt, "truncate": truncate, "encoding": "base64", "model": expect}
+        until = self._until(prompt, deadline_seconds)
+        work = [
+            partial(self._embed, [texts[index] for index in batch], body, expect, until)
+            for batch in batches([len(text) for text in texts])
+        ]
+        vectors = await in_order(work, at_once=REQUESTS_AT_ONCE)
         with self._understanding():
-            return np.stack(rows) if rows else np.empty((0, 0), dtype=np.float32)
+            return np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
-    async def tokenize(self, text: str) -> Tokens:
-        """Return where the model's tokens start in `text`."""
+    async def tokenize(self, text: str, *, model: str | None = None) -> Tokens:
+        """Return where the tokens of `model`, or of the default one, start in `text`."""
         starts: list[int] = []
         room = 0
         for offset, part in segments(text):
-            answer = await self._ask("POST", "/tokenize", {"texts": [part]}, seconds=DOCUMENTS_TIMEOUT_SECONDS)
+            call = Call("POST", "/tokenize", {"texts": [part], **({"model": model} if model else {})})
+            answer = await self._http.ask(call, until=self._in(DOCUMENTS_TIMEOUT_SECONDS))
             with self._understanding():
                 starts += [offset + start for start in answer["starts"][0]]
                 room = answer["max_tokens"] - answer["special_tokens"] - answer["prefix_tokens"]
         return Tokens(starts, room)
 
-    async def _ask(
-        self, method: str, path: str, body: object = None, *, seconds: float = QUERY_TIMEOUT_SECONDS
-    ) -> dict[str, Any]:
-        response = await self._request(method, path, body, seconds=seconds)
-        if response.is_success:
-            return self._json(response)
-        raise self._refusal(response)
+    async def _embed(self, texts: list[str], body: dict[str, Any], expect: str, until: Callable[[], float]) -> Vector:
+        answer = await self._http.ask(Call("POST", "/embed", {**body, "texts": texts}), until=until())
+        with self._understanding():
+            if answer["model"] != expect:
+                raise errors.ModelMismatch(
+                    f"the embedder at {self.url} was restarted with another model",
+                    hint="aya status, then aya reembed",
+                )
+            raw = [base64.b64decode(text, validate=True) for text in answer["embeddings"]]
+            rows = [np.frombuffer(each, dtype="<f4") for each in raw]
+            if len(rows) == len(texts):
+                return np.stack(rows)
+        raise errors.EmbedderError(f"{self.url} returned {len(rows)} vectors for {len(texts)} texts", hint=_HINT)
 
-    async def _request(
-        self, method: str, path: str, body: object = None, *, seconds: float = QUERY_TIMEOUT_SECONDS
-    ) -> httpx2.Response:
-        timeout = httpx2.Timeout(seconds, connect=CONNECT_TIMEOUT_SECONDS)
-        try:
-            return await self._http.request(method, path, json=body, timeout=timeout)
-        except httpx2.TimeoutException as error:
-            raise errors.EmbedderUnavailable(
-                f"the embedder at {self.url} did not answer in time", hint=_HINT
-            ) from error
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise errors.EmbedderUnavailable(
-                f"the embedder at {self.url} cannot be reached: {error}", hint=_HINT
-            ) from error
-        except UnicodeEncodeError as error:
-            raise errors.DocumentError(
-                "the text holds a lone surrogate, which is no character", hint="aya add FILE"
-            ) from error
+    async def _models(self, until: float) -> list[ModelStatus]:
+        answer = await self._http.ask(Call("GET", "/models"), until=until)
+        with self._understanding():
+            return [ModelStatus.from_mapping(each) for each in answer["models"]]
 
-    def _json(self, response: httpx2.Response) -> dict[str, Any]:
-        try:
-            answer = json_object(response.json())
-        except ValueError as error:
-            raise errors.EmbedderError(f"{self.url} does not answer in JSON; is it an embedder?", hint=_HINT) from error
-        if answer is None:
-            raise errors.EmbedderError(f"{self.url} does not answer with an object; is it an embedder?", hint=_HINT)
-        return answer
+    def _loaded(self, source: str, models: Sequence[ModelStatus]) -> ModelIdentity | None:
+        """Return the identity of `source` once it is ready; None while it is loading."""
+        found = next((model for model in models if model.source == source), None)
+        if found is None:
+            raise errors.ModelNotLoaded(f"the embedder at {self.url} has not loaded {source}", hint=_HINT)
+        if found.state == "failed":
+            raise errors.EmbedderError(
+                f"the embedder at {self.url} cannot load {source}: {found.error}", hint=found.hint or _HINT
+            )
+        return found.identity if found.state == "ready" else None
+
+    def _in(self, seconds: float) -> float:
+        return self._timing.now() + seconds
+
+    def _until(self, prompt: Prompt, deadline_seconds: float | None) -> Callable[[], float]:
+        """Return what says, when a request is about to begin, when it must be over."""
+        if deadline_seconds is None and prompt == "document":
+            return lambda: self._in(DOCUMENTS_TIMEOUT_SECONDS)
+        fixed = self._in(QUERY_TIMEOUT_SECONDS if deadline_seconds is None else deadline_seconds)
+        return lambda: fixed
 
     @contextmanager
     def _understanding(self) -> Generator[None]:
@@ -156,34 +200,3 @@ class EmbedderClient:
             raise errors.EmbedderError(
                 f"{self.url} does not answer as an embedder does: {error!r}", hint="upgrade the embedder, then aya up"
             ) from error
-
-    def _refusal(self, response: httpx2.Response) -> errors.AyaError:
-        try:
-            said = json_object(self._json(response).get("error")) or {}
-        except errors.EmbedderError:
-            said = {}
-        hint = said.get("hint") or _HINT
-        text = f"the embedder at {self.url} refused: {said.get('message', f'HTTP status {response.status_code}')}"
-        if response.status_code in {429, 503}:
-            return errors.EmbedderOverloaded(text, hint=hint)
-        if said.get("type") == "text_too_long":
-            return errors.TextTooLong(text, hint=hint)
-        return errors.EmbedderError(text, hint=hint)
-
-
-_BREAK = re.compile(r"\s")
-
-
-def segments(text: str, size: int = TOKENIZE_CHARACTERS) -> Iterator[tuple[int, str]]:
-    """Cut a long text at white space into parts of about `size` characters, with their offsets; pure.
-
-    A run without white space is cut at `size`; BERT's tokens never cross white space, so counts stay exact otherwise.
-    """
-    start = 0
-    while start < len(text):
-        end = start + size
-        if end < len(text):
-            found = _BREAK.search(text, end, end + size)
-            end = found.start() if found else end
-        yield start, text[start:end]
-        start = end

@@ -16,6 +16,7 @@ AyaError
 │   ├── EmbedderOverloaded     answered 429 or 503 (retryable)
 │   ├── TextTooLong            over the model's window, and the caller refused truncation
 │   └── ModelMismatch          its vectors must not be mixed with those in the database
+│       └── ModelNotLoaded     it has not loaded the model whose vectors were asked for
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
 The message says what happened and why; `hint` is the next command to type; `retryable` says whether
@@ -104,6 +105,11 @@ class EmbedderOverloaded(EmbedderError):
 
     retryable = True
 
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_seconds: float | None = None) -> None:
+        """retry_after_seconds: when the service wishes to be asked again; None when it did not say."""
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class TextTooLong(EmbedderError):
     """A text is longer than the model's window, and the caller asked not to have it cut."""
@@ -111,6 +117,10 @@ class TextTooLong(EmbedderError):
 
 class ModelMismatch(EmbedderError):
     """The embedder's vectors are not comparable with those in the database."""
+
+
+class ModelNotLoaded(ModelMismatch):
+    """The embedder has not loaded the model whose vectors were asked for."""
 
 
 class PostgresError(AyaError):

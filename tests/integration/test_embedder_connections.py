@@ -185,10 +185,12 @@ async def test_the_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     model = FakeEmbedder()
     async with serving(model) as served, httpx2.AsyncClient(base_url=served.url, timeout=10) as client:
         idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", served.port)
+        idle_writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await idle_reader.readuntil(b"last_forward_age_seconds")
         model.gate.clear()
         first = asyncio.create_task(client.post("/embed", json={"text": "first"}))
         second = asyncio.create_task(client.post("/embed", json={"text": "second"}))
-        assert await idle_reader.read() == b""
+        assert (await idle_reader.read()).endswith(b"}")
         while served.models.default.texts_in_flight < 2:  # noqa: ASYNC110 both are on their way
             await asyncio.sleep(0)
         refused = await served.said(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -198,6 +200,19 @@ async def test_the_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert [answer.status_code for answer in answers] == [200, 200]
     assert (refused.status, "connection: close" in refused.headers) == (503, True)
     assert "too many connections" in refused.error["message"]
+
+
+async def test_a_burst_of_connections_is_answered_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that come together do not push each other out before their first request is read."""
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    async with serving(FakeEmbedder()) as served:
+        pairs = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(4)]
+        for _, writer in pairs:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        heads = [await reader.readuntil(b"\r\n") for reader, _ in pairs]
+        for _, writer in pairs:
+            writer.close()
+    assert sorted(heads) == [b"HTTP/1.1 200 OK\r\n"] * 2 + [b"HTTP/1.1 503 Service Unavailable\r\n"] * 2
 
 
 async def test_leaving_ends_what_was_accepted_and_refuses_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

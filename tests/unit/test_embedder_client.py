@@ -11,11 +11,11 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aya import embedder_client, errors
-from aya.embedder_client import BATCH_TEXTS, EmbedderClient, segments
+from aya.embedder_client import EmbedderClient
+from aya.embedder_http import Timing
+from aya.embedding_batches import BATCH_TEXTS, segments
 
 URL = "http://embedder:8765"
 MODEL = "f00d"
@@ -37,9 +37,13 @@ def identity(client: EmbedderClient) -> Awaitable[object]:
     return client.identity()
 
 
+async def at_once(_: float) -> None:
+    """Do not wait."""
+
+
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> EmbedderClient:
-    """Return a client of a service that answers as told."""
-    return EmbedderClient(URL, transport=httpx2.MockTransport(answer))
+    """Return a client of a service that answers as told; it waits for nothing between attempts."""
+    return EmbedderClient(URL, transport=httpx2.MockTransport(answer), timing=Timing(sleep=at_once))
 
 
 def saying(status: int, body: object) -> EmbedderClient:
@@ -67,6 +71,7 @@ def vector(*values: float) -> str:
         (502, "<html>Bad gateway</html>", errors.EmbedderError, "refused: HTTP status 502"),
         (500, {"error": "a string"}, errors.EmbedderError, "refused: HTTP status 500"),
         (500, {"error": {"code": 7}}, errors.EmbedderError, "refused: HTTP status 500"),
+        (404, {"error": {"type": "model_not_loaded", "message": "no f00d"}}, errors.ModelNotLoaded, "refused: no f00d"),
         (404, [], errors.EmbedderError, "refused: HTTP status 404"),
         (413, {"error": {"type": "text_too_long", "message": "600 tokens"}}, errors.TextTooLong, "600 tokens"),
         (200, "<html>Hello</html>", errors.EmbedderError, "does not answer in JSON; is it an embedder"),
@@ -216,18 +221,6 @@ def embedder_texts(request: httpx2.Request) -> list[str]:
     """Read the texts of a request."""
     body: dict[str, Any] = httpx2.Response(200, content=request.content).json()
     return [str(text) for text in body["texts"]]
-
-
-@given(st.text(st.sampled_from("ab \n\u2003é😀"), max_size=200), st.integers(1, 50))
-def test_segments_are_the_text_again(text: str, size: int) -> None:
-    """In order, without a gap, each below twice the size; where there are blanks, no word is cut."""
-    parts = list(segments(text, size))
-    assert "".join(part for _, part in parts) == text
-    assert all(text[start:].startswith(part) and part for start, part in parts)
-    assert all(len(part) <= 2 * size for _, part in parts)
-    for start, _ in parts[1:]:
-        long_word = not any(character.isspace() for character in text[start : start + size])
-        assert text[start].isspace() or long_word
 
 
 # What the real service says

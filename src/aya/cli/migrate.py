@@ -13,7 +13,7 @@ from aya.errors import EmbedderUnavailable
 from aya.home import Home
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import bind, describe
-from aya.settings import node_settings
+from aya.settings import NodeSettings, node_settings
 
 
 @click.command(name="migrate")
@@ -28,7 +28,7 @@ def command(home: Home, /, *, node: str | None) -> None:
         output.line(f"applied  {applied}")
     output.line(f"schema version {report.version} on {settings.database.display()}")
     try:
-        identity = asyncio.run(_identity(settings.embedder_url))
+        identity = asyncio.run(_identity(settings))
     except EmbedderUnavailable as error:
         output.error(f"the model was not checked: {error.message}", hint="aya up, then aya migrate")
         return
@@ -36,6 +36,6 @@ def command(home: Home, /, *, node: str | None) -> None:
     output.line(f"vectors by {describe(identity)}")
 
 
-async def _identity(url: str) -> ModelIdentity:
-    async with EmbedderClient(url) as embedder:
+async def _identity(settings: NodeSettings) -> ModelIdentity:
+    async with EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder:
         return await embedder.identity()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _BAD_REQUEST, _TIMEOUT, _HEAD_TOO_LARGE = 400, 408, 431
 _KINDS = {_BAD_REQUEST: "bad_http", _TIMEOUT: "request_timeout", _HEAD_TOO_LARGE: "head_too_large"}
 _BACK_IN_SECONDS = 1
+# A connection that was just made is about to bring its first request, and gives way to no newer one before that.
+_SPARED_SECONDS = 1.0
 # Over the bound a connection is told so; over so many times the bound not even that.
 _BEYOND = 2
 # A client whose machine is gone is noticed after 60 + 3 × 20 s.
@@ -48,6 +50,10 @@ class Connection(H11Protocol):
         if self._is_busy or self.conn.trailing_data[0]:
             return None
         return time.monotonic() - self._silent_since
+
+    def is_new(self) -> bool:
+        """Say whether it was made a moment ago and has brought nothing yet."""
+        return self.cycle is None and time.monotonic() - self._silent_since < _SPARED_SECONDS
 
     @property
     def _is_busy(self) -> bool:
@@ -151,7 +157,7 @@ class Connection(H11Protocol):
 
     def _displace(self) -> bool:
         """Close the connection that has been idle longest; say whether there was one."""
-        since = {one: one.idle_seconds() for one in cast("set[Connection]", self.connections)}
+        since = {one: one.idle_seconds() for one in cast("set[Connection]", self.connections) if not one.is_new()}
         idle = {one: seconds for one, seconds in since.items() if seconds is not None}
         if not idle:
             return False

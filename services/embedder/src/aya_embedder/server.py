@@ -14,6 +14,7 @@ import uvicorn
 
 from aya import log
 from aya.errors import ConfigError
+from aya.secret_file import read_token
 from aya_embedder import sources
 from aya_embedder.access import Access, is_loopback
 from aya_embedder.app import create_app
@@ -24,7 +25,6 @@ from aya_embedder.gate import Gate
 from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 from aya_embedder.metrics import Metrics
-from aya_embedder.secret import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Reading the token that strangers must say, from a file that is ours alone.
+"""Reading the embedder's token, which its clients on other machines say, from a file that is ours alone.
 
 A file, because the environment and the arguments of a process can be read by others, and end up in logs.
 """
@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aya.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SHORTEST = 16
 _LARGEST_FILE_BYTES = 4096

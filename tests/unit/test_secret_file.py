@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aya.errors import ConfigError
-from aya_embedder.secret import read_token
+from aya.secret_file import read_token
 
 TOKEN = "0123456789abcdef"
 
