@@ -129,7 +129,7 @@ class EmbedderClient:
         deadline_seconds: for all of it; without one, queries have ten seconds together, and of documents, of which
         there may be thousands, each request has five minutes.
         """
-        body = {"prompt": prompt, "truncate": truncate, "encoding": "base64"}
+        body = {"prompt": prompt, "truncate": truncate, "encoding": "base64", "model": expect}
         until = self._until(prompt, deadline_seconds)
         work = [
             partial(self._embed, [texts[index] for index in batch], body, expect, until)
@@ -139,12 +139,12 @@ class EmbedderClient:
         with self._understanding():
             return np.concatenate(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
-    async def tokenize(self, text: str) -> Tokens:
-        """Return where the model's tokens start in `text`."""
+    async def tokenize(self, text: str, *, model: str | None = None) -> Tokens:
+        """Return where the tokens of `model`, or of the default one, start in `text`."""
         starts: list[int] = []
         room = 0
         for offset, part in segments(text):
-            call = Call("POST", "/tokenize", {"texts": [part]})
+            call = Call("POST", "/tokenize", {"texts": [part], **({"model": model} if model else {})})
             answer = await self._http.ask(call, until=self._in(DOCUMENTS_TIMEOUT_SECONDS))
             with self._understanding():
                 starts += [offset + start for start in answer["starts"][0]]

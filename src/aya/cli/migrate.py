@@ -11,8 +11,8 @@ from aya.cli import output, session
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderUnavailable
 from aya.home import Home
-from aya.identity import ModelIdentity
-from aya.knowledge.binding import bind, describe
+from aya.knowledge.binding import bind, default_model, describe
+from aya.knowledge.models import Bound
 from aya.settings import node_settings
 
 
@@ -28,14 +28,14 @@ def command(home: Home, /, *, node: str | None) -> None:
         output.line(f"applied  {applied}")
     output.line(f"schema version {report.version} on {settings.database.display()}")
     try:
-        identity = asyncio.run(_identity(settings.embedder_url))
+        offered = asyncio.run(_offered(settings.embedder_url))
     except EmbedderUnavailable as error:
         output.error(f"the model was not checked: {error.message}", hint="aya up, then aya migrate")
         return
-    asyncio.run(bind(settings.database, identity))
-    output.line(f"vectors by {describe(identity)}")
+    asyncio.run(bind(settings.database, offered.identity, offered.source))
+    output.line(f"vectors by {describe(offered.identity)}")
 
 
-async def _identity(url: str) -> ModelIdentity:
+async def _offered(url: str) -> Bound:
     async with EmbedderClient(url) as embedder:
-        return await embedder.identity()
+        return await default_model(embedder)

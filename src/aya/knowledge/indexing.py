@@ -40,7 +40,7 @@ async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, 
     """Cut `text` into chunks of the model's own tokens and embed them; a blank text has none. Raises EmbedderError."""
     if not text.strip():
         return Prepared(identity, content_sha256(text), (), np.empty((0, identity.dimension), dtype=np.float32))
-    tokens = await embedder.tokenize(text)
+    tokens = await embedder.tokenize(text, model=identity.fingerprint)
     if tokens.room < MIN_MAX_TOKENS:
         raise ConfigError(f"{identity.model} leaves {tokens.room} tokens for a text", hint="choose another model")
     # In a thread: megabytes take a second, and a server goes on answering meanwhile.
