@@ -17,7 +17,7 @@ BEGIN
         GRANT SELECT, UPDATE, DELETE ON index_queue TO aya_indexer;
         GRANT SELECT ON embedding_model, reembedding, schema_migrations TO aya_indexer;
         GRANT UPDATE (rows_per_second, error) ON reembedding TO aya_indexer;
-        GRANT SELECT, INSERT, DELETE ON reembedding_exception TO aya_indexer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON reembedding_exception TO aya_indexer;
         GRANT EXECUTE ON FUNCTION aya_switch_model(integer) TO aya_indexer;
         GRANT USAGE ON SEQUENCE chunks_id_seq TO aya_indexer;
     END IF;

@@ -30,7 +30,9 @@ SWITCH = "SELECT aya_switch_model(0)"
 READ_MOVE = "SELECT count(*), bool_and(aya_reembedding_is_prepared()) FROM reembedding"
 NOTE_SPEED = "UPDATE reembedding SET rows_per_second = 1, error = NULL"
 CHANGE_TARGET = "UPDATE reembedding SET fingerprint = 'f'"
-NOTE_EXCEPTION = "INSERT INTO reembedding_exception SELECT id FROM chunks"
+NOTE_EXCEPTION = (
+    "INSERT INTO reembedding_exception SELECT 1 WHERE false ON CONFLICT (chunk_id) DO UPDATE SET error = NULL"
+)
 CHANGE_MODEL = "UPDATE embedding_model SET model = 'm'"
 FORGE_HISTORY = "DELETE FROM schema_migrations"
 CREATE_TABLE = "CREATE TABLE mine (id integer)"

@@ -1,6 +1,6 @@
 """The indexer's loop: wait for a notification, a turn, a tick or the stop; then work the queue off.
 
-Behind the queue comes the move to another model, a step at a time, so that documents never wait for it.
+Behind the queue comes the move to another model, a step of less than a second at a time: documents hardly wait for it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from aya_indexer.outage import Outage
 from aya_indexer.plan import decide, fault_of
 from aya_indexer.store import Queued, Store, opened
 
+# A queue that never ends gives way to a step of the move so often, or the move would never end either.
+_TURN_SECONDS = 2.0
 Result = TypeVar("Result")
 
 
@@ -77,10 +79,11 @@ class Indexer:
     async def _drain(
         self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, stop: asyncio.Event
     ) -> None:
+        give_way_at = time.monotonic() + _TURN_SECONDS
         while not stop.is_set() and (due := await store.due()):
             worked = False
             for document_id in due:
-                if stop.is_set():
+                if stop.is_set() or time.monotonic() >= give_way_at:
                     return
                 async with store.claimed(document_id) as queued:
                     if queued is not None:
