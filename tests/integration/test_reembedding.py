@@ -143,9 +143,9 @@ async def ask(base: Knowledge, query: str, *arguments: object) -> object:
         return await connection.fetchval(query, *arguments)
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait until a condition holds; the suite's timeout ends a vain wait."""
-    while not await condition():  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
+async def until(condition: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Wait until a condition holds of the arguments; the suite's timeout ends a vain wait."""
+    while not await condition(*arguments):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
         await asyncio.sleep(0.05)
 
 
@@ -269,16 +269,17 @@ async def test_everybody_goes_on_while_the_base_moves(base: Knowledge, config: C
     """To another dimension and from there to a model of the same one; no error, no wrong distance, no stale vector."""
     await fill(base, 60)
     traffic = Traffic(base)
+    target = await base.documents.identity()
+    targets = [target.fingerprint]
     async with indexing(config):
         async with traffic.flowing():
-            targets = [(await base.documents.identity()).fingerprint]
             for source in (small, other):
                 target = await begin(base, source)
                 targets.append(target.fingerprint)
-                await until(lambda: is_moved(base))
-                await until(lambda name=target.fingerprint: is_used(traffic, name))
-                await until(lambda target=target: has_default(base.embedder, target))
-        await until(lambda: is_over(base))
+                await until(is_moved, base)
+                await until(is_used, traffic, target.fingerprint)
+                await until(has_default, base.embedder, target)
+        await until(is_over, base)
     assert list(dict.fromkeys(traffic.models)) == targets
     assert all(traffic.done.values()), traffic.done
     await check_vectors(base, target)
@@ -329,7 +330,7 @@ async def test_whoever_is_killed_the_move_goes_on(
         for least in (1, 30, 60, 60):
             process = indexer_process(environment)
             try:
-                await until(lambda least=least: filled(base, least))
+                await until(filled, base, least)
                 assert await base.searcher.search("kettle", limit=1)
             finally:
                 process.kill()
@@ -337,7 +338,7 @@ async def test_whoever_is_killed_the_move_goes_on(
         assert not await is_moved(base)
         await reading.rollback()
     async with indexing(config):
-        await until(lambda: is_over(base))
+        await until(is_over, base)
     await check_vectors(base, target)
 
 
@@ -357,7 +358,7 @@ async def test_a_move_rests_goes_on_and_is_given_up(base: Knowledge, config: Con
             assert progress is not None
             assert (progress.move.phase, progress.done, progress.total) == ("paused", 0, 41)
             assert await reembedding.resume(owner)
-            await until(lambda: filled(base, 10))
+            await until(filled, base, 10)
             await reembedding.cancel(owner)
         assert await reembedding.progress(owner) is None
     assert await ask(base, LEFT_BEHIND) is None
@@ -375,35 +376,48 @@ async def test_what_the_new_model_cannot_take_holds_nobody_up(base: Knowledge, c
     await ask(base, "INSERT INTO chunks (document_id, chunk_text) VALUES (1, '')")
     async with indexing(config):
         await begin(base, small)
-        await until(lambda: is_moved(base))
-        await until(lambda: ask(base, "SELECT count(*) = 1 AND bool_and(error IS NOT NULL) FROM index_queue"))
-    assert await ask(base, "SELECT count(*) FROM chunks WHERE document_id = $1", long) > 3
+        await until(is_moved, base)
+        await until(ask, base, "SELECT count(*) = 1 AND bool_and(error IS NOT NULL) FROM index_queue")
+    assert await ask(base, "SELECT count(*) > 3 FROM chunks WHERE document_id = $1", long)
     assert await ask(base, "SELECT array_agg(chunk_text) FROM chunks WHERE embedding IS NULL") == [""]
     assert await ask(base, "SELECT count(*) FROM reembedding_exception") == 0
 
 
-async def test_a_client_has_its_model_loaded_by_an_embedder_that_lost_it(
+async def test_an_embedder_that_dies_costs_a_move_nothing_but_time(
     base: Knowledge, config: Config, service: Service, small: str
 ) -> None:
-    """It comes back with the old model; a search has the base's own loaded, and the indexer makes it the default."""
-    await fill(base, 5)
-    async with indexing(config):
-        target = await begin(base, small)
-        await until(lambda: is_over(base))
+    """Killed in the midst of it, it comes back with the old model only: the move says why it waits, and goes on.
+
+    Killed once more after the switch: a client has the base's model loaded, the indexer makes it the default again.
+    """
+    await fill(base, 60)
     port = free_port()
     environment = {**service.environment, "AYA_EMBEDDER_PORT": str(port)}
     own = Service(f"http://127.0.0.1:{port}", environment, service.log_file.with_name("own"))
     process = own.start()
     try:
-        async with EmbedderClient(own.url) as embedder:
-            assert (await embedder.identity()) != target
+        async with EmbedderClient(own.url) as embedder, indexing(replace(config, embedder_url=own.url)):
+            target = await begin(base, small)
+            await until(filled, base, 1)
+            await kill(process)
+            if not await is_moved(base):
+                await until(ask, base, "SELECT error LIKE '%embedder%' FROM reembedding")
+            process = own.start()
+            await until(is_over, base)
+            await check_vectors(base, target)
+            await kill(process)
+            process = own.start()
             documents = Documents(base.database, embedder)
             assert await Searcher(base.database, embedder, documents).search(text(1), mode="vector", limit=1)
-            async with indexing(replace(config, embedder_url=own.url)):
-                await until(lambda: has_default(embedder, target))
+            await until(has_default, embedder, target)
     finally:
-        process.kill()
-        process.wait()
+        await kill(process)
+
+
+async def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process as the kernel does when memory is short."""
+    process.kill()
+    await asyncio.to_thread(process.wait)
 
 
 async def has_default(embedder: EmbedderClient, target: ModelIdentity) -> bool:

@@ -31,22 +31,7 @@ def told(progress: Progress | None, present: ModelIdentity | None) -> dict[str, 
     """Return the document of --json; pure. model: what the vectors are by; move: null when there is none."""
     return {
         "model": present and {"model": present.model, "fingerprint": present.fingerprint},
-        "move": progress
-        and {
-            "model": progress.move.identity.model,
-            "fingerprint": progress.move.identity.fingerprint,
-            "source": progress.move.source,
-            "phase": progress.move.phase,
-            "started_at": progress.move.started_at.isoformat(),
-            "requested_by": progress.move.requested_by,
-            "total": progress.total,
-            "done": progress.done,
-            "cut": progress.cut,
-            "refused": progress.refused,
-            "rows_per_second": progress.move.rows_per_second,
-            "seconds_left": progress.seconds_left,
-            "error": progress.move.error,
-        },
+        "move": progress and progress.to_json(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from aya.identity import ModelIdentity
 
@@ -47,3 +47,21 @@ class Progress:
         """Return how long it takes at this speed; None when that cannot be said."""
         speed = self.move.rows_per_second
         return (self.total - self.done) / speed if speed else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what programs are told of it."""
+        return {
+            "model": self.move.identity.model,
+            "fingerprint": self.move.identity.fingerprint,
+            "source": self.move.source,
+            "phase": self.move.phase,
+            "started_at": self.move.started_at.isoformat(),
+            "requested_by": self.move.requested_by,
+            "total": self.total,
+            "done": self.done,
+            "cut": self.cut,
+            "refused": self.refused,
+            "rows_per_second": self.move.rows_per_second,
+            "seconds_left": self.seconds_left,
+            "error": self.move.error,
+        }

@@ -20,7 +20,7 @@ from aya_indexer.outage import Outage
 from aya_indexer.plan import fault_of
 
 _LOAD_SECONDS = 5.0
-_EMBED_SECONDS = 60.0
+_EMBED_SECONDS = 20.0
 # After a try for which the table, or every chunk of a batch, was in somebody else's hands.
 _LOCKED_OUT_SECONDS = 0.3
 # Below every id.
