@@ -112,7 +112,7 @@ class EmbedderHttp:
             ) from error
         except httpx2.TransportError as error:
             raise errors.EmbedderUnavailable(
-                f"the embedder at {self.url} cannot be reached: {error or type(error).__name__}", hint=_HINT
+                f"the embedder at {self.url} cannot be reached: {str(error) or type(error).__name__}", hint=_HINT
             ) from error
         except UnicodeEncodeError as error:
             raise errors.DocumentError(

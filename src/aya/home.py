@@ -6,6 +6,7 @@ nodes/NAME/secrets.json      passwords by role (mode 600)
 nodes/NAME/data              the PostgreSQL data directory
 nodes/NAME/launchd/*.plist   the node's processes, rendered for this machine
 nodes/NAME/log/              what they print
+nodes/NAME/embedder/         vectors that the embedder has computed before
 postgresql/                  a readable copy of the binaries, only when the wheel's own cannot be read
 """
 
@@ -67,6 +68,10 @@ class Home:
     def log_directory(self, node: str) -> Path:
         """Where the node's processes print."""
         return self.node_directory(node) / "log"
+
+    def embedder_cache(self, node: str) -> Path:
+        """Where the node's embedder keeps vectors; whatever is in it may be deleted."""
+        return self.node_directory(node) / "embedder"
 
     def secrets_file(self, node: str) -> Path:
         """Passwords by role, mode 600."""

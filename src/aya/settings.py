@@ -10,12 +10,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
 from aya.home import Home
 from aya.json_object import json_object
+from aya.secret_file import read_token
 
 DEFAULT_DATABASE = "aya_rag"
 OWNER = "aya_user"
@@ -53,11 +55,15 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """Everything a process needs to know of its node."""
+    """Everything a process needs to know of its node.
+
+    embedder_token: what the embedder asks of clients on other machines; it never shows in repr.
+    """
 
     node: str
     database: DatabaseSettings
     embedder_url: str
+    embedder_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +168,30 @@ def parse_port(text: str) -> int:
 
 
 def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ) -> NodeSettings:
-    """Return what a process of `node` needs, as database role `role`."""
+    """Return what a process of `node` needs, as database role `role`.
+
+    AYA_EMBEDDER_TOKEN_FILE names the file with the embedder's token. Raises ConfigError.
+    """
+    token = _embedder_token(environ)
     explicit_url = _embedder_url(environ.get("EMBEDDING_URL"))
     if environ.get("DB_HOST"):
-        return NodeSettings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL)
+        return NodeSettings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL, token)
     config = load_config(home, environ)
     known = home.nodes().get(node)
     default_url = f"http://127.0.0.1:{known.embedder_port}" if known else DEFAULT_EMBEDDER_URL
     if config.dsn:
-        return NodeSettings(node, parse_dsn(config.dsn), explicit_url or default_url)
+        return NodeSettings(node, parse_dsn(config.dsn), explicit_url or default_url, token)
     port = home.node(node).postgres_port
     password = home.secrets(node).get(role)
     if password is None:
         raise ConfigError(f"node {node} has no password for role {role}", hint="aya up")
     database = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
-    return NodeSettings(node, database, explicit_url or default_url)
+    return NodeSettings(node, database, explicit_url or default_url, token)
+
+
+def _embedder_token(environ: Mapping[str, str]) -> str | None:
+    named = environ.get("AYA_EMBEDDER_TOKEN_FILE")
+    return read_token(Path(named).expanduser()) if named else None
 
 
 def _embedder_url(url: str | None) -> str | None:

@@ -14,8 +14,8 @@ import pytest
 from aya_embedder import wire
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
-from aya_embedder.engine import Engine
-from aya_embedder.fake import FakeEmbedder, running
+from aya_embedder.fake import FakeEmbedder, running_models
+from aya_embedder.loaded import LoadedModels
 
 BASE = "http://embedder"
 
@@ -29,8 +29,8 @@ def model() -> FakeEmbedder:
 @pytest.fixture
 async def client(model: FakeEmbedder) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the application, in process."""
-    async with running(model, max_waiting_texts=4000) as engine:
-        transport = httpx2.ASGITransport(app=create_app(engine), raise_app_exceptions=False)
+    async with running_models(model, max_waiting_texts=4000) as models:
+        transport = httpx2.ASGITransport(app=create_app(models), raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
             yield client
 
@@ -186,8 +186,8 @@ async def test_a_nul_character_is_a_character(client: httpx2.AsyncClient) -> Non
 
 async def test_while_loading_http_answers() -> None:
     """Health says loading with 503, and work is sent away with a time to come back."""
-    engine = Engine(FakeEmbedder, VectorCache(0))
-    transport = httpx2.ASGITransport(app=create_app(engine))
+    models = LoadedModels(lambda _: FakeEmbedder(), VectorCache(0), default="fake", resolve=str)
+    transport = httpx2.ASGITransport(app=create_app(models))
     async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
         health = await client.get("/health")
         embed = await client.post("/embed", json={"text": "a"})
@@ -199,20 +199,29 @@ async def test_while_loading_http_answers() -> None:
 @pytest.mark.parametrize("call", ["/embed", "/v1/embeddings"])
 async def test_overload_is_429_with_a_time_to_come_back(model: FakeEmbedder, call: str) -> None:
     """A full queue is said so, in the shape of the call."""
-    async with running(model, max_waiting_texts=2) as engine:
-        transport = httpx2.ASGITransport(app=create_app(engine))
+    async with running_models(model, max_waiting_texts=2) as models:
+        transport = httpx2.ASGITransport(app=create_app(models))
         async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
             field = "texts" if call == "/embed" else "input"
+            model.gate.clear()
+            waiting = asyncio.create_task(client.post(call, json={field: ["w"]}))
+            while len(model.forwards) < 2:  # noqa: ASYNC110 the model runs on its own thread
+                await asyncio.sleep(0)
+            more = asyncio.create_task(client.post(call, json={field: ["x", "y"]}))
+            while models.default.waiting_texts < 2:  # noqa: ASYNC110 they board as soon as they are tokenised
+                await asyncio.sleep(0)
             answer = await client.post(call, json={field: ["a", "b", "c"]})
+            model.gate.set()
+            assert [(await one).status_code for one in (waiting, more)] == [200, 200]
     assert (answer.status_code, int(answer.headers["retry-after"]) >= 1) == (429, True)
     assert answer.json()["error"]["type"] in {"overloaded", "rate_limit_error"}
 
 
 async def test_a_client_that_leaves_is_not_computed_for(model: FakeEmbedder) -> None:
     """When the connection ends, the texts that only it wanted leave the queue."""
-    async with running(model) as engine:
+    async with running_models(model) as models:
         model.gate.clear()
-        app = create_app(engine)
+        app, engine = create_app(models), models.default
         first, second = Caller(b'{"text":"first"}'), Caller(b'{"text":"second"}')
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(app(first.scope, first.receive, first.send))

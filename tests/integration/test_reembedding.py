@@ -20,19 +20,21 @@ from tests.conftest import Server, await_healthy, free_port
 from tests.integration.conftest import Knowledge
 from tests.integration.test_embedder_model import RANDOM_CONFIG, random_weights, set_pooling, write, write_safetensors
 
+from aya import migrations
 from aya.backoff import Backoff
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DatabaseConflict
+from aya.errors import DatabaseConflict, DatabaseReadOnly
 from aya.identity import ModelIdentity
 from aya.knowledge import reembedding
 from aya.knowledge.binding import bind, bound_model, load
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Changes, NewDocument
-from aya.postgres.cluster import SUPERUSER
-from aya.postgres.provision import INDEXER_ROLE, superuser_settings
-from aya.settings import DatabaseSettings
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.config import REPLICATION_ROLE
+from aya.postgres.provision import INDEXER_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.settings import DatabaseSettings, as_role
 from aya_embedder import sources
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
@@ -209,6 +211,16 @@ class Traffic:
             finally:
                 self._stop.set()
 
+    @asynccontextmanager
+    async def searching(self) -> AsyncGenerator[None]:
+        """Let only those work who search."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._search())
+            try:
+                yield
+            finally:
+                self._stop.set()
+
     async def _search(self) -> None:
         """Search without a pause; each hit's distance is the one that its model gives."""
         client = Searcher(self._base.database, self._base.embedder, self._base.documents)
@@ -283,6 +295,62 @@ async def test_everybody_goes_on_while_the_base_moves(base: Knowledge, config: C
     assert list(dict.fromkeys(traffic.models)) == targets
     assert all(traffic.done.values()), traffic.done
     await check_vectors(base, target)
+
+
+@pytest.fixture
+async def pair(server: Server, public_directory: Path) -> AsyncIterator[tuple[Cluster, Cluster, dict[str, str]]]:
+    """A primary, the standby that follows it, and their passwords; both running."""
+    directory = public_directory / "moving-pair"
+
+    def cluster(name: str) -> Cluster:
+        config = replace(server.cluster.config, port=free_port())
+        return replace(server.cluster, data_directory=directory / name / "data", config=config)
+
+    primary, standby, secrets = cluster("alpha"), cluster("beta"), new_secrets({})
+    await asyncio.to_thread(primary.create, secrets[SUPERUSER])
+    await asyncio.to_thread(primary.start, directory / "postgres.log")
+    try:
+        await provision_primary(primary, secrets)
+        await migrations.migrate(owner_settings(primary, secrets), node="alpha")
+        await asyncio.to_thread(standby.create_standby, primary.config, secrets[REPLICATION_ROLE], "beta")
+        await asyncio.to_thread(standby.start, directory / "postgres.log")
+        yield primary, standby, secrets
+    finally:
+        standby.stop("immediate")
+        primary.stop("immediate")
+
+
+@pytest.mark.slow
+async def test_a_standby_moves_with_its_primary(
+    pair: tuple[Cluster, Cluster, dict[str, str]], service: Service, small: str
+) -> None:
+    """It is searched without a pause and without an error, shows the progress, and refuses to be moved by itself."""
+    primary, standby, secrets = pair
+    here, there = (owner_settings(cluster, secrets) for cluster in (primary, standby))
+    async with (
+        EmbedderClient(service.url) as embedder,
+        Database(here, application_name="aya-test") as written,
+        Database(there, application_name="aya-test") as read,
+    ):
+        await embedder.load_model("minilm", default=True)
+        await bind(here, await embedder.await_model("minilm", 30), "minilm")
+        documents, followers = Documents(written, embedder), Documents(read, embedder)
+        base = Knowledge(here, written, embedder, documents, Searcher(written, embedder, documents))
+        copy = Knowledge(there, read, embedder, followers, Searcher(read, embedder, followers))
+        await fill(base, 30)
+        await until(ask, copy, "SELECT count(*) = 30 FROM documents")
+        configs = [
+            Config("alpha", as_role(settings, INDEXER_ROLE, secrets[INDEXER_ROLE]), service.url, poll_seconds=0.2)
+            for settings in (here, there)
+        ]
+        traffic = Traffic(copy)
+        async with indexing(configs[0]), indexing(configs[1]), traffic.searching():
+            target = await begin(base, small)
+            with pytest.raises(DatabaseReadOnly, match="standby"):
+                await begin(copy, small)
+            await until(is_used, traffic, target.fingerprint)
+        assert await is_moved(copy)
+        assert list(dict.fromkeys(traffic.models))[-1] == target.fingerprint
 
 
 async def is_moved(base: Knowledge) -> bool:

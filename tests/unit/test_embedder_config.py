@@ -12,7 +12,9 @@ from aya_embedder.config import Config
 
 def test_without_settings_it_listens_on_loopback_only() -> None:
     """The defaults need no network, and expose nothing."""
-    assert Config.from_environ({}) == Config(None, "127.0.0.1", 8765, "minilm", 64 * 1024 * 1024, None, "auto")
+    assert Config.from_environ({}) == Config(
+        None, "127.0.0.1", 8765, "minilm", 64 * 1024 * 1024, None, "auto", None, 2**30
+    )
 
 
 def test_every_setting_is_read() -> None:
@@ -25,13 +27,15 @@ def test_every_setting_is_read() -> None:
         "AYA_EMBEDDER_CACHE_MB": "1",
         "AYA_HF_HOME": "/models",
         "AYA_EMBEDDER_KERNELS": "stock",
+        "AYA_EMBEDDER_CACHE_DIR": "/cache",
+        "AYA_EMBEDDER_DISK_CACHE_MB": "2",
     }
     assert Config.from_environ(environ) == Config(
-        "beta", "::1", 0, "bge-base-en-v1.5", 1024 * 1024, Path("/models"), "stock"
+        "beta", "::1", 0, "bge-base-en-v1.5", 1024 * 1024, Path("/models"), "stock", Path("/cache"), 2 * 1024 * 1024
     )
 
 
-@pytest.mark.parametrize("name", ["AYA_EMBEDDER_PORT", "AYA_EMBEDDER_CACHE_MB"])
+@pytest.mark.parametrize("name", ["AYA_EMBEDDER_PORT", "AYA_EMBEDDER_CACHE_MB", "AYA_EMBEDDER_DISK_CACHE_MB"])
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "99999999", "٣", " 1"])
 def test_a_number_that_is_none_is_refused_with_what_to_type(name: str, value: str) -> None:
     """The error names the variable, the value and a value that works."""

@@ -34,7 +34,7 @@ async def test_vectors_come_back_in_the_order_of_their_texts() -> None:
     async with running(model) as engine:
         answers = await engine.embed(texts, "document", truncate=True)
     expected = [model.forward([encoded.ids])[0] for encoded in model.encode(texts, "document")]
-    assert np.array_equal([np.frombuffer(answer.vector, "<f4") for answer in answers], expected)
+    assert np.array_equal([np.frombuffer(one.vector, "<f4") for one in answers.embedded], expected)
 
 
 async def test_streams_compute_batches_side_by_side() -> None:
@@ -53,7 +53,7 @@ async def test_streams_compute_batches_side_by_side() -> None:
         model.gate.set()
         answers = await asyncio.gather(*asked)
     assert warm_up == 2
-    assert [len(answer) for answer in answers] == [1, 1, 1]
+    assert [len(answer.embedded) for answer in answers] == [1, 1, 1]
 
 
 async def test_every_stream_finds_back_from_a_broken_device() -> None:
@@ -77,8 +77,8 @@ async def test_the_second_time_a_text_comes_from_the_cache() -> None:
         first = await engine.embed(["one"], "document", truncate=True)
         again = await engine.embed(["one"], "document", truncate=True)
         asked = await engine.embed(["one"], "query", truncate=True)
-    assert [answers[0].cached for answers in (first, again, asked)] == [False, True, False]
-    assert first[0].vector == again[0].vector != asked[0].vector
+    assert [answer.embedded[0].cached for answer in (first, again, asked)] == [False, True, False]
+    assert first.embedded[0].vector == again.embedded[0].vector != asked.embedded[0].vector
 
 
 async def test_identical_texts_share_one_flight() -> None:
@@ -86,12 +86,12 @@ async def test_identical_texts_share_one_flight() -> None:
     model = FakeEmbedder()
     async with running(model) as engine:
         answers = await asyncio.gather(*(engine.embed(["same", "same"], "document", truncate=True) for _ in range(10)))
-    assert len({one.vector for answer in answers for one in answer}) == 1
+    assert len({one.vector for answer in answers for one in answer.embedded}) == 1
     assert computed(model, "same") == 1
 
 
 async def test_one_poisonous_text_fails_alone() -> None:
-    """A failed batch is retried text by text: the others get their vectors, and the service stays healthy."""
+    """A failed batch is halved until the text at fault is alone: the others get their vectors, all stays healthy."""
     model = FakeEmbedder()
     async with running(model) as engine:
         model.gate.clear()
@@ -103,7 +103,44 @@ async def test_one_poisonous_text_fails_alone() -> None:
         outcomes = await asyncio.gather(head, *others, return_exceptions=True)
         assert engine.state() == "healthy"
     assert [isinstance(outcome, Failed) for outcome in outcomes] == [False, False, True, False]
-    assert [len(batch) for batch in model.forwards[2:6]] == [3, 1, 1, 1]
+    warm_up = model.forwards[0]
+    tried = [batch for batch in model.forwards[2:] if batch != warm_up]
+    assert [len(batch) for batch in tried] == [3, 1, 2, 1, 1]
+
+
+async def test_isolating_one_text_of_a_full_batch_takes_few_passes() -> None:
+    """One poisonous text among 32 costs under 20 passes, those that prove the device sound included; 31 get vectors."""
+    model = FakeEmbedder(budget_tokens=32 * 4)
+    async with running(model) as engine:
+        model.gate.clear()
+        head = asyncio.create_task(engine.embed(["head"], "document", truncate=True))
+        await until(lambda: computed(model, "head") == 1)
+        texts = [chr(0x1000 + number) + ("☠" if number == 20 else "!") for number in range(32)]
+        others = [asyncio.create_task(engine.embed([text], "document", truncate=True)) for text in texts]
+        await until(lambda: engine.waiting_texts == 32)
+        before = len(model.forwards)
+        model.gate.set()
+        outcomes = await asyncio.gather(head, *others, return_exceptions=True)
+    assert [number for number, outcome in enumerate(outcomes[1:]) if isinstance(outcome, Failed)] == [20]
+    assert len(model.forwards[before]) == 32
+    assert len(model.forwards) - before < 20
+
+
+async def test_a_broken_device_fails_a_batch_at_once() -> None:
+    """When not even the pass that is known to work succeeds, no time is spent on looking for a text at fault."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        model.gate.clear()
+        head = asyncio.create_task(engine.embed(["head"], "document", truncate=True))
+        await until(lambda: computed(model, "head") == 1)
+        others = [asyncio.create_task(engine.embed([text], "document", truncate=True)) for text in ("ab", "cd", "ef")]
+        await until(lambda: engine.waiting_texts == 3)
+        model.broken = True
+        model.gate.set()
+        outcomes = await asyncio.gather(head, *others, return_exceptions=True)
+        assert engine.counters.failed_texts == 4
+    assert all(isinstance(outcome, Failed) for outcome in outcomes)
+    assert [len(batch) for batch in model.forwards[1:5]] == [1, 1, 3, 1]
 
 
 async def test_a_failure_names_the_text() -> None:
@@ -123,7 +160,7 @@ async def test_a_broken_device_is_unhealthy_until_a_pass_succeeds_again() -> Non
         assert engine.state() == "unhealthy"
         model.broken = False
         await until(lambda: engine.state() == "healthy")
-        assert len(await engine.embed(["text"], "document", truncate=True)) == 1
+        assert len((await engine.embed(["text"], "document", truncate=True)).embedded) == 1
 
 
 async def test_a_cancelled_request_is_not_computed() -> None:
@@ -166,7 +203,7 @@ async def test_a_long_text_is_cut_and_said_so_or_refused() -> None:
     """Nothing is cut silently: the answer has the whole length, and a caller may refuse, cached or not."""
     async with running(FakeEmbedder(max_tokens=16)) as engine:
         answers = await engine.embed(["a" * 14, "a" * 15], "document", truncate=True)
-        assert [(answer.tokens, answer.truncated) for answer in answers] == [(16, False), (17, True)]
+        assert [(one.tokens, one.truncated) for one in answers.embedded] == [(16, False), (17, True)]
         for text in ("a" * 15, "b" * 20):
             with pytest.raises(TooLong, match=rf"text 1 has {len(text) + 2} tokens.*16"):
                 await engine.embed(["fine", text], "document", truncate=False)

@@ -25,6 +25,7 @@ NAMES = {
     "postgres_major": "18",
     "pg_config": "",
     "embedder_port": "20001",
+    "embedder_cache": "/srv/aya home/nodes/alpha/embedder",
     "model": "minilm",
 }
 SERVICES = ("postgres", "embedder", "indexer")

@@ -81,6 +81,20 @@ def test_the_embedder_is_the_nodes_own_unless_named(home: Home, environ: Mapping
     assert node_settings(home, "alpha", environ=environ).embedder_url == url
 
 
+@pytest.mark.parametrize("environ", [{}, DSN, NAMES])
+def test_the_embedders_token_is_read_from_its_file_and_not_shown(
+    home: Home, tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    """However the database is found; the file is named, its content is in no repr."""
+    file = tmp_path / "embedder.token"
+    file.write_text("0123456789abcdef\n")
+    file.chmod(0o600)
+    settings = node_settings(home, "alpha", environ={**environ, "AYA_EMBEDDER_TOKEN_FILE": str(file)})
+    assert settings.embedder_token == "0123456789abcdef"
+    assert "0123456789" not in repr(settings)
+    assert node_settings(home, "alpha", environ=environ).embedder_token is None
+
+
 def test_a_dsn_needs_no_home(tmp_path: Path) -> None:
     """On a machine without AYA_HOME the environment is enough, and the embedder is the contract's."""
     settings = node_settings(Home(tmp_path / "none"), "beta", environ=DSN)
@@ -98,6 +112,7 @@ def test_a_dsn_needs_no_home(tmp_path: Path) -> None:
         ("alpha", "aya_user", {"EMBEDDING_URL": "127.0.0.1:8765"}, "EMBEDDING_URL .* not of the form"),
         ("alpha", "aya_user", {"EMBEDDING_URL": "http://h:99999"}, "EMBEDDING_URL .* not of the form"),
         ("alpha", "aya_user", {"EMBEDDING_URL": "http://"}, "EMBEDDING_URL .* not of the form"),
+        ("alpha", "aya_user", {"AYA_EMBEDDER_TOKEN_FILE": "/dev/null"}, "token file /dev/null is no file"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(

@@ -13,7 +13,7 @@ from aya.errors import EmbedderUnavailable
 from aya.home import Home
 from aya.knowledge.binding import bind, default_model, describe
 from aya.knowledge.models import Bound
-from aya.settings import node_settings
+from aya.settings import NodeSettings, node_settings
 
 
 @click.command(name="migrate")
@@ -28,7 +28,7 @@ def command(home: Home, /, *, node: str | None) -> None:
         output.line(f"applied  {applied}")
     output.line(f"schema version {report.version} on {settings.database.display()}")
     try:
-        offered = asyncio.run(_offered(settings.embedder_url))
+        offered = asyncio.run(_offered(settings))
     except EmbedderUnavailable as error:
         output.error(f"the model was not checked: {error.message}", hint="aya up, then aya migrate")
         return
@@ -36,6 +36,6 @@ def command(home: Home, /, *, node: str | None) -> None:
     output.line(f"vectors by {describe(offered.identity)}")
 
 
-async def _offered(url: str) -> Bound:
-    async with EmbedderClient(url) as embedder:
+async def _offered(settings: NodeSettings) -> Bound:
+    async with EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder:
         return await default_model(embedder)

@@ -129,7 +129,7 @@ class _Start:
             return self._ended(target, await bound_model(connection))
 
     async def _target(self) -> ModelIdentity:
-        async with EmbedderClient(self._settings.embedder_url) as embedder:
+        async with EmbedderClient(self._settings.embedder_url, token=self._settings.embedder_token) as embedder:
             output.progress(f"the embedder loads {self._source}")
             return await load(embedder, self._source, seconds=_LOAD_SECONDS)
 

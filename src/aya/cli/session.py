@@ -45,7 +45,7 @@ async def opened(home: Home, node: str | None) -> AsyncGenerator[Session]:
     settings = node_settings(home, chosen_node(home, node))
     async with (
         Database(settings.database, application_name="aya-cli", check=migrations.check) as database,
-        EmbedderClient(settings.embedder_url) as embedder,
+        EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder,
     ):
         documents = Documents(database, embedder)
         yield Session(settings, database, documents, Searcher(database, embedder, documents))

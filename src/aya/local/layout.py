@@ -83,6 +83,7 @@ def placeholders(home: Home, config: Config, node: Node) -> dict[str, str]:
         "postgres_major": str(config.postgres_major),
         "pg_config": _absolute_program(config.pg_config),
         "embedder_port": str(node.embedder_port),
+        "embedder_cache": str(home.embedder_cache(node.name)),
         "model": _absolute_model(config.model),
     }
 

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from aya_embedder.embedder import Embedded
     from aya_embedder.engine import Engine
+    from aya_embedder.loaded import LoadedModels
 
 Result = TypeVar("Result")
 _HEALTHY, _UNHEALTHY = 200, 503
 
 
-def create_app(engine: Engine) -> FastAPI:
-    """Return the ASGI application over `engine`, whose `run` is the caller's."""
+def create_app(models: LoadedModels) -> FastAPI:
+    """Return the ASGI application over `models`, whose `run` is the caller's."""
     app = FastAPI(
         title="AYA embedder",
         version=version("aya-embedder"),
@@ -38,19 +39,20 @@ def create_app(engine: Engine) -> FastAPI:
         separate_input_output_schemas=False,
     )
     add_refusals(app)
-    _add_embedding(app, engine)
-    _add_openai(app, engine)
-    _add_observation(app, engine)
+    _add_embedding(app, models)
+    _add_openai(app, models)
+    _add_observation(app, models)
     return app
 
 
-def _add_embedding(app: FastAPI, engine: Engine) -> None:
+def _add_embedding(app: FastAPI, models: LoadedModels) -> None:
     @app.post("/embed", openapi_extra=_body(wire.EmbedRequest))
     async def embed(request: Request) -> Response:
+        engine = models.default
         asked = wire.parse(wire.EmbedRequest, await wire.read_body(request))
         texts = [asked.text] if asked.text is not None else asked.texts or []
         work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-        answers = await _unless_gone(request, work)
+        answers = (await _unless_gone(request, work)).embedded
         fingerprint = engine.model.identity.fingerprint
         if asked.text is None:
             return _json({**_columns(answers, asked.encoding), "model": fingerprint})
@@ -67,20 +69,22 @@ def _add_embedding(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/tokenize", openapi_extra=_body(wire.TokenizeRequest))
     async def tokenize(request: Request) -> Response:
+        engine = models.default
         asked = wire.parse(wire.TokenizeRequest, await wire.read_body(request))
         return _json(await _unless_gone(request, engine.tokenize(asked.texts)))
 
 
-def _add_openai(app: FastAPI, engine: Engine) -> None:
+def _add_openai(app: FastAPI, models: LoadedModels) -> None:
     @app.post("/v1/embeddings", openapi_extra=_body(wire.OpenAIRequest))
     async def embeddings(request: Request) -> Response:
+        engine = models.default
         asked = wire.parse(wire.OpenAIRequest, await wire.read_body(request))
         identity = engine.model.identity
         if asked.dimensions not in (None, identity.dimension):
             raise Invalid(f"dimensions: the model makes {identity.dimension}", hint="leave dimensions out")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-        answers = await _unless_gone(request, work)
+        answers = (await _unless_gone(request, work)).embedded
         read = sum(min(one.tokens, identity.max_tokens) for one in answers)
         return _json(
             {
@@ -100,9 +104,10 @@ def _add_openai(app: FastAPI, engine: Engine) -> None:
         )
 
 
-def _add_observation(app: FastAPI, engine: Engine) -> None:
+def _add_observation(app: FastAPI, models: LoadedModels) -> None:
     @app.get("/health")
     async def health() -> Response:
+        engine = models.default
         state = engine.state()
         return _json(
             {"status": state, **_loaded(engine), "last_forward_age_seconds": engine.last_forward_age_seconds()},
@@ -111,11 +116,13 @@ def _add_observation(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/ready")
     async def ready() -> Response:
+        engine = models.default
         state = engine.state()
         return _json({"ready": state == "healthy"}, _HEALTHY if state == "healthy" else _UNHEALTHY)
 
     @app.get("/stats")
     async def stats() -> Response:
+        engine = models.default
         loaded = engine.loaded
         return _json(
             {
@@ -130,6 +137,7 @@ def _add_observation(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/info")
     async def info() -> Response:
+        engine = models.default
         model = engine.model
         return _json({**model.identity.as_dict(), "version": app.version, "backend": model.backend})
 

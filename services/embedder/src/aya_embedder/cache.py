@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from aya_embedder.embedder import Given
     from aya_embedder.identity import ModelIdentity, Prompt
 
+_NO_TEXT = b"\xff"  # a byte that UTF-8 never has
 # Key, entry, digest and dictionary slot beside the vector itself, on 64-bit CPython.
 _OVERHEAD_BYTES = 512
 
@@ -23,9 +26,10 @@ class Key(NamedTuple):
     limit_tokens: int
 
     @classmethod
-    def of(cls, identity: ModelIdentity, prompt: Prompt, text: str) -> Key:
-        """Return the key of `text`. Raises UnicodeEncodeError on a lone surrogate."""
-        return cls(identity.fingerprint, prompt, hashlib.sha256(text.encode()).digest(), identity.max_tokens)
+    def of(cls, identity: ModelIdentity, prompt: Prompt, given: Given) -> Key:
+        """Return the key of a text or of token ids; they never share one. Raises UnicodeEncodeError on a surrogate."""
+        written = given.encode() if isinstance(given, str) else _NO_TEXT + struct.pack(f"<{len(given)}I", *given)
+        return cls(identity.fingerprint, prompt, hashlib.sha256(written).digest(), identity.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

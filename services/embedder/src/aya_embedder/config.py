@@ -29,6 +29,8 @@ class Config:
     kernels: whose functions compute: "stock" for MLX's, "cpu" for those that are faster on a CPU, or "auto": "cpu" on
         a CPU without Apple's Accelerate, for the architectures that it knows, and "stock" elsewhere. GET /info says
         which it is, and on how many streams.
+    cache_directory: where vectors are kept from one start to the next, None for nowhere.
+    disk_cache_bytes: bound of the file there; 0 means nowhere, too.
     """
 
     node: str | None
@@ -38,14 +40,18 @@ class Config:
     cache_bytes: int
     hf_home: Path | None
     kernels: Wish = "auto"
+    cache_directory: Path | None = None
+    disk_cache_bytes: int = 1024 * _MIB
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
-        """Read AYA_NODE, AYA_EMBEDDER_HOST, _PORT, _CACHE_MB, _KERNELS, AYA_MODEL and AYA_HF_HOME.
+        """Read AYA_NODE, AYA_MODEL, AYA_HF_HOME, and AYA_EMBEDDER_ with the name of every other setting.
 
         An empty value counts as unset. Raises ConfigError, with what to type, on a value that cannot be used.
         """
         hf_home = environ.get("AYA_HF_HOME")
+        cache = environ.get("AYA_EMBEDDER_CACHE_DIR")
+        disk_cache_mb = _integer(environ, "AYA_EMBEDDER_DISK_CACHE_MB", default=1024, highest=_HIGHEST_CACHE_MB)
         return cls(
             node=environ.get("AYA_NODE") or None,
             host=environ.get("AYA_EMBEDDER_HOST") or "127.0.0.1",
@@ -54,6 +60,8 @@ class Config:
             cache_bytes=_integer(environ, "AYA_EMBEDDER_CACHE_MB", default=64, highest=_HIGHEST_CACHE_MB) * _MIB,
             hf_home=Path(hf_home).expanduser() if hf_home else None,
             kernels=_kernels(environ),
+            cache_directory=Path(cache).expanduser() if cache else None,
+            disk_cache_bytes=disk_cache_mb * _MIB,
         )
 
 

@@ -58,6 +58,34 @@ class Embedded:
     cached: bool
 
 
+# What can be embedded: a text, or the ids of its tokens without special ones and prefix.
+Given = str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went, in seconds.
+
+    total: from its start to its vectors. tokenization: of all its texts, and waiting for the thread that does it.
+    queue, inference: of an average text that the model computed, waiting for a batch and being in one; 0 when all were
+    cached. compute_tokens: how many tokens the model read for it.
+    """
+
+    total_seconds: float
+    tokenization_seconds: float
+    queue_seconds: float
+    inference_seconds: float
+    compute_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request gets: one Embedded for each text, in their order, and where the time went."""
+
+    embedded: list[Embedded]
+    timings: Timings
+
+
 class Embedder(Protocol):
     """A loaded model. `forward` belongs to `backend.streams` threads for life; `encode` and `tokenize` to another."""
 
@@ -76,8 +104,22 @@ class Embedder(Protocol):
         """The padded size of a batch that keeps this backend busy."""
         ...
 
+    @property
+    def length_step(self) -> int:
+        """Lengths are padded up to a multiple of it, so that there are few shapes; 1 where shapes cost nothing."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are from 0 to one less."""
+        ...
+
     def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
         """Tokenise with the prompt's prefix; pure, safe to repeat."""
+        ...
+
+    def encode_ids(self, ids: Sequence[int]) -> Encoded:
+        """Put the special tokens around the ids of a text's own tokens, cut to the window; no prefix. Pure."""
         ...
 
     def tokenize(self, texts: Sequence[str]) -> Tokenization:
@@ -93,4 +135,8 @@ class Embedder(Protocol):
 
     def active_memory_bytes(self) -> int:
         """Return what the backend's arrays take now; callable from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Give the memory back, when its threads have ended; from any thread. No call may follow."""
         ...

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import hashlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aya.errors import ConfigError
 from aya_embedder.blas import Backend
 from aya_embedder.cache import VectorCache
 from aya_embedder.embedder import Encoded, Tokenization
 from aya_embedder.engine import Engine
+from aya_embedder.flights import Limits
 from aya_embedder.identity import ModelIdentity
+from aya_embedder.loaded import LoadedModels
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Container, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,24 +38,42 @@ class FakeEmbedder:
     broken: every batch fails, as on a lost device.
     gate: forward passes wait until it is set, as it is at first.
     forwards: the ids of every batch that was begun.
+    unloadable: what loading it raises.
+    closed: whether it was told to free its memory.
     """
 
-    def __init__(self, *, dimension: int = 8, max_tokens: int = 16, budget_tokens: int = 64, streams: int = 1) -> None:
-        """See ModelIdentity and Embedder."""
-        self.identity = ModelIdentity("fake", "r1", dimension, "mean", True, "q: ", "", max_tokens, "float32")  # noqa: FBT003
+    def __init__(
+        self,
+        name: str = "fake",
+        *,
+        dimension: int = 8,
+        max_tokens: int = 16,
+        budget_tokens: int = 64,
+        streams: int = 1,
+    ) -> None:
+        """See ModelIdentity and Embedder; name: makes another model, with another fingerprint."""
+        self.identity = ModelIdentity(name, name, dimension, "mean", True, "q: ", "", max_tokens, "float32")  # noqa: FBT003
         self.backend = Backend("cpu", "reference", streams=streams)
         self.budget_tokens = budget_tokens
+        self.length_step = 1
+        self.vocabulary_size = 0x110000
         self.poison = "☠"
         self.broken = False
         self.gate = threading.Event()
         self.gate.set()
         self.forwards: list[list[Sequence[int]]] = []
+        self.unloadable: Exception | None = None
+        self.closed = False
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
         """Give each character a token, between two special ones."""
         whole = [[ord(character) for character in self.identity.prefix(prompt) + text] for text in texts]
         room = self.identity.max_tokens - 2
         return [Encoded((_FIRST, *ids[:room], _LAST), len(ids) + 2) for ids in whole]
+
+    def encode_ids(self, ids: Sequence[int]) -> Encoded:
+        """Put the special tokens around."""
+        return Encoded((_FIRST, *ids[: self.identity.max_tokens - 2], _LAST), len(ids) + 2)
 
     def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Start a token at each character."""
@@ -71,6 +93,10 @@ class FakeEmbedder:
         """Return a number."""
         return 1024
 
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
     def _vector(self, ids: Sequence[int]) -> list[int]:
         digest = hashlib.shake_256(repr(tuple(ids)).encode()).digest(self.identity.dimension)
         return [byte + 1 for byte in digest]
@@ -79,7 +105,7 @@ class FakeEmbedder:
 @contextlib.asynccontextmanager
 async def running(model: FakeEmbedder, *, max_waiting_texts: int = 100) -> AsyncGenerator[Engine]:
     """Run an engine over `model`, warmed up, for as long as the block lasts."""
-    engine = Engine(lambda: model, VectorCache(_CACHE_BYTES), max_waiting_texts=max_waiting_texts)
+    engine = Engine(lambda: model, VectorCache(_CACHE_BYTES), limits=Limits(max_waiting_texts))
     async with asyncio.TaskGroup() as tasks:
         computing = tasks.create_task(engine.run(), name="engine")
         await engine.until_loaded()
@@ -88,3 +114,48 @@ async def running(model: FakeEmbedder, *, max_waiting_texts: int = 100) -> Async
         finally:
             model.gate.set()
             computing.cancel()
+
+
+@contextlib.asynccontextmanager
+async def running_models(
+    *fakes: FakeEmbedder, spare: Sequence[FakeEmbedder] = (), most: int = 2, max_waiting_texts: int = 100
+) -> AsyncGenerator[LoadedModels]:
+    """Run `fakes` for as long as the block lasts: the first is the default, the others are loaded beside it.
+
+    Their names are their sources; another source is unknown. spare: known too, and not loaded.
+    """
+    known = {fake.identity.model: fake for fake in (*fakes, *spare)}
+    models = LoadedModels(
+        lambda source: loadable(known[source]),
+        VectorCache(_CACHE_BYTES),
+        default=fakes[0].identity.model,
+        resolve=partial(one_of, known),
+        most=most,
+        limits=Limits(max_waiting_texts),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(models.run(), name="models")
+        await models.until_loaded()
+        for fake in fakes[1:]:
+            models.load(fake.identity.model, default=False)
+            await models.until_loaded(fake.identity.model)
+        try:
+            yield models
+        finally:
+            for fake in known.values():
+                fake.gate.set()
+            serving.cancel()
+
+
+def loadable(fake: FakeEmbedder) -> FakeEmbedder:
+    """Return `fake`, or raise what loading it raises."""
+    if fake.unloadable is not None:
+        raise fake.unloadable
+    return fake
+
+
+def one_of(known: Container[str], source: str) -> str:
+    """Return `source` when it is known. Raises ConfigError, as a real resolver does."""
+    if source not in known:
+        raise ConfigError(f"{source!r} is neither a model nor a directory", hint="export AYA_MODEL=minilm")
+    return source

@@ -9,38 +9,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aya_embedder.batch import Waiting, next_batch
+from aya_embedder.batch import Queue, Waiting
 from aya_embedder.problems import Busy, Problem
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
+    from aya_embedder.batch import Budget
     from aya_embedder.cache import Entry, Key
     from aya_embedder.embedder import Encoded
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One text on its way. waiters: requests that want it; outcome: the entry, or why there is none."""
+    """One text on its way. waiters: requests that want it; outcome: the entry, or why there is none.
+
+    taken_at, landed_at: when it went into a batch and when its vector was there, on a monotonic clock.
+    """
 
     key: Key
     text: Encoded
     place: Waiting
     outcome: asyncio.Future[Entry]
     waiters: int = 0
+    taken_at: float = 0.0
+    landed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for one model before newcomers are sent away."""
+
+    waiting_texts: int = 4096  # two of the largest requests
+    waiting_tokens: int = 4096 * 512
 
 
 class Flights:
     """All texts on their way, bounded in number and in tokens."""
 
-    def __init__(self, *, max_texts: int, max_tokens: int) -> None:
-        """max_texts, max_tokens: how much may wait before newcomers are sent away."""
-        self._max_texts = max_texts
-        self._max_tokens = max_tokens
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._by_key: dict[Key, Flight] = {}
         self._waiting: dict[Waiting, Flight] = {}
+        self._queue = Queue()
         self._arrivals = 0
+        self._batches = 0
 
     def __len__(self) -> int:
         """Count the texts that wait or are being computed."""
@@ -49,18 +63,25 @@ class Flights:
     @property
     def waiting_texts(self) -> int:
         """How many texts wait for a batch."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def waiting_tokens(self) -> int:
         """How many tokens these have."""
-        return sum(place.tokens for place in self._waiting)
+        return self._queue.tokens
 
-    def admit(self, texts: int, tokens: int, retry_after_seconds: int) -> None:
-        """Raise Busy when that much more does not fit: all of a request is taken, or nothing."""
-        if self.waiting_texts + texts > self._max_texts or self.waiting_tokens + tokens > self._max_tokens:
+    def admit(self, texts: int, tokens: int, retry_after_seconds: int, *, announced: int = 0) -> None:
+        """Raise Busy when that much more does not fit: all of a request is taken, or nothing.
+
+        announced: texts of other requests that are being tokenised. When nothing waits, and nothing is announced, a
+        request is admitted whatever its size: it could never be otherwise.
+        """
+        waiting = self.waiting_texts + announced
+        fits = waiting + texts <= self._limits.waiting_texts
+        if waiting and not (fits and self.waiting_tokens + tokens <= self._limits.waiting_tokens):
             raise Busy(
-                f"{self.waiting_texts} texts are waiting already; {texts} more are over the limit of {self._max_texts}",
+                f"{waiting} texts are waiting already; {texts} more are over the limit of "
+                f"{self._limits.waiting_texts} texts or {self._limits.waiting_tokens} tokens",
                 hint=f"try again in {retry_after_seconds} s, or send fewer texts at once",
                 retry_after_seconds=retry_after_seconds,
             )
@@ -69,15 +90,20 @@ class Flights:
         self,
         wanted: Mapping[Key, Encoded],
         new_outcome: Callable[[], asyncio.Future[Entry]],
+        budget: Budget,
         retry_after_seconds: int,
     ) -> list[Flight]:
         """Return a flight per key of `wanted`: the one that is on its way already, or a new one.
 
-        new_outcome: loop.create_future. Raises Busy, having changed nothing. Give every flight back by `leave`.
+        new_outcome: loop.create_future. budget: of a batch. Raises Busy, having changed nothing. Give every
+        flight back by `leave`.
         """
-        new = [text for key, text in wanted.items() if key not in self._by_key]
-        self.admit(len(new), sum(len(text.ids) for text in new), retry_after_seconds)
-        flights = [self._by_key.get(key) or self._start(key, text, new_outcome()) for key, text in wanted.items()]
+        new = {key: text for key, text in wanted.items() if key not in self._by_key}
+        lengths = [len(text.ids) for text in new.values()]
+        self.admit(len(new), sum(lengths), retry_after_seconds)
+        for (key, text), turn in zip(new.items(), self._queue.turns(lengths, budget), strict=True):
+            self._start(key, text, turn, new_outcome())
+        flights = [self._by_key[key] for key in wanted]
         for flight in flights:
             flight.waiters += 1
         return flights
@@ -90,15 +116,21 @@ class Flights:
                 self._forget(flight)
                 flight.outcome.cancel()
 
-    def take(self, budget_tokens: int) -> list[Flight]:
-        """Take the next batch out of the queue; empty when nothing waits."""
+    def take(self, budget: Budget, now: float) -> list[Flight]:
+        """Take the next batch out of the queue at the time `now`; empty when nothing waits."""
         if not self._waiting:
             return []
-        return [self._waiting.pop(place) for place in next_batch(self._waiting, budget_tokens).members]
+        batch = self._queue.next_batch(budget, self._batches)
+        self._batches += 1
+        taken = [self._unqueue(place) for place in batch.members]
+        for flight in taken:
+            flight.taken_at = now
+        return taken
 
-    def land(self, flight: Flight, entry: Entry) -> None:
-        """End the flight well."""
+    def land(self, flight: Flight, entry: Entry, now: float) -> None:
+        """End the flight well, at the time `now`."""
         self._forget(flight)
+        flight.landed_at = now
         if not flight.outcome.done():
             flight.outcome.set_result(entry)
 
@@ -114,14 +146,18 @@ class Flights:
         for flight in list(self._by_key.values()):
             self.fail(flight, problem)
 
-    def _start(self, key: Key, text: Encoded, outcome: asyncio.Future[Entry]) -> Flight:
+    def _start(self, key: Key, text: Encoded, turn: int, outcome: asyncio.Future[Entry]) -> None:
         self._arrivals += 1
-        flight = Flight(key, text, Waiting(self._arrivals, len(text.ids)), outcome)
-        self._by_key[key] = flight
-        self._waiting[flight.place] = flight
-        return flight
+        flight = Flight(key, text, Waiting(self._arrivals, len(text.ids), turn), outcome)
+        self._by_key[key] = self._waiting[flight.place] = flight
+        self._queue.add(flight.place)
+
+    def _unqueue(self, place: Waiting) -> Flight:
+        self._queue.remove(place)
+        return self._waiting.pop(place)
 
     def _forget(self, flight: Flight) -> None:
-        self._waiting.pop(flight.place, None)
+        if flight.place in self._waiting:
+            self._unqueue(flight.place)
         if self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]

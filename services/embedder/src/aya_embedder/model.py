@@ -61,7 +61,8 @@ class MlxEmbedder:
         self.backend = _backend(chosen)
         self.budget_tokens = _BUDGET_TOKENS[device]
         self._dtype = mx.float16 if device == "metal" else mx.float32
-        self._step = _METAL_LENGTH_STEP if device == "metal" else 1
+        self.length_step = _METAL_LENGTH_STEP if device == "metal" else 1
+        self.vocabulary_size = int(described.config["vocab_size"])
         if device == "metal":
             mx.set_cache_limit(_METAL_CACHE_BYTES)
         self._pooling = described.pooling
@@ -81,6 +82,10 @@ class MlxEmbedder:
         """Tokenise with the prompt's prefix, cut to the window."""
         return self._tokenizer.encode(texts, self.identity.prefix(prompt))
 
+    def encode_ids(self, ids: Sequence[int]) -> Encoded:
+        """Put the special tokens around the ids of a text's own tokens, cut to the window."""
+        return self._tokenizer.encode_ids(ids)
+
     def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start."""
         return self._tokenizer.tokenize(texts, self.identity.document_prefix)
@@ -98,8 +103,14 @@ class MlxEmbedder:
         """Return what MLX's arrays take now."""
         return mx.get_active_memory()
 
+    def close(self) -> None:
+        """Let go of the weights, and of the memory that MLX and the C library keep for reuse."""
+        del self._pooled
+        mx.clear_cache()
+        blas.return_freed_memory()
+
     def _stock(self, network: Any, batch: Sequence[Sequence[int]]) -> mx.array:  # noqa: ANN401 untyped
-        ids, mask = _padded(batch, self._pad_id, self._step)
+        ids, mask = _padded(batch, self._pad_id, self.length_step)
         answer = network(mx.array(ids), attention_mask=mx.array(mask).astype(self._dtype))
         hidden = answer.last_hidden_state.astype(mx.float32)
         return mx.concatenate([_pool(hidden, mx.array(mask), mode) for mode in self._pooling], axis=-1)

@@ -2,9 +2,12 @@
 
 Problem
 ├── BadRequest      400  the body is no JSON
+├── NotLoaded       404  no model of that name is loaded
+├── ModelsFull      409  no loaded model can make room for another
 ├── TooLarge        413  body, number of texts or a text is over a cap
 ├── TooLong         413  a text is over the model's window, and the caller refused to have it cut
 ├── Invalid         422  the JSON is not what the call takes
+├── UnknownModel    422  neither a model's name nor a directory
 ├── Busy            429  the queue is full
 ├── Gone            499  the client left before it had sent everything
 ├── Failed          500  the model failed on this very text
@@ -35,6 +38,20 @@ class BadRequest(Problem):
     kind = "invalid_json"
 
 
+class NotLoaded(Problem):
+    """No model of that name is loaded."""
+
+    status = 404
+    kind = "model_not_loaded"
+
+
+class ModelsFull(Problem):
+    """As many models are loaded as may be, and none of them can make room."""
+
+    status = 409
+    kind = "models_full"
+
+
 class TooLarge(Problem):
     """The body, the number of texts or one text is over a cap."""
 
@@ -54,6 +71,13 @@ class Invalid(Problem):
 
     status = 422
     kind = "invalid_request"
+
+
+class UnknownModel(Problem):
+    """What should be loaded is neither a known model's name nor a directory."""
+
+    status = 422
+    kind = "unknown_model"
 
 
 class Busy(Problem):

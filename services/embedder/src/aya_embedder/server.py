@@ -14,9 +14,11 @@ import uvicorn
 
 from aya import log
 from aya.errors import ConfigError
+from aya_embedder import sources
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
-from aya_embedder.engine import Engine
+from aya_embedder.disk_cache import opened
+from aya_embedder.loaded import LoadedModels
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,16 +39,22 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     HTTP answers from the start: /health says "loading" until the model's first forward pass has succeeded.
     Raises ConfigError when the address is taken, and what loading raises, in an ExceptionGroup.
     """
-    with contextlib.closing(_listen(config.host, config.port)) as listener:
-        engine = Engine(partial(_load, config), VectorCache(config.cache_bytes))
-        server = _Server(_settings(engine))
+    with contextlib.closing(_listen(config.host, config.port)) as listener, opened(config) as disk:
+        models = LoadedModels(
+            partial(_load, config),
+            VectorCache(config.cache_bytes),
+            default=config.model,
+            resolve=sources.resolve,
+            disk=disk,
+        )
+        server = _Server(_settings(models))
         async with asyncio.TaskGroup() as tasks:
-            computing = tasks.create_task(engine.run(), name="engine")
+            computing = tasks.create_task(models.run(), name="models")
             answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
             await stop.wait()
             server.should_exit = True
             await asyncio.wait([answering], timeout=_DRAIN_SECONDS)
-            engine.give_up()
+            models.give_up()
             await answering
             computing.cancel()
 
@@ -60,9 +68,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _settings(engine: Engine) -> uvicorn.Config:
+def _settings(models: LoadedModels) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(engine),
+        create_app(models),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -71,10 +79,10 @@ def _settings(engine: Engine) -> uvicorn.Config:
     )
 
 
-def _load(config: Config) -> Embedder:
+def _load(config: Config, source: str) -> Embedder:
     from aya_embedder.model import load  # noqa: PLC0415 on the inference thread: HTTP answers while MLX is imported
 
-    return load(config.model, config.hf_home, config.kernels)
+    return load(source, config.hf_home, config.kernels)
 
 
 def _listen(host: str, port: int) -> socket.socket:

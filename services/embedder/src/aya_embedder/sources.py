@@ -40,13 +40,24 @@ def find(model: str, hf_home: Path | None) -> Source:
     if model in _HUB:
         repository, revision = _HUB[model]
         return Source(_from_hub(repository, revision, hf_home), repository, revision)
+    directory = Path(resolve(model))
+    return Source(directory, directory.name, _sha256(directory / WEIGHTS)[:_REVISION_DIGITS])
+
+
+def resolve(model: str) -> str:
+    """Return the one way to write `model` (a value of AYA_MODEL): a name as it is, a directory as its real path.
+
+    Raises ConfigError on what is neither.
+    """
+    if model == "minilm" or model in _HUB:
+        return model
     directory = Path(model).expanduser()
     if not directory.is_dir():
         raise ConfigError(
             f"AYA_MODEL is {model!r}: neither minilm, nor {', '.join(_HUB)}, nor a directory",
             hint="export AYA_MODEL=minilm",
         )
-    return Source(directory, directory.resolve().name, _sha256(directory / WEIGHTS)[:_REVISION_DIGITS])
+    return str(directory.resolve())
 
 
 def _minilm() -> Source:

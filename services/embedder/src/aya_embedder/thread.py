@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import threading
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -34,7 +35,7 @@ class OneThread:
 
     def __init__(self, name: str) -> None:
         """Start the thread; name: shown by debuggers."""
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -45,19 +46,29 @@ class OneThread:
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[object] = loop.create_future()
-        self._calls.put(_Call(function, arguments, contextvars.copy_context(), loop, outcome))
+        call = _Call(function, arguments, contextvars.copy_context(), loop, outcome)
+        self._calls.put(partial(_perform, call))
         return cast("Result", await outcome)
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Let the calls made so far end, and wait for that as long as given."""
+    def post(self, function: Callable[..., object], *arguments: object) -> None:
+        """Run `function(*arguments)` on the thread, after the calls before it; it must not raise. From any thread."""
+        self._calls.put(partial(_run_alone, contextvars.copy_context(), function, arguments))
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Let the calls made so far end, wait for that as long as given, and say whether they did."""
         self._calls.put(None)
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             # a loop that is closed has nobody left who waits
             with contextlib.suppress(RuntimeError):
-                _perform(call)
+                call()
+
+
+def _run_alone(context: contextvars.Context, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    context.run(function, *arguments)
 
 
 def _perform(call: _Call) -> None:

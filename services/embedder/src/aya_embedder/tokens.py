@@ -44,11 +44,12 @@ class TextTokenizer:
     def encode(self, texts: Sequence[str], prefix: str) -> list[Encoded]:
         """Tokenise `prefix` + text; the first max_tokens are kept, special tokens at both ends included."""
         encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
+        return [self.encode_ids(encoding.ids) for encoding in encodings]
+
+    def encode_ids(self, ids: Sequence[int]) -> Encoded:
+        """Put the special tokens around the ids of a text's own tokens, cut to max_tokens with them."""
         room = self._max_tokens - self.special_tokens
-        return [
-            Encoded((*self._before, *ids[:room], *self._after), len(ids) + self.special_tokens)
-            for ids in (encoding.ids for encoding in encodings)
-        ]
+        return Encoded((*self._before, *ids[:room], *self._after), len(ids) + self.special_tokens)
 
     def tokenize(self, texts: Sequence[str], prefix: str) -> Tokenization:
         """Say where the tokens of each text start, in code points; prefix: whose tokens are counted only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aya import home
 from aya.backoff import Backoff
@@ -22,6 +22,7 @@ class Config:
     node: str
     database: DatabaseSettings
     embedder_url: str
+    embedder_token: str | None = field(default=None, repr=False)
     poll_seconds: float = 5.0
     retry: Backoff = RETRY
     outage: Backoff = OUTAGE
@@ -31,4 +32,4 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
     """Read AYA_HOME and AYA_NODE, or the contract's DB_HOST … names. Raises ConfigError."""
     node = environ.get("AYA_NODE") or "alpha"
     settings = node_settings(home.locate(environ.get("AYA_HOME")), node, role=INDEXER_ROLE, environ=environ)
-    return Config(node, settings.database, settings.embedder_url)
+    return Config(node, settings.database, settings.embedder_url, settings.embedder_token)

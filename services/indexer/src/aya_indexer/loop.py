@@ -43,7 +43,7 @@ class Indexer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; an outage of the database or the embedder is waited out."""
-        async with EmbedderClient(self._config.embedder_url) as embedder:
+        async with EmbedderClient(self._config.embedder_url, token=self._config.embedder_token) as embedder:
             while not stop.is_set():
                 try:
                     async with opened(self._config.database) as store:

@@ -33,7 +33,7 @@ class Base:
     def __init__(self, settings: NodeSettings) -> None:
         self.settings = settings
         self._database = Database(settings.database, application_name="aya-mcp", check=migrations.check)
-        self._embedder = EmbedderClient(settings.embedder_url)
+        self._embedder = EmbedderClient(settings.embedder_url, token=settings.embedder_token)
         self.documents = Documents(self._database, self._embedder)
         self.searcher = Searcher(self._database, self._embedder, self.documents)
 
@@ -67,8 +67,8 @@ class Base:
 
     def secrets(self) -> tuple[str, ...]:
         """Return what no log may show."""
-        password = self.settings.database.password
-        return (password,) if password else ()
+        secrets = self.settings.database.password, self.settings.embedder_token
+        return tuple(secret for secret in secrets if secret)
 
     async def close(self) -> None:
         """Close the connections."""

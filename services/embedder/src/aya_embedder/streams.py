@@ -1,0 +1,178 @@
+"""The threads that compute, for one model: forward passes, isolation of what fails, and whether to be trusted.
+
+For each of the model's streams there is one thread, and one task that takes a batch as soon as the thread is free (no
+wait timer). When a batch fails, a pass that is known to work tells a broken device, which fails the whole batch, from a
+text that is at fault; that one is found by halving: of 32 texts one poisonous text costs some 16 passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aya import log
+from aya_embedder.batch import Budget
+from aya_embedder.cache import Entry
+from aya_embedder.condition import Condition
+from aya_embedder.problems import Failed
+from aya_embedder.thread import OneThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aya.backoff import Backoff
+    from aya_embedder.cache import Key
+    from aya_embedder.condition import State
+    from aya_embedder.counters import Counters, Observer
+    from aya_embedder.embedder import Embedder
+    from aya_embedder.flights import Flight, Flights
+
+_WARM_UP = "The first forward pass proves that the model works."
+
+
+class Streams:
+    """Takes batches out of `flights` and lands them."""
+
+    def __init__(
+        self,
+        flights: Flights,
+        keep: Callable[[Sequence[tuple[Key, Entry]]], None],
+        *,
+        backoff: Backoff,
+        counters: Counters,
+        observer: Observer,
+    ) -> None:
+        """keep: is given what a batch computed, for the caches. backoff: of the probes while the model fails."""
+        self._flights = flights
+        self._keep = keep
+        self._backoff = backoff
+        self._counters = counters
+        self._observer = observer
+        self._threads = [OneThread("inference")]
+        self._running_since: dict[OneThread, float] = {}
+        self._work = asyncio.Event()
+        self._model: Embedder | None = None
+        self._warm_up: Sequence[int] = ()
+        self._condition = Condition()
+
+    def __len__(self) -> int:
+        """Count the threads."""
+        return len(self._threads)
+
+    def state(self) -> State:
+        """Say whether the model can be trusted now."""
+        oldest = min(self._running_since.values(), default=None)
+        return replace(self._condition, running_since=oldest).state(time.monotonic())
+
+    def last_forward_age_seconds(self) -> float | None:
+        """Say how long ago the last good forward pass ended; None before the first."""
+        return self._condition.age_seconds(time.monotonic())
+
+    def wake(self) -> None:
+        """Say that texts have boarded."""
+        self._work.set()
+
+    async def start(self, load: Callable[[], Embedder]) -> Embedder:
+        """Load the model on the first thread and make a pass on each. Raises what loading or the pass raises."""
+        model = await self._threads[0].call(load)
+        self._threads += [OneThread(f"inference.{number}") for number in range(1, model.backend.streams)]
+        self._warm_up = model.encode([_WARM_UP], "document")[0].ids
+        for thread in self._threads:
+            await self._forward(thread, model, [self._warm_up])
+        self._model = model
+        return model
+
+    async def run(self, model: Embedder) -> None:
+        """Compute until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for number, thread in enumerate(self._threads):
+                tasks.create_task(self._stream(thread, model), name=f"engine.{number}")
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """End the threads, wait for each as long as given, and say whether all have ended."""
+        self._model = None
+        ended = [thread.stop(timeout_seconds) for thread in self._threads]
+        return all(ended)
+
+    async def _stream(self, thread: OneThread, model: Embedder) -> None:
+        budget = Budget(model.budget_tokens, model.length_step)
+        while True:
+            await self._until_work(thread, model)
+            await self._compute(thread, model, self._flights.take(budget, time.monotonic()))
+
+    async def _until_work(self, thread: OneThread, model: Embedder) -> None:
+        """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
+        attempt = 1
+        while not self._flights.waiting_texts:
+            self._work.clear()
+            wait = self._backoff.delay_seconds(attempt, random.uniform) if self._condition.failed else None
+            try:
+                async with asyncio.timeout(wait):
+                    await self._work.wait()
+            except TimeoutError:
+                await self._works(thread, model)
+                attempt += 1
+
+    async def _compute(self, thread: OneThread, model: Embedder, batch: Sequence[Flight]) -> None:
+        flights = [flight for flight in batch if flight.waiters]
+        if not flights:
+            return
+        try:
+            vectors = await self._forward(thread, model, [flight.text.ids for flight in flights])
+        except Exception as error:  # noqa: BLE001 whatever a backend raises must not end the service
+            await self._isolate(thread, model, flights, error)
+            return
+        now = time.monotonic()
+        entries = [
+            Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
+            for flight, vector in zip(flights, vectors, strict=True)
+        ]
+        self._keep([(flight.key, entry) for flight, entry in zip(flights, entries, strict=True)])
+        for flight, entry in zip(flights, entries, strict=True):
+            self._flights.land(flight, entry, now)
+
+    async def _isolate(self, thread: OneThread, model: Embedder, flights: Sequence[Flight], error: Exception) -> None:
+        log.get_logger().warning("batch.failed", texts=len(flights), error=str(error))
+        half = len(flights) // 2
+        if await self._works(thread, model) and half:
+            await self._compute(thread, model, flights[:half])
+            await self._compute(thread, model, flights[half:])
+            return
+        for flight in flights:
+            self._counters.failed_texts += 1
+            self._observer.text_failed()
+            self._flights.fail(flight, Failed(f"the model failed: {error}", hint="see the embedder's log"))
+
+    async def _works(self, thread: OneThread, model: Embedder) -> bool:
+        """Make a forward pass that is known to work, to tell a poisonous text from a broken device."""
+        try:
+            await self._forward(thread, model, [self._warm_up])
+        except Exception as error:  # noqa: BLE001 the condition says it
+            log.get_logger().error("probe.failed", error=str(error))
+            return False
+        return True
+
+    async def _forward(self, thread: OneThread, model: Embedder, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        started = self._running_since[thread] = time.monotonic()
+        try:
+            vectors = await thread.call(model.forward, batch)
+        except Exception:
+            self._condition = replace(self._condition, failed=True)
+            raise
+        finally:
+            del self._running_since[thread]
+        self._condition = Condition(last_success=time.monotonic())
+        self._count(len(batch), sum(map(len, batch)), time.monotonic() - started)
+        return vectors
+
+    def _count(self, texts: int, tokens: int, seconds: float) -> None:
+        self._counters.batches += 1
+        self._counters.tokens += tokens
+        self._counters.busy_seconds += seconds
+        self._observer.batch_computed(texts, tokens, seconds)
