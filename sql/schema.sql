@@ -116,8 +116,9 @@ CREATE TABLE reembedding (
 );
 
 -- Chunks that the new model cannot take as they are. They hold nobody up; their documents are queued after the move.
+-- No foreign key: whoever types TRUNCATE chunks may go on doing so. What is noted of chunks that are gone is harmless.
 CREATE TABLE reembedding_exception (
-    chunk_id integer PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+    chunk_id integer PRIMARY KEY,
     -- why it has no vector; NULL: it has one, of its beginning, for it is longer than the model's window
     error text
 );
@@ -254,7 +255,8 @@ CREATE FUNCTION aya_queue_exceptions(most integer) RETURNS bigint LANGUAGE sql A
         UPDATE chunks SET content_sha256 = ''
         WHERE id IN (SELECT id FROM taken) AND content_sha256 IS NOT NULL
     ), forgotten AS (
-        DELETE FROM reembedding_exception WHERE chunk_id IN (SELECT id FROM taken)
+        DELETE FROM reembedding_exception AS e
+        WHERE e.chunk_id IN (SELECT id FROM taken) OR NOT EXISTS (SELECT FROM chunks AS c WHERE c.id = e.chunk_id)
     ), queued AS (
         SELECT aya_enqueue_document(document_id)
         FROM (SELECT DISTINCT document_id FROM taken WHERE document_id IS NOT NULL) AS concerned

@@ -36,7 +36,7 @@ NOTE_EXCEPTION = (
 CHANGE_MODEL = "UPDATE embedding_model SET model = 'm'"
 FORGE_HISTORY = "DELETE FROM schema_migrations"
 CREATE_TABLE = "CREATE TABLE mine (id integer)"
-DROP_TABLE = "DROP TABLE chunks CASCADE"
+DROP_TABLE = "DROP TABLE chunks"
 TRUNCATE = "TRUNCATE documents CASCADE"
 READ_FILE = "SELECT pg_read_file('PG_VERSION')"
 RUN_PROGRAM = "COPY documents (content) FROM PROGRAM 'id'"

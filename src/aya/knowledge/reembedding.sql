@@ -31,7 +31,7 @@ DROP INDEX CONCURRENTLY IF EXISTS idx_chunks_embedding_next;
 DROP INDEX CONCURRENTLY IF EXISTS idx_chunks_without_next;
 
 -- name: create_graph_statement
--- The statement that makes the index of the next vectors, with the options of the present one, where it is a graph, too.
+-- The statement that makes the index of the next vectors, with the options of the present one, if that is a graph, too.
 -- On a column that is still empty: it takes two looks at the table, and grows with the vectors.
 SELECT
     'CREATE INDEX CONCURRENTLY idx_chunks_embedding_next ON chunks USING hnsw (embedding_next vector_cosine_ops)'
@@ -72,8 +72,10 @@ FROM reembedding;
 SELECT
     (SELECT count(*) FROM chunks) AS total,
     (SELECT count(*) FROM chunks WHERE embedding_next IS NULL) AS missing,
-    (SELECT count(*) FROM reembedding_exception WHERE error IS NULL) AS cut,
-    (SELECT count(*) FROM reembedding_exception WHERE error IS NOT NULL) AS refused;
+    count(c.id) FILTER (WHERE e.error IS NULL) AS cut,
+    count(c.id) FILTER (WHERE e.error IS NOT NULL) AS refused
+FROM reembedding_exception AS e
+INNER JOIN chunks AS c ON e.chunk_id = c.id;
 
 -- name: bytes_needed
 -- About how many bytes a move to so many dimensions takes: a new version of every row, its vector beside it, and the
