@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aya.errors import ConfigError
+from aya_embedder.access import is_loopback
 from aya_embedder.kernels import WISHES, Wish
 
 if TYPE_CHECKING:
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 _HIGHEST_PORT = 65535
 _HIGHEST_CACHE_MB = 1024 * 1024
+# 2048 passages of a full window take MiniLM 290 s on two x86 cores.
+_REQUEST_SECONDS = 600
+_LONGEST_REQUEST_SECONDS = 24 * 60 * 60
+_HOST = re.compile(r"[a-z0-9_.-]+")
+_IPV6 = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,9 @@ class Config:
         which it is, and on how many streams.
     cache_directory: where vectors are kept from one start to the next, None for nowhere.
     disk_cache_bytes: bound of the file there; 0 means nowhere, too.
+    token_file: what clients on other machines must say; without one only loopback is served.
+    allowed_hosts: names, besides those of loopback, by which clients may call, and from whose pages browsers may.
+    request_seconds: how long a request may take to be computed.
     """
 
     node: str | None
@@ -42,17 +53,22 @@ class Config:
     kernels: Wish = "auto"
     cache_directory: Path | None = None
     disk_cache_bytes: int = 1024 * _MIB
+    token_file: Path | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+    request_seconds: int = _REQUEST_SECONDS
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Config:
         """Read AYA_NODE, AYA_MODEL, AYA_HF_HOME, and AYA_EMBEDDER_ with the name of every other setting.
 
-        An empty value counts as unset. Raises ConfigError, with what to type, on a value that cannot be used.
+        ALLOWED_HOSTS has commas between the names. An empty value counts as unset.
+        Raises ConfigError, with what to type, on a value that cannot be used, and on an address that other machines
+        reach when there is no token file.
         """
         hf_home = environ.get("AYA_HF_HOME")
         cache = environ.get("AYA_EMBEDDER_CACHE_DIR")
         disk_cache_mb = _integer(environ, "AYA_EMBEDDER_DISK_CACHE_MB", default=1024, highest=_HIGHEST_CACHE_MB)
-        return cls(
+        config = cls(
             node=environ.get("AYA_NODE") or None,
             host=environ.get("AYA_EMBEDDER_HOST") or "127.0.0.1",
             port=_integer(environ, "AYA_EMBEDDER_PORT", default=8765, highest=_HIGHEST_PORT),
@@ -62,14 +78,63 @@ class Config:
             kernels=_kernels(environ),
             cache_directory=Path(cache).expanduser() if cache else None,
             disk_cache_bytes=disk_cache_mb * _MIB,
+            token_file=_token_file(environ),
+            allowed_hosts=_hosts(environ),
+            request_seconds=_integer(
+                environ,
+                "AYA_EMBEDDER_REQUEST_SECONDS",
+                default=_REQUEST_SECONDS,
+                lowest=1,
+                highest=_LONGEST_REQUEST_SECONDS,
+            ),
+        )
+        _refuse_exposure(config)
+        return config
+
+
+def _refuse_exposure(config: Config) -> None:
+    if config.token_file is None and not is_loopback(config.host):
+        raise ConfigError(
+            f"AYA_EMBEDDER_HOST is {config.host}, which other machines reach, and there is no token to ask them for",
+            hint="(umask 077; openssl rand -hex 32 > embedder.token) and export AYA_EMBEDDER_TOKEN_FILE="
+            '"$PWD/embedder.token"; or export AYA_EMBEDDER_HOST=127.0.0.1',
         )
 
 
-def _integer(environ: Mapping[str, str], name: str, *, default: int, highest: int) -> int:
-    value = environ.get(name) or str(default)
-    if not (value.isascii() and value.isdigit() and int(value) <= highest):
+def _token_file(environ: Mapping[str, str]) -> Path | None:
+    if environ.get("AYA_EMBEDDER_TOKEN"):
         raise ConfigError(
-            f"{name} is {value!r}, not a whole number from 0 to {highest}",
+            "AYA_EMBEDDER_TOKEN is set, and the environment of a process is no place for a secret",
+            hint="unset AYA_EMBEDDER_TOKEN; export AYA_EMBEDDER_TOKEN_FILE=… (a file of mode 600 that holds it)",
+        )
+    named = environ.get("AYA_EMBEDDER_TOKEN_FILE")
+    return Path(named).expanduser() if named else None
+
+
+def _hosts(environ: Mapping[str, str]) -> frozenset[str]:
+    value = environ.get("AYA_EMBEDDER_ALLOWED_HOSTS") or ""
+    hosts = frozenset(name.strip().lower().strip("[]") for name in value.split(",") if name.strip())
+    wrong = sorted(name for name in hosts if not (_HOST.fullmatch(name) or _is_ipv6(name)))
+    if wrong:
+        raise ConfigError(
+            f"AYA_EMBEDDER_ALLOWED_HOSTS has {wrong[0]!r}, which is neither a host's name nor an address",
+            hint="export AYA_EMBEDDER_ALLOWED_HOSTS=alpha.local,192.168.1.10 (no ports, no *)",
+        )
+    return hosts
+
+
+def _is_ipv6(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).version == _IPV6
+    except ValueError:
+        return False
+
+
+def _integer(environ: Mapping[str, str], name: str, *, default: int, highest: int, lowest: int = 0) -> int:
+    value = environ.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and lowest <= int(value) <= highest):
+        raise ConfigError(
+            f"{name} is {value!r}, not a whole number from {lowest} to {highest}",
             hint=f"export {name}={default}",
         )
     return int(value)

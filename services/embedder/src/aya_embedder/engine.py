@@ -113,6 +113,10 @@ class Engine:
         """Say how long ago the last good forward pass ended; None before the first."""
         return self._streams.last_forward_age_seconds()
 
+    async def prove(self) -> None:
+        """Return when a forward pass has ended, well or badly; an idle model makes one that is known to work."""
+        await self._streams.prove()
+
     async def embed(self, texts: Sequence[Given], prompt: Prompt, *, truncate: bool) -> Answer:
         """Return the vectors of `texts`, in their order.
 
@@ -299,6 +303,7 @@ def _refuse_unknown_ids(texts: Sequence[Given], vocabulary_size: int) -> None:
             raise Invalid(
                 f"text {index} has a token id that is not from 0 to {vocabulary_size - 1}, the model's vocabulary",
                 hint="make token ids with the model's own tokenizer, or send text",
+                field="input",
             )
 
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
+import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
 from aya import log
 from aya.errors import ConfigError
 from aya_embedder import sources
+from aya_embedder.access import Access, is_loopback
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
+from aya_embedder.connection import Connection, waiting
 from aya_embedder.disk_cache import opened
+from aya_embedder.gate import Gate
+from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
+from aya_embedder.metrics import Metrics
+from aya_embedder.secret import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,19 +32,21 @@ if TYPE_CHECKING:
     from aya_embedder.config import Config
     from aya_embedder.embedder import Embedder
 
-# After SIGTERM, accepted requests have this long to be computed; what is left then gets a 503, and a second to be
-# read. With what follows, the process is gone within 5 s.
-_DRAIN_SECONDS = 3
-_FAREWELL_SECONDS = 1
 _BACKLOG = 2048
+_ON_THE_WAY_SECONDS = 0.5
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Listen, load the model, and answer until `stop` is set; then end what was accepted.
 
     HTTP answers from the start: /health says "loading" until the model's first forward pass has succeeded.
-    Raises ConfigError when the address is taken, and what loading raises, in an ExceptionGroup.
+    Raises ConfigError when the address is taken or the token file is not fit, and what loading raises, in an
+    ExceptionGroup.
     """
+    token = read_token(config.token_file) if config.token_file else None
+    access = Access(token, config.allowed_hosts)
+    patience = Patience(work=config.request_seconds)
+    metrics = Metrics()
     with contextlib.closing(_listen(config.host, config.port)) as listener, opened(config) as disk:
         models = LoadedModels(
             partial(_load, config),
@@ -46,17 +54,59 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             default=config.model,
             resolve=sources.resolve,
             disk=disk,
+            observe=metrics.of,
         )
-        server = _Server(_settings(models))
         async with asyncio.TaskGroup() as tasks:
             computing = tasks.create_task(models.run(), name="models")
-            answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
-            await stop.wait()
-            server.should_exit = True
-            await asyncio.wait([answering], timeout=_DRAIN_SECONDS)
-            models.give_up()
-            await answering
+            await answer(models, listener, access, stop, patience=patience, metrics=metrics)
             computing.cancel()
+
+
+async def answer(  # noqa: PLR0913 each is a choice of its own
+    models: LoadedModels,
+    listener: socket.socket,
+    access: Access,
+    stop: asyncio.Event,
+    *,
+    patience: Patience,
+    metrics: Metrics | None = None,
+) -> None:
+    """Answer on `listener` until `stop` is set, then until what was accepted is answered.
+
+    Accepted is a request whose head has come before `stop`, and whose body comes within patience.reading. What is not
+    computed within patience.drain gets a 503, and so does, from `stop` on, every new request; idle connections are
+    closed.
+    """
+    gate = Gate(create_app(models, patience, metrics), access, patience.unread)
+    server = _Server(_settings(gate, patience))
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
+        await stop.wait()
+        gate.leave()
+        server.close_idle()
+        await _drain(gate, models, patience)
+        server.should_exit = True
+        await answering
+
+
+async def _drain(gate: Gate, models: LoadedModels, patience: Patience) -> None:
+    try:
+        async with asyncio.timeout(patience.reading):
+            await gate.until_answered()
+            return
+    except TimeoutError:
+        gate.stop_reading()
+        models.stop_accepting()
+    try:
+        async with asyncio.timeout(patience.drain - patience.reading):
+            await gate.until_answered()
+            return
+    except TimeoutError:
+        log.get_logger().warning("drain.ended", unanswered=gate.in_flight)
+        models.give_up()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience.farewell):
+            await gate.until_answered()
 
 
 class _Server(uvicorn.Server):
@@ -67,15 +117,31 @@ class _Server(uvicorn.Server):
         """Leave SIGTERM and SIGINT alone."""
         yield
 
+    def close_idle(self) -> None:
+        """Close the connections that are idle; all others end after their next answer.
 
-def _settings(models: LoadedModels) -> uvicorn.Config:
+        One that became idle a moment ago may have its next request on the way, which shall be answered, by a 503.
+        """
+        for connection in cast("set[Connection]", self.server_state.connections.copy()):
+            idle_seconds = connection.idle_seconds()
+            if idle_seconds is not None and idle_seconds > _ON_THE_WAY_SECONDS:
+                connection.shutdown()
+
+
+def _settings(gate: Gate, patience: Patience) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(models),
+        gate,
+        http=waiting(patience),
+        ws="none",
         lifespan="off",
         log_config=None,
+        log_level=logging.CRITICAL,  # what clients do wrong is no line in our log; what we do wrong refusals.py logs
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS + _FAREWELL_SECONDS,
+        proxy_headers=False,  # nobody may say where a request came from (docs/adr/0013)
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=int(patience.idle),
+        timeout_graceful_shutdown=max(1, int(patience.farewell)),
     )
 
 
@@ -98,8 +164,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     logger = log.get_logger()
     logger.info("server.listening", host=host, port=listener.getsockname()[1])
-    if not _is_loopback(host):
-        logger.warning("server.exposed", host=host, meaning="anyone who reaches this address can use the embedder")
+    if not is_loopback(host):
+        logger.warning(
+            "server.exposed", host=host, meaning="whoever reaches this address and knows the token is served"
+        )
     return listener
 
 
@@ -117,12 +185,3 @@ def bound(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -60,6 +60,7 @@ class Streams:
         self._model: Embedder | None = None
         self._warm_up: Sequence[int] = ()
         self._condition = Condition()
+        self._proof: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         """Count the threads."""
@@ -77,6 +78,12 @@ class Streams:
     def wake(self) -> None:
         """Say that texts have boarded."""
         self._work.set()
+
+    async def prove(self) -> None:
+        """Return when a forward pass has ended, well or badly; an idle stream makes one that is known to work."""
+        self._proof = self._proof or asyncio.get_running_loop().create_future()
+        self._work.set()
+        await asyncio.shield(self._proof)
 
     async def start(self, load: Callable[[], Embedder]) -> Embedder:
         """Load the model on the first thread and make a pass on each. Raises what loading or the pass raises."""
@@ -110,6 +117,8 @@ class Streams:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
         attempt = 1
         while not self._flights.waiting_texts:
+            if self._proof is not None:
+                await self._works(thread, model)
             self._work.clear()
             wait = self._backoff.delay_seconds(attempt, random.uniform) if self._condition.failed else None
             try:
@@ -167,6 +176,9 @@ class Streams:
             raise
         finally:
             del self._running_since[thread]
+            if self._proof is not None:
+                self._proof.set_result(None)
+                self._proof = None
         self._condition = Condition(last_success=time.monotonic())
         self._count(len(batch), sum(map(len, batch)), time.monotonic() - started)
         return vectors

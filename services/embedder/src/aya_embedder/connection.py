@@ -1,0 +1,182 @@
+"""One client's connection: how long it may stay silent, how many there may be, and what no request at all is answered.
+
+uvicorn's own protocol over h11, with the waits that it does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import h11
+import orjson
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from aya_embedder.limits import MAX_CONNECTIONS, Patience
+from aya_embedder.problems import NotReady
+from aya_embedder.refusals import refusal
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_BAD_REQUEST, _TIMEOUT, _HEAD_TOO_LARGE = 400, 408, 431
+_KINDS = {_BAD_REQUEST: "bad_http", _TIMEOUT: "request_timeout", _HEAD_TOO_LARGE: "head_too_large"}
+_BACK_IN_SECONDS = 1
+# Over the bound a connection is told so; over so many times the bound not even that.
+_BEYOND = 2
+# A client whose machine is gone is noticed after 60 + 3 × 20 s.
+_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
+
+
+class Connection(H11Protocol):
+    """One connection. patience: how long to wait for what."""
+
+    def __init__(self, *, patience: Patience, **uvicorns: Any) -> None:  # noqa: ANN401
+        super().__init__(**uvicorns)
+        self._patience = patience
+        self._most = MAX_CONNECTIONS
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._silent_since = time.monotonic()
+        self._refused = False
+
+    def idle_seconds(self) -> float | None:
+        """Say for how long no request has been coming in or been answered; None while one is."""
+        if self._is_busy or self.conn.trailing_data[0]:
+            return None
+        return time.monotonic() - self._silent_since
+
+    @property
+    def _is_busy(self) -> bool:
+        # no cycle before the first request, which uvicorn's types do not say
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, if need be in the place of the one that has been idle longest."""
+        if len(self.connections) >= self._most and not self._displace():
+            self.app = _full
+        super().connection_made(transport)
+        if len(self.connections) > _BEYOND * self._most:
+            transport.abort()
+        _probe_peer(transport)
+        self._silent_since = time.monotonic()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the waits."""
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the client sends; a head that has begun must end in time."""
+        if self._refused:
+            return
+        if not self._is_busy and self._head_timer is None:
+            self._await_head()
+        super().data_received(data)
+        if self._is_busy:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Note when the connection became idle."""
+        self._silent_since = time.monotonic()
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection, also when its client never reads what it was sent."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or has too large a head; called while h11's error is being handled."""
+        error = sys.exc_info()[1]
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else _BAD_REQUEST
+        self._refuse(status, str(error) if error else msg)
+
+    def shutdown(self) -> None:
+        """End an idle connection now, and any other after its answer."""
+        self._stop_waiting()
+        super().shutdown()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._patience.head, self._head_is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if self.conn.trailing_data[0]:
+            self._refuse(_TIMEOUT, f"the request's head did not come within {self._patience.head:g} s")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer without a request, and close."""
+        if self._is_busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            shape = {"type": _KINDS.get(status, "bad_http"), "message": message, "hint": "send HTTP/1.1"}
+            body = orjson.dumps({"error": shape})
+            headers = [
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            ]
+            for event in (h11.Response(status_code=status, headers=headers), h11.Data(body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for writing now, and for reading when the client has stopped, which may still be writing.
+
+        Bytes that nobody reads would make the kernel reset the connection, and throw our answer away (RFC 9112, 9.6).
+        """
+        self._refused = True
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(self._patience.unread, self.transport.close)
+
+    def _displace(self) -> bool:
+        """Close the connection that has been idle longest; say whether there was one."""
+        since = {one: one.idle_seconds() for one in cast("set[Connection]", self.connections)}
+        idle = {one: seconds for one, seconds in since.items() if seconds is not None}
+        if not idle:
+            return False
+        oldest = max(idle, key=idle.__getitem__)
+        oldest.transport.close()
+        self.connections.discard(oldest)
+        return True
+
+
+async def _full(scope: Scope, receive: Receive, send: Send) -> None:
+    problem = NotReady("too many connections are open", hint="use fewer at once", retry_after_seconds=_BACK_IN_SECONDS)
+    answer = refusal(problem, scope["path"])
+    answer.headers["connection"] = "close"
+    await answer(scope, receive, send)
+
+
+def _probe_peer(transport: asyncio.Transport) -> None:
+    """Have the kernel notice a peer that is gone (tcp(7)); macOS calls TCP_KEEPIDLE TCP_KEEPALIVE."""
+    peer = transport.get_extra_info("socket")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES.items():
+        if hasattr(socket, option):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def waiting(patience: Patience) -> type[asyncio.Protocol]:
+    """Return what makes the connections, as uvicorn.Config takes it."""
+    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience))

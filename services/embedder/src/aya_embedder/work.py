@@ -1,0 +1,43 @@
+"""Waiting for what a request asks for: not longer than its client does, and not longer than one request may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aya_embedder.problems import Gone, OutOfTime
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from fastapi import Request
+
+Result = TypeVar("Result")
+
+
+async def awaited(request: Request, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
+    """Await `work`; when the client leaves or the time is up, cancel it: what nobody reads is not computed.
+
+    The body has been read, so the next thing that `receive` says is that the client left.
+    Raises Gone, OutOfTime, and what `work` raises.
+    """
+    working = asyncio.create_task(work, name="request")
+    watching = asyncio.create_task(_until_gone(request), name="request.client")
+    try:
+        done, _ = await asyncio.wait((working, watching), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        if done:
+            raise Gone("the client left before its answer was ready")
+        raise OutOfTime(
+            f"this was not computed within the {seconds:g} s that one request may take",
+            hint="send fewer texts at once, or the same again: what was computed is cached",
+        )
+    finally:
+        working.cancel()
+        watching.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
