@@ -7,7 +7,7 @@ BEGIN
         GRANT SELECT, INSERT ON documents TO aya_mcp;
         GRANT SELECT, INSERT, DELETE ON chunks TO aya_mcp;
         GRANT SELECT, DELETE ON index_queue TO aya_mcp;
-        GRANT SELECT ON embedding_model, reembedding, schema_migrations TO aya_mcp;
+        GRANT SELECT ON embedding_model, schema_migrations TO aya_mcp;
         GRANT USAGE ON SEQUENCE documents_id_seq, chunks_id_seq TO aya_mcp;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'aya_indexer') THEN

@@ -79,6 +79,20 @@ async def test_a_missing_file_is_refused(empty_database: DatabaseSettings, folde
         await migrations.migrate(empty_database, node="air", directory=folder)
 
 
+@pytest.mark.parametrize("node", ["alpha", "air"])
+async def test_a_client_that_knows_no_node_is_told_what_lacks(empty_database: DatabaseSettings, node: str) -> None:
+    """The database itself says whether it is AIR's, also before it is up to date."""
+    newest = migrations.shipped(node)[-1].name
+    await migrations.migrate(empty_database, node=node)
+    connection = await asyncpg.connect(empty_database.dsn())
+    try:
+        await connection.execute("DELETE FROM schema_migrations WHERE name = $1", newest)
+        with pytest.raises(SchemaMismatch, match=f"lacks migration {newest}"):
+            await migrations.check(connection)
+    finally:
+        await connection.close()
+
+
 async def test_a_newer_database_is_refused(empty_database: DatabaseSettings, folder: Path) -> None:
     """A database that a newer AYA migrated says so, to `migrate` and to `check`."""
     (folder / "0099_post_drop_the_past.sql").write_text("SELECT 1;\n")

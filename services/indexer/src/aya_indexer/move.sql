@@ -54,8 +54,8 @@ FOR KEY SHARE OF c SKIP LOCKED
 ON CONFLICT (chunk_id) DO UPDATE SET error = excluded.error;
 
 -- name: note_speed
--- It advances, and so fast.
-UPDATE reembedding SET rows_per_second = $1, error = NULL;
+-- It advances, and so fast; it was paused meanwhile, and then it does not.
+UPDATE reembedding SET rows_per_second = CASE WHEN state = 'running' THEN $1::real END, error = NULL;
 
 -- name: note_error
 -- It does not advance, and why.
