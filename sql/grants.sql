@@ -15,7 +15,10 @@ BEGIN
         GRANT SELECT ON documents TO aya_indexer;
         GRANT SELECT, INSERT, UPDATE, DELETE ON chunks TO aya_indexer;
         GRANT SELECT, UPDATE, DELETE ON index_queue TO aya_indexer;
-        GRANT SELECT ON embedding_model, schema_migrations TO aya_indexer;
+        GRANT SELECT ON embedding_model, reembedding, schema_migrations TO aya_indexer;
+        GRANT UPDATE (rows_per_second, error) ON reembedding TO aya_indexer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON reembedding_exception TO aya_indexer;
+        GRANT EXECUTE ON FUNCTION aya_switch_model(integer) TO aya_indexer;
         GRANT USAGE ON SEQUENCE chunks_id_seq TO aya_indexer;
     END IF;
 END

@@ -19,6 +19,7 @@ import asyncpg
 import psutil
 import pytest
 from tests.e2e.test_up_nodes import AYA, ENVIRON, Machine, eventually, new_machine
+from tests.integration.test_reembedding import random_model
 
 from aya.settings import node_settings
 
@@ -373,14 +374,54 @@ def test_migrate_again_changes_nothing_and_names_the_model(machine: Machine) -> 
     assert "vectors by " in done.stdout
 
 
-def test_reembed_with_the_present_model_makes_the_same_again(machine: Machine, tmp_path: Path) -> None:
-    """The indexer makes every vector anew; without a yes nothing happens."""
+def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Path) -> None:
+    """Shown until it is over, asked for before, refused where it makes no sense; found before and after."""
+    small = str(random_model(tmp_path / "small", 1))
     machine.aya("add", str(written(tmp_path / "notes", NOTES)))
-    assert piped(machine, "reembed", given=b"n\n").returncode == 1
-    assert whole(machine)
-    assert "3 documents wait for their vectors by " in machine.aya("reembed", "--yes").stdout
-    eventually(lambda: whole(machine), 60)
+    assert "already" in machine.aya("reembed").stdout
+    assert "neither minilm" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
+    assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 1
+    assert told(machine, "reembed", "--status")["move"] is None
+
+    moved = machine.aya("reembed", "--model", small, "--yes")
+    assert "vectors by small" in moved.stdout
+    assert f'model = "{small}"' in moved.stdout
+    assert told(machine, "reembed", "--status")["model"]["model"] == "small"
     assert told(machine, "search", "rye flour")["results"][0]["title"] == "Bread"
+    machine.aya("add", "--text", "Added afterwards.")
+
+    assert told(machine, "reembed", "--yes")["model"]["model"].endswith("MiniLM-L6-v2")
+    eventually(lambda: whole(machine), 60)
+    assert told(machine, "search", "rye flour", "--mode", "vector")["results"][0]["title"] == "Bread"
+    assert machine.alpha()["reembedding"] is None
+
+
+def test_a_move_is_left_shown_rested_and_given_up(machine: Machine, tmp_path: Path) -> None:
+    """Ctrl-C leaves it to the indexer; each flag says what it did, or that there is no move."""
+    small = str(random_model(tmp_path / "small", 1))
+    machine.aya("add", "--text", "A note.")
+    for flag in ("--pause", "--resume", "--cancel", "--status"):
+        assert "no move to another model is under way" in machine.aya("reembed", flag).stdout
+    machine.aya("reembed", "--pause", "--cancel", expect=2)
+    run_sql(machine, "CREATE VIEW mine AS SELECT embedding FROM chunks")
+    try:
+        with machine.begun("reembed", "--model", small, "--yes") as process:
+            eventually(lambda: told(machine, "reembed", "--status")["move"] is not None, 30)
+            eventually(lambda: "depend" in str(told(machine, "reembed", "--status")["move"]["error"]), 30)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert "the move goes on in the indexer" in said
+        assert "moving to small" in machine.aya("status", expect=3).stdout
+        assert "the move is paused" in machine.aya("reembed", "--pause").stdout
+        assert "paused: 1 of 1 chunks (100 %)" in machine.aya("reembed", "--status").stdout
+        assert "the move is resumed" in machine.aya("reembed", "--resume").stdout
+        assert "a move to small" in machine.aya("reembed", "--model", "minilm", "--yes", expect=1).stderr
+    finally:
+        machine.aya("reembed", "--cancel")
+        run_sql(machine, "DROP VIEW mine")
+    assert told(machine, "reembed", "--status")["move"] is None
+    assert machine.alpha()["health"] == "healthy"
 
 
 def test_the_shells_environment_reaches_the_node_without_a_home(machine: Machine, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-"""A database and its model: bound once, never mixed, made anew on request."""
+"""A database and its model: bound once, never mixed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,14 +13,11 @@ from aya import db
 from aya.db import Database
 from aya.errors import DatabaseError, DatabaseRefused, ModelMismatch, SchemaMismatch
 from aya.identity import ModelIdentity
-from aya.knowledge import reembedding
 from aya.knowledge.binding import bind, bound_model
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import NewDocument
 from aya.postgres.provision import INDEXER_ROLE, MCP_ROLE
 from aya.settings import DatabaseSettings
-from aya_indexer.config import Config
-from aya_indexer.loop import Indexer
 
 pytestmark = pytest.mark.database
 
@@ -97,9 +92,15 @@ async def test_only_the_owner_binds(database: DatabaseSettings, server: Server, 
     assert await bound(database) is None
 
 
+async def rebind(settings: DatabaseSettings, identity: ModelIdentity, source: str | None = None) -> None:
+    """Bind a database that holds no vectors to another model."""
+    await bind(settings, identity, source)
+    assert await bound(settings) == identity
+
+
 async def test_nothing_is_added_with_another_model(knowledge: Knowledge) -> None:
     """An embedder that differs from the database is found out before anything is embedded."""
-    await reembedding.start(knowledge.settings, BASE)
+    await rebind(knowledge.settings, BASE)
     with pytest.raises(ModelMismatch, match=r"bge-base .* but the embedder runs"):
         await Documents(knowledge.database, knowledge.embedder).identity()
     with pytest.raises(ModelMismatch):
@@ -110,11 +111,11 @@ async def test_nothing_is_added_with_another_model(knowledge: Knowledge) -> None
 async def test_a_process_that_runs_on_does_not_mix_either(knowledge: Knowledge) -> None:
     """A server that asked before the database was bound anew may not go on with what it knew."""
     same_size = replace(await knowledge.documents.identity(), fingerprint="c" * 16, model="another")
-    await reembedding.start(knowledge.settings, same_size)
+    await rebind(knowledge.settings, same_size)
     with pytest.raises(ModelMismatch, match="another"):
         await knowledge.documents.add(NewDocument("words"))
     assert await ask(knowledge.settings, "SELECT count(*) FROM documents") == 0
-    await reembedding.start(knowledge.settings, await knowledge.embedder.identity())
+    await rebind(knowledge.settings, await knowledge.embedder.identity())
     assert (await knowledge.documents.add(NewDocument("words"))).outcome == "indexed"
 
 
@@ -125,74 +126,8 @@ async def test_a_database_without_a_model_takes_no_documents(knowledge: Knowledg
         await Documents(knowledge.database, knowledge.embedder).identity()
 
 
-@asynccontextmanager
-async def indexing(knowledge: Knowledge, server: Server) -> AsyncGenerator[None]:
-    """Run the indexer until the block ends."""
-    settings = server.settings(knowledge.settings.database, INDEXER_ROLE)
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        config = Config("alpha", settings, knowledge.embedder.url, poll_seconds=0.2)
-        group.create_task(Indexer(config).run(stop))
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-async def until(knowledge: Knowledge, condition: str) -> None:
-    """Wait until an SQL condition holds; the suite's timeout ends a vain wait."""
-    while True:
-        async with knowledge.database.connection() as connection:
-            if await connection.fetchval(f"SELECT {condition}"):
-                return
-        await asyncio.sleep(0.05)
-
-
-NOTES = {
-    "The kettle is descaled with vinegar every month.": "how do I clean the kettle",
-    "Penguins breed on the Antarctic coast.": "where do penguins live",
-    "The lease of the flat ends in September.": "when do we have to move out",
-}
-
-
-async def test_starting_anew_drops_the_vectors_and_queues_the_documents(knowledge: Knowledge) -> None:
-    """In one step: no vector of the old model is left, documents and their words stay, and every one of them waits."""
-    for text in NOTES:
-        await knowledge.documents.add(NewDocument(text))
-    await ask(
-        knowledge.settings, "INSERT INTO chunks (document_id, chunk_text) SELECT id, 'by hand' FROM documents LIMIT 1"
-    )
-    assert await reembedding.start(knowledge.settings, BASE) == len(NOTES)
-    assert await ask(knowledge.settings, "SELECT count(*) FROM documents") == len(NOTES)
-    assert (await knowledge.searcher.search("vinegar", mode="text"))[0].document_content in NOTES
-    assert await ask(knowledge.settings, "SELECT count(*) FROM chunks WHERE embedding IS NOT NULL") == 0
-    assert await ask(knowledge.settings, "SELECT count(*) FROM index_queue") == len(NOTES)
-    assert await ask(knowledge.settings, DIMENSION) == BASE.dimension
-
-
-async def test_a_start_that_fails_changes_nothing(knowledge: Knowledge, server: Server) -> None:
-    """A role that may not bind loses no vector."""
-    await knowledge.documents.add(NewDocument("words"))
-    with pytest.raises(DatabaseRefused):
-        await reembedding.start(server.settings(knowledge.settings.database, MCP_ROLE), BASE)
-    assert await ask(knowledge.settings, "SELECT count(*) FROM chunks WHERE embedding IS NOT NULL") == 1
-
-
-async def test_everything_is_found_again_afterwards(knowledge: Knowledge, server: Server) -> None:
-    """The indexer makes all vectors anew, those of chunks typed by hand too, and is not restarted for it."""
-    for text in NOTES:
-        await knowledge.documents.add(NewDocument(text))
-    await ask(
-        knowledge.settings,
-        "INSERT INTO chunks (document_id, chunk_text) SELECT id, 'A samovar is a kettle too.' FROM documents LIMIT 1",
-    )
-    identity = await knowledge.embedder.identity()
-    async with indexing(knowledge, server):
-        await until(knowledge, "NOT EXISTS (SELECT FROM chunks WHERE embedding IS NULL)")
-        await reembedding.start(knowledge.settings, BASE)
-        await reembedding.start(knowledge.settings, identity)
-        await until(knowledge, "NOT EXISTS (SELECT FROM index_queue)")
-    assert await ask(knowledge.settings, "SELECT count(*) FROM chunks WHERE embedding IS NOT NULL") == len(NOTES) + 1
-    for text, question in NOTES.items():
-        hits = await knowledge.searcher.search(question, mode="vector", limit=4)
-        assert text in [hit.chunk_text for hit in hits[:2]]
+async def test_the_source_is_kept_beside_the_model(database: DatabaseSettings) -> None:
+    """Binding the same model again says where it is to be had; saying nothing forgets nothing."""
+    for source, kept in ((None, None), ("minilm", "minilm"), (None, "minilm"), ("/models/mini", "/models/mini")):
+        await bind(database, MINI, source)
+        assert await ask(database, "SELECT source FROM embedding_model") == kept

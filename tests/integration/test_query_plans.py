@@ -8,15 +8,19 @@ from pgvector import Vector
 from tests.integration.conftest import Knowledge
 
 from aya import queries
+from aya.identity import ModelIdentity
+from aya.knowledge import reembedding
 from aya.knowledge.documents import filter_arguments
 from aya.knowledge.search import MOST_ROWS_EXACT
 from aya.knowledge.types import Filters
+from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 
 SEARCH = queries.load("aya.knowledge", "search.sql")
 STORE = queries.load("aya.knowledge")
 INDEXER = queries.load("aya_indexer")
+MOVE = queries.load("aya_indexer", "move.sql")
 QUERY = Vector([1.0] + [0.0] * 383)
 
 
@@ -77,3 +81,17 @@ async def test_every_hot_query_uses_the_index_that_was_made_for_it(large: Knowle
     wrong = {name: plans[name] for name, _, _, index in CASES if index not in plans[name]}
     assert wrong == {}
     assert "idx_chunks_embedding" not in plans["the nearest of few"]
+
+
+async def test_a_move_finds_what_is_left_without_reading_what_is_done(database: DatabaseSettings) -> None:
+    """The next chunks, and how many are left, come from the index of those that have no next vector yet."""
+    target = ModelIdentity("f" * 16, "another", "r", 2, "mean", True, "", "", 64)  # noqa: FBT003
+    async with reembedding.entered(database) as owner:
+        await owner.execute("INSERT INTO chunks (chunk_text) SELECT 'word' || i FROM generate_series(1, 2000) AS i")
+        await reembedding.begin(owner, target, "another")
+        await owner.execute("UPDATE chunks SET embedding_next = '[1,2]' WHERE id % 50 > 0")
+        await owner.execute("VACUUM (ANALYZE) chunks")
+        batch = await owner.fetch(f"EXPLAIN {MOVE['batch']}", 100, 16)
+        left = await owner.fetch("EXPLAIN SELECT count(*) FROM chunks WHERE embedding_next IS NULL")
+    for rows in (batch, left):
+        assert "idx_chunks_without_next" in "\n".join(row[0] for row in rows)

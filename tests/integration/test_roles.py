@@ -24,6 +24,15 @@ READ_SCHEMA = "SELECT count(*) FROM schema_migrations"
 TAKE_OFF_QUEUE = "DELETE FROM index_queue"
 POSTPONE = "UPDATE index_queue SET attempts = 1"
 BIND = "SELECT aya_bind_model('f', 'm', 'r', 3, 'mean', true, '', '', 9)"
+BEGIN_MOVE = "SELECT aya_begin_reembedding('f', 'm', 'r', 3, 'mean', true, '', '', 9, 's')"
+CANCEL_MOVE = "SELECT aya_cancel_reembedding()"
+SWITCH = "SELECT aya_switch_model(0)"
+READ_MOVE = "SELECT count(*), bool_and(aya_reembedding_is_prepared()) FROM reembedding"
+NOTE_SPEED = "UPDATE reembedding SET rows_per_second = 1, error = NULL"
+CHANGE_TARGET = "UPDATE reembedding SET fingerprint = 'f'"
+NOTE_EXCEPTION = (
+    "INSERT INTO reembedding_exception SELECT 1 WHERE false ON CONFLICT (chunk_id) DO UPDATE SET error = NULL"
+)
 CHANGE_MODEL = "UPDATE embedding_model SET model = 'm'"
 FORGE_HISTORY = "DELETE FROM schema_migrations"
 CREATE_TABLE = "CREATE TABLE mine (id integer)"
@@ -34,12 +43,25 @@ RUN_PROGRAM = "COPY documents (content) FROM PROGRAM 'id'"
 BECOME_OWNER = "SET ROLE aya_user"
 
 READING = {READ_DOCUMENTS, READ_MODEL, READ_SCHEMA}
+MOVING = {READ_MOVE, SWITCH, NOTE_SPEED, NOTE_EXCEPTION}
 MAY = {
     OWNER: READING
     | {ADD_DOCUMENT, EDIT_DOCUMENT, REMOVE_DOCUMENT, ADD_CHUNK, EMBED_CHUNK, REMOVE_CHUNK, TAKE_OFF_QUEUE, POSTPONE}
-    | {BIND, CHANGE_MODEL, FORGE_HISTORY, CREATE_TABLE, DROP_TABLE, TRUNCATE, BECOME_OWNER},
+    | MOVING
+    | {
+        BIND,
+        BEGIN_MOVE,
+        CANCEL_MOVE,
+        CHANGE_TARGET,
+        CHANGE_MODEL,
+        FORGE_HISTORY,
+        CREATE_TABLE,
+        DROP_TABLE,
+        TRUNCATE,
+        BECOME_OWNER,
+    },
     MCP_ROLE: READING | {ADD_DOCUMENT, ADD_CHUNK, REMOVE_CHUNK, TAKE_OFF_QUEUE},
-    INDEXER_ROLE: READING | {ADD_CHUNK, EMBED_CHUNK, REMOVE_CHUNK, TAKE_OFF_QUEUE, POSTPONE},
+    INDEXER_ROLE: READING | MOVING | {ADD_CHUNK, EMBED_CHUNK, REMOVE_CHUNK, TAKE_OFF_QUEUE, POSTPONE},
 }
 EVERYTHING = MAY[OWNER] | {READ_FILE, RUN_PROGRAM}
 

@@ -72,11 +72,25 @@ async def test_an_edited_file_is_refused(empty_database: DatabaseSettings, folde
 
 async def test_a_missing_file_is_refused(empty_database: DatabaseSettings, folder: Path) -> None:
     """A hole in what is shipped is found before anything runs."""
-    (folder / "0003_pre_add_nothing.sql").write_text("SELECT 1;\n")
+    (folder / "0098_pre_add_nothing.sql").write_text("SELECT 1;\n")
     await migrations.migrate(empty_database, node="air", directory=folder)
     (folder / "0002_pre_create_write_queue.sql").unlink()
     with pytest.raises(SchemaMismatch, match="missing"):
         await migrations.migrate(empty_database, node="air", directory=folder)
+
+
+@pytest.mark.parametrize("node", ["alpha", "air"])
+async def test_a_client_that_knows_no_node_is_told_what_lacks(empty_database: DatabaseSettings, node: str) -> None:
+    """The database itself says whether it is AIR's, also before it is up to date."""
+    newest = migrations.shipped(node)[-1].name
+    await migrations.migrate(empty_database, node=node)
+    connection = await asyncpg.connect(empty_database.dsn())
+    try:
+        await connection.execute("DELETE FROM schema_migrations WHERE name = $1", newest)
+        with pytest.raises(SchemaMismatch, match=f"lacks migration {newest}"):
+            await migrations.check(connection)
+    finally:
+        await connection.close()
 
 
 async def test_a_newer_database_is_refused(empty_database: DatabaseSettings, folder: Path) -> None:
@@ -116,13 +130,13 @@ async def test_a_newer_database_is_refused_before_anything_is_read_or_written(
 
 async def test_a_step_that_fails_leaves_nothing_of_itself(empty_database: DatabaseSettings, folder: Path) -> None:
     """A migration that fails half-way is rolled back whole; the ones before it stay."""
-    (folder / "0003_pre_break.sql").write_text("CREATE TABLE half (id int);\nSELECT 1 / 0;\n")
+    (folder / "0098_pre_break.sql").write_text("CREATE TABLE half (id int);\nSELECT 1 / 0;\n")
     with pytest.raises(Exception, match="division by zero"):
         await migrations.migrate(empty_database, node="air", directory=folder)
     connection = await asyncpg.connect(empty_database.dsn())
     try:
         assert await connection.fetchval("SELECT to_regclass('half')") is None
-        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 2
+        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 3
     finally:
         await connection.close()
 

@@ -129,11 +129,12 @@ async def test_a_call_while_the_server_warms_up_is_told_so() -> None:
         await Warm(wait_seconds=0.01).base()
 
 
-async def test_an_embedder_that_never_answers_ends_in_words() -> None:
+async def test_services_that_never_answer_end_in_words() -> None:
     """Before the client gives up by itself."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        database = DatabaseSettings((("127.0.0.1", 9),), "aya_rag", "aya_mcp")
-        base = Base(NodeSettings("alpha", database, f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        port = silent.getsockname()[1]
+        database = DatabaseSettings((("127.0.0.1", port),), "aya_rag", "aya_mcp")
+        base = Base(NodeSettings("alpha", database, f"http://127.0.0.1:{port}"))
 
         async def opened() -> Base:
             return base

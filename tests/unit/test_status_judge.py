@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aya.cli.move_display import described, duration, summary
 from aya.cli.status import document, node_row, service_row
 from aya.home import Home
+from aya.identity import ModelIdentity
+from aya.knowledge.models import Move, Progress
 from aya.status.judge import LAG_LIMIT_BYTES, judge, overall
 from aya.status.last import last_event
 from aya.status.types import (
@@ -27,6 +31,10 @@ from aya.status.types import (
 
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
+BGE = ModelIdentity("b" * 16, "bge-base", "r2", 768, "cls", True, "query: ", "", 512)  # noqa: FBT003
+BEGUN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+MOVING = Progress(Move(BGE, "bge-base-en-v1.5", "running", "aya_user", BEGUN, 20.0, None), 3000, 1200, 12, 1)
+STUCK = replace(MOVING, move=replace(MOVING.move, rows_per_second=None, error="no embedder"))
 OVERDUE = replace(DATABASE, counts=Counts(3, 9, 3, 0, 2))
 RUNNING = Service("postgres", 12, "running", 75.0, LastEvent("2026-01-02T03:04:05.678Z", "service.started"))
 GOOD = Observation(
@@ -66,6 +74,11 @@ def test_a_node_without_problems_is_healthy() -> None:
             {"database": replace(DATABASE, counts=Counts(3, 9, 1, 1), poison=(Poison(7, "too odd"),))},
             "1 documents cannot be indexed (document 7: too odd)",
         ),
+        (
+            GOOD,
+            {"database": replace(DATABASE, moving=STUCK)},
+            "the move to bge-base does not advance (no embedder): aya",
+        ),
         (GOOD, {"database": OVERDUE}, "2 documents wait longer than a minute for the indexer: aya down"),
         (STANDBY, {"database": replace(OVERDUE, is_standby=True)}, "2 documents wait longer than a minute"),
         (STANDBY, {"replication": Replication("disconnected")}, "replication is disconnected"),
@@ -78,6 +91,31 @@ def test_each_problem_degrades_and_is_said(base: Observation, change: dict[str, 
     assert verdict.health == "degraded"
     assert len(verdict.problems) == 1
     assert said in verdict.problems[0]
+
+
+def test_a_move_that_advances_is_no_problem_and_is_told() -> None:
+    """In the document with all its figures, and to people in one line."""
+    verdict = judge(replace(GOOD, database=replace(DATABASE, moving=MOVING)))
+    assert (verdict.health, verdict.problems) == ("healthy", ())
+    told = verdict.to_json()["reembedding"]
+    assert (told["phase"], told["done"], told["total"], told["seconds_left"]) == ("running", 1200, 3000, 90.0)
+    assert summary(MOVING) == "running: 1200 of 3000 chunks (40 %), 20 a second, 2 min left"
+    assert summary(STUCK) == "running: 1200 of 3000 chunks (40 %)"
+    assert described(STUCK) == [
+        "moving to bge-base (r2, 768 dimensions, cls pooling), since 2026-01-02 03:04 UTC",
+        "running: 1200 of 3000 chunks (40 %)",
+        "12 chunks are longer than its window: their documents are cut anew after the move",
+        "1 chunks it does not take: their documents are queued after the move",
+        "interrupted: no embedder",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (7100, "118 min"), (7200, "2 h")]
+)
+def test_the_time_left_is_said_as_a_person_says_it(seconds: float, said: str) -> None:
+    """Seconds, minutes, hours."""
+    assert duration(seconds) == said
 
 
 def test_without_its_database_a_node_is_down() -> None:

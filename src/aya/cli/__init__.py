@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
-    "reembed": ("aya.cli.reembed:command", "Make all vectors anew with the embedder's present model."),
+    "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }
 

@@ -11,8 +11,8 @@ from aya.cli import output, session
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderUnavailable
 from aya.home import Home
-from aya.identity import ModelIdentity
-from aya.knowledge.binding import bind, describe
+from aya.knowledge.binding import bind, default_model, describe
+from aya.knowledge.models import Bound
 from aya.settings import NodeSettings, node_settings
 
 
@@ -28,14 +28,14 @@ def command(home: Home, /, *, node: str | None) -> None:
         output.line(f"applied  {applied}")
     output.line(f"schema version {report.version} on {settings.database.display()}")
     try:
-        identity = asyncio.run(_identity(settings))
+        offered = asyncio.run(_offered(settings))
     except EmbedderUnavailable as error:
         output.error(f"the model was not checked: {error.message}", hint="aya up, then aya migrate")
         return
-    asyncio.run(bind(settings.database, identity))
-    output.line(f"vectors by {describe(identity)}")
+    asyncio.run(bind(settings.database, offered.identity, offered.source))
+    output.line(f"vectors by {describe(offered.identity)}")
 
 
-async def _identity(settings: NodeSettings) -> ModelIdentity:
+async def _offered(settings: NodeSettings) -> Bound:
     async with EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder:
-        return await embedder.identity()
+        return await default_model(embedder)

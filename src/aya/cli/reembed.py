@@ -1,39 +1,177 @@
-"""`aya reembed`: make all vectors anew with the model that the embedder runs now."""
+"""`aya reembed`: move the base to another model while everybody goes on searching and adding."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aya.cli import output, session
+from aya.cli.move_display import described, followed, told
 from aya.embedder_client import EmbedderClient
+from aya.errors import AyaError, DatabaseFull, UsageError
 from aya.home import Home
-from aya.identity import ModelIdentity
-from aya.knowledge.binding import describe
-from aya.knowledge.reembedding import start
-from aya.settings import NodeSettings, node_settings
+from aya.knowledge import reembedding
+from aya.knowledge.binding import bound_model, describe, load
+from aya.settings import load_config, node_settings
+
+if TYPE_CHECKING:
+    from aya.db import Connection
+    from aya.identity import ModelIdentity
+    from aya.settings import NodeSettings
+
+# A model that has to be fetched first may take its time.
+_LOAD_SECONDS = 1800.0
+_GOES_ON = "the move goes on in the indexer; aya reembed shows it again, aya reembed --cancel gives it up"
+_GIGABYTE, _MEGABYTE = 10**9, 10**6
+_NO_MOVE = "no move to another model is under way"
 
 
 @click.command(name="reembed")
+@click.option("--model", metavar="NAME", help="A known name or a directory (default: what aya.toml says).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--status", is_flag=True, help="Say how far the move is.")
+@click.option("--pause", is_flag=True, help="Let the move rest.")
+@click.option("--resume", is_flag=True, help="Let the move go on.")
+@click.option("--cancel", is_flag=True, help="Give the move up; the vectors stay as they were.")
+@session.json_option
 @session.node_option
-@click.pass_obj
-def command(home: Home, /, *, yes: bool, node: str | None) -> None:
-    """Drop the vectors and have the indexer make them anew with the embedder's present model.
+@click.pass_context
+def command(
+    context: click.Context, /, *, model: str | None, yes: bool, node: str | None, as_json: bool, **asked: bool
+) -> int:
+    """Move all vectors to another model, online.
 
-    Documents stay as they are. Until the indexer is through, a document that still waits is found by its words
-    only; `aya status` shows how many are left.
+    New vectors and their index are made beside the old ones, by the indexer; searches and additions go on with the old
+    model until the last is made, and with the new one from then on. Ctrl-C leaves the move running, and so does
+    whatever else ends this command.
     """
-    settings = node_settings(home, session.chosen_node(home, node))
-    if not yes:
-        click.confirm("All vectors are dropped and made anew. Go on?", abort=True, err=True)
-    identity, waiting = asyncio.run(_start(settings))
-    output.line(f"{waiting} documents wait for their vectors by {describe(identity)}")
-    output.progress("Next: aya status shows how many are left")
+    home: Home = context.obj
+    actions = [name for name, chosen in asked.items() if chosen]
+    if len(actions) > 1 or (actions and model):
+        raise UsageError("one thing at a time", hint="aya reembed --help")
+    name = session.chosen_node(home, node)
+    settings = node_settings(home, name)
+    if actions:
+        return asyncio.run(_act(settings, actions[0], as_json=as_json))
+    source = _source(model or load_config(home).model)
+    try:
+        return asyncio.run(_Start(home, name, settings, source, sure=yes, as_json=as_json).run())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_GOES_ON) from None
 
 
-async def _start(settings: NodeSettings) -> tuple[ModelIdentity, int]:
-    async with EmbedderClient(settings.embedder_url) as embedder:
-        identity = await embedder.identity()
-    return identity, await start(settings.database, identity)
+def _source(model: str) -> str:
+    """Return what the embedder is told: a directory by its full path, for it may have been started elsewhere."""
+    directory = Path(model).expanduser()
+    return str(directory.resolve()) if directory.is_dir() else model
+
+
+async def _act(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+    async with reembedding.entered(settings.database) as connection:
+        if action == "status":
+            return await _status(connection, as_json=as_json)
+        act = {"pause": reembedding.pause, "resume": reembedding.resume, "cancel": reembedding.cancel}[action]
+        found = await act(connection)
+    done = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}[action]
+    if as_json:
+        output.document({"moving": found and action != "cancel", "done": done if found else None})
+    elif found:
+        output.line(f"the move is {done}")
+    else:
+        output.line(_NO_MOVE)
+    return 0
+
+
+async def _status(connection: Connection, *, as_json: bool) -> int:
+    progress = await reembedding.progress(connection)
+    present = await bound_model(connection)
+    if as_json:
+        output.document(told(progress, present))
+        return 0
+    for line in described(progress) if progress else (_NO_MOVE,):
+        output.line(line)
+    if present:
+        output.line(f"vectors by {describe(present)}")
+    return 0
+
+
+class _Start:
+    """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends."""
+
+    def __init__(
+        self, home: Home, node: str, settings: NodeSettings, source: str, *, sure: bool, as_json: bool
+    ) -> None:
+        self._home = home
+        self._node = node
+        self._settings = settings
+        self._source = source
+        self._sure = sure
+        self._as_json = as_json
+
+    async def run(self) -> int:
+        async with reembedding.entered(self._settings.database) as connection:
+            target = await self._target()
+            move = await reembedding.move_of(connection)
+            present = await bound_model(connection)
+            if move is None and present is not None and present.fingerprint == target.fingerprint:
+                self._say(f"the vectors are by {describe(target)} already")
+                return self._end(present)
+            if move is None:
+                await self._ask(connection, target)
+            self._say(f"moving to {describe(target)}")
+            await reembedding.begin(connection, target, self._source)
+            await followed(connection)
+            return self._ended(target, await bound_model(connection))
+
+    async def _target(self) -> ModelIdentity:
+        async with EmbedderClient(self._settings.embedder_url, token=self._settings.embedder_token) as embedder:
+            output.progress(f"the embedder loads {self._source}")
+            return await load(embedder, self._source, seconds=_LOAD_SECONDS)
+
+    async def _ask(self, connection: Connection, target: ModelIdentity) -> None:
+        needed = await reembedding.bytes_needed(connection, target)
+        free = _free_bytes(self._home, self._node)
+        if free is not None and free < needed:
+            raise DatabaseFull(
+                f"the move needs about {_size(needed)} of disk, and {_size(free)} are free",
+                hint="free disk space, then aya reembed again",
+            )
+        if not self._sure:
+            question = f"Move to {describe(target)}? It takes about {_size(needed)} of disk meanwhile."
+            click.confirm(question, abort=True, err=True)
+
+    def _ended(self, target: ModelIdentity, present: ModelIdentity | None) -> int:
+        if present is None or present.fingerprint != target.fingerprint:
+            raise AyaError("the move was cancelled; the vectors stay as they were", hint="aya reembed --status")
+        self._say(f"vectors by {describe(target)}")
+        if not self._as_json and load_config(self._home).model != self._source:
+            output.line(f'set it in {self._home.config_file}, too:  [embedder]  model = "{self._source}"')
+        return self._end(present)
+
+    def _say(self, line: str) -> None:
+        if self._as_json:
+            output.progress(line)
+        else:
+            output.line(line)
+
+    def _end(self, present: ModelIdentity) -> int:
+        if self._as_json:
+            output.document(told(None, present))
+        return 0
+
+
+def _free_bytes(home: Home, node: str) -> int | None:
+    """Return what is free where the database lies; None when it is not this machine's."""
+    directory = home.data_directory(node)
+    if os.environ.get("DB_HOST") or load_config(home).dsn or not directory.is_dir():
+        return None
+    return shutil.disk_usage(directory).free
+
+
+def _size(size: int) -> str:
+    return f"{size / _GIGABYTE:.1f} GB" if size >= _GIGABYTE else f"{size / _MEGABYTE:.0f} MB"

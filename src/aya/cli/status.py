@@ -63,11 +63,22 @@ def _print(home: Home, nodes: Sequence[NodeStatus]) -> None:
     output.table(_NODE_HEADERS, [node_row(node) for node in nodes])
     output.line()
     output.table(_SERVICE_HEADERS, [service_row(node.seen.name, one) for node in nodes for one in node.seen.services])
+    _print_moves(nodes)
     problems = [(node.seen.name, problem) for node in nodes for problem in node.problems]
     if problems:
         output.line()
     for name, problem in problems:
         output.line(f"{name}: {problem}")
+
+
+def _print_moves(nodes: Sequence[NodeStatus]) -> None:
+    # Here, not above: it is rare, and the rest needs no database driver.
+    from aya.cli.move_display import summary  # noqa: PLC0415
+
+    for node in nodes:
+        if moving := node.seen.database.moving:
+            output.line()
+            output.line(f"{node.seen.name}: moving to {moving.move.identity.model}; {summary(moving)}")
 
 
 def node_row(node: NodeStatus) -> tuple[str, ...]:

@@ -1,44 +1,58 @@
-"""A database remembers which model made its vectors, and refuses those of another."""
+"""A database says which model made its vectors; whoever makes or compares some asks an embedder for exactly that one.
+
+An embedder serves several models, each by its fingerprint. One that it has not loaded is loaded by its source, so that
+clients follow the database from model to model (aya.knowledge.reembedding) without being told.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from aya import db, queries
-from aya.errors import ModelMismatch, SchemaMismatch
+from aya.embedder_client import EmbedderClient
+from aya.errors import EmbedderUnavailable, ModelMismatch, ModelNotLoaded, SchemaMismatch
 from aya.identity import ModelIdentity
+from aya.knowledge.models import Bound
 from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection
 
 _SQL = queries.load("aya.knowledge")
+# Somebody waits for an answer; a model that takes longer to load is said to be warming up.
+LOAD_SECONDS = 8.0
+
+
+async def bound(connection: Connection) -> Bound | None:
+    """Return the model the database is bound to; None before the first."""
+    row = await connection.fetchrow(_SQL["bound_model"])
+    return Bound(ModelIdentity.from_mapping(dict(row)), row["source"]) if row else None
 
 
 async def bound_model(connection: Connection) -> ModelIdentity | None:
-    """Return the model the database is bound to; None before the first."""
-    row = await connection.fetchrow(_SQL["bound_model"])
-    return ModelIdentity.from_mapping(dict(row)) if row else None
+    """Return the identity of the model the database is bound to; None before the first."""
+    found = await bound(connection)
+    return found.identity if found else None
 
 
-async def bind(settings: DatabaseSettings, identity: ModelIdentity) -> None:
-    """Bind the database to `identity`; nothing happens when it already is. Only the owner may.
+async def bind(settings: DatabaseSettings, identity: ModelIdentity, source: str | None = None) -> None:
+    """Bind the database to `identity`; only its source is kept when it already is. Only the owner may.
 
-    Raises ModelMismatch when vectors of another model are stored.
+    source: what AYA_MODEL would say of it. Raises ModelMismatch when vectors of another model are stored.
     """
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-bind")
         try:
-            bound = await bound_model(connection)
-            if bound is not None and await connection.fetchval(_SQL["has_vectors"]):
-                check_same(bound, identity)
-            await connection.execute(_SQL["bind_model"], *binding_arguments(identity))
+            present = await bound_model(connection)
+            if present is not None and await connection.fetchval(_SQL["has_vectors"]):
+                check_same(present, identity)
+            await connection.execute(_SQL["bind_model"], *binding_arguments(identity), source)
         finally:
             await connection.close()
 
 
 def binding_arguments(identity: ModelIdentity) -> tuple[object, ...]:
-    """Return the arguments of the query bind_model, in order."""
+    """Return the arguments of the query bind_model, in order, but for the last, the source."""
     return (
         identity.fingerprint,
         identity.model,
@@ -52,18 +66,58 @@ def binding_arguments(identity: ModelIdentity) -> tuple[object, ...]:
     )
 
 
-def check_same(bound: ModelIdentity | None, offered: ModelIdentity) -> None:
+async def have_ready(embedder: EmbedderClient, wanted: Bound | None, *, seconds: float = LOAD_SECONDS) -> ModelIdentity:
+    """Have the embedder load the database's model where it has not, and return it.
+
+    seconds: how long to wait for that; EmbedderUnavailable, which may be tried again, when they are over.
+    Raises SchemaMismatch while the database has no model, ModelMismatch when the embedder cannot have it.
+    """
+    if wanted is None:
+        raise SchemaMismatch("the database is not bound to an embedding model yet", hint="aya migrate")
+    try:
+        return await embedder.identity(wanted.identity.fingerprint)
+    except ModelNotLoaded:
+        if wanted.source is None:
+            check_same(wanted.identity, await embedder.identity())
+            raise
+    offered = await load(embedder, wanted.source, seconds=seconds)
+    check_same(wanted.identity, offered)
+    return offered
+
+
+async def default_model(embedder: EmbedderClient) -> Bound:
+    """Return the embedder's default model, and what AYA_MODEL would say of it."""
+    identity = await embedder.identity()
+    sources = {model.identity.fingerprint: model.source for model in await embedder.models() if model.identity}
+    return Bound(identity, sources.get(identity.fingerprint))
+
+
+async def load(embedder: EmbedderClient, source: str, *, seconds: float) -> ModelIdentity:
+    """Have the embedder load a model beside the others and return what it is; safe to repeat.
+
+    Raises EmbedderUnavailable when it is not ready within `seconds`, EmbedderError when it cannot be loaded.
+    """
+    await embedder.load_model(source)
+    try:
+        return await embedder.await_model(source, seconds)
+    except EmbedderUnavailable as error:
+        raise EmbedderUnavailable(
+            f"the embedder is warming up: {error.message}", hint="try again in a few seconds"
+        ) from error
+
+
+def check_same(present: ModelIdentity | None, offered: ModelIdentity) -> None:
     """Raise unless the embedder's model is the database's; pure.
 
     SchemaMismatch: no model is bound yet. ModelMismatch: it is another one.
     """
-    if bound is None:
+    if present is None:
         raise SchemaMismatch("the database is not bound to an embedding model yet", hint="aya migrate")
-    if bound.fingerprint != offered.fingerprint:
+    if present.fingerprint != offered.fingerprint:
         raise ModelMismatch(
-            f"the database's vectors were made by {describe(bound)}, but the embedder runs {describe(offered)};"
+            f"the database's vectors were made by {describe(present)}, but the embedder runs {describe(offered)};"
             " mixing them would make every search wrong",
-            hint="start the embedder with the database's model, or `aya reembed` to make all vectors anew",
+            hint="start the embedder with the database's model, or `aya reembed` to move to the embedder's",
         )
 
 

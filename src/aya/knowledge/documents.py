@@ -12,7 +12,7 @@ from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseConflict, DocumentError, ModelMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
-from aya.knowledge.binding import bound_model, check_same
+from aya.knowledge.binding import bound, have_ready
 from aya.knowledge.indexing import Prepared, prepare
 from aya.knowledge.placement import EMBEDDING_ACTIONS
 from aya.knowledge.types import Added, Changes, Document, Filters, NewDocument
@@ -36,20 +36,19 @@ class Documents:
         self._identity: ModelIdentity | None = None
 
     async def identity(self) -> ModelIdentity:
-        """Return the model of both the database and the embedder; ModelMismatch when they differ.
+        """Return the database's model, which the embedder has loaded then; ModelMismatch when it cannot have it.
 
-        Asked once: every later answer of the embedder names its model, and what is stored is checked against the
-        database's again. Either mismatch ends in `forget_model`, so that a process outlives `aya reembed`.
+        Asked once: every vector is asked of that model by its fingerprint, and what is stored or compared is checked
+        against the database's again. Either mismatch ends in `forget_model`, so that a process outlives `aya reembed`.
         """
         if self._identity is None:
-            offered = await self._embedder.identity()
             async with self._database.connection() as connection:
-                check_same(await bound_model(connection), offered)
-            self._identity = offered
+                wanted = await bound(connection)
+            self._identity = await have_ready(self._embedder, wanted)
         return self._identity
 
     def forget_model(self) -> None:
-        """Ask for the model again next time: the embedder or the database has another one now."""
+        """Ask for the model again next time: the database has another one now, or the embedder lost it."""
         self._identity = None
 
     async def add(self, new: NewDocument) -> Added:
@@ -63,8 +62,9 @@ class Documents:
         for _ in range(_MOST_CONFLICTS):
             try:
                 return await self._add(new)
-            except DatabaseConflict:
-                # Somebody else wrote the same file or content at the same moment: look again at what is there now.
+            except (DatabaseConflict, ModelMismatch):
+                # Somebody else wrote the same file or content at the same moment, or the base moved to another model
+                # since its vectors were made: look again at what is there now.
                 continue
         return await self._add(new)
 
@@ -91,9 +91,17 @@ class Documents:
         """
         validation.check_labels(changes.category, changes.source)
         validation.check_metadata(changes.metadata or {})
-        prepared = None
         if changes.content is not None:
             validation.check_content(changes.content)
+        try:
+            return await self._edit(document_id, changes, expected_rev)
+        except ModelMismatch:
+            # The base moved to another model since the vectors were made.
+            return await self._edit(document_id, changes, expected_rev)
+
+    async def _edit(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
+        prepared = None
+        if changes.content is not None:
             prepared = await self._prepare(changes.content, markdown=True)
         async with self._writing() as connection:
             if prepared is not None:

@@ -1,6 +1,6 @@
 -- name: bound_model
 -- Which model made the vectors; no row before the first was bound.
-SELECT fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens
+SELECT fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens, source
 FROM embedding_model;
 
 -- name: has_vectors
@@ -9,11 +9,16 @@ SELECT EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL);
 
 -- name: bind_model
 -- Bind the database to a model (sets the vector column's dimension); only the owner may.
-SELECT aya_bind_model($1, $2, $3, $4, $5, $6, $7, $8, $9);
+SELECT aya_bind_model($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: hold_model
--- Nobody binds another model until the transaction ends (aya_bind_model takes a stronger lock on the same table).
+-- Nobody binds another model until the transaction ends (whoever does takes a stronger lock on the same table).
 LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
+
+-- name: hold_model_to_read
+-- The same for a reader, on a standby too. It has to come before the transaction's first query: what that one sees is
+-- then what the columns are.
+LOCK TABLE chunks IN ACCESS SHARE MODE;
 
 -- name: lock_identity
 -- Two writers of the same content or the same file wait for each other; the lock goes with the transaction.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aya.db import Connection
 
 _SQL = queries.load("aya.knowledge", "search.sql")
+_HOLD_MODEL = queries.load("aya.knowledge")["hold_model_to_read"]
 
 Scan = Literal["vector_all", "vector_graph", "vector_exact"]
 # Up to here comparing the matching rows one by one beats the graph, and is exact.
@@ -96,6 +97,8 @@ class Searcher:
     ) -> list[Hit]:
         count = candidates(limit)
         async with self._database.transaction(readonly=True) as connection:
+            # First of all: the model cannot change under the queries that follow.
+            await connection.execute(_HOLD_MODEL)
             await connection.execute(_SQL["set_scan"], str(min(_WIDEST_SEARCH, 2 * count)))
             rankings: dict[str, Sequence[int]] = {}
             if embedded is not None:

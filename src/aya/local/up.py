@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from aya.embedder_client import EmbedderClient
 from aya.errors import ModelMismatch
 from aya.home import Home, Node
-from aya.knowledge.binding import bind
+from aya.knowledge.binding import bind, default_model
 from aya.local import clusters, layout, plan, wait
 from aya.local.lock import exclusive
 from aya.local.report import Report
@@ -198,9 +198,9 @@ class _Machine:
 
     async def _bind(self, node: Node, database: DatabaseSettings) -> None:
         async with EmbedderClient(_embedder_url(node)) as embedder:
-            identity = await embedder.identity()
+            offered = await default_model(embedder)
         try:
-            await bind(database, identity)
+            await bind(database, offered.identity, offered.source)
         except ModelMismatch as error:
             # Not fatal: `aya reembed` needs a running node to mend it.
             self._report.warn(node.name, error)

@@ -65,6 +65,9 @@ def _of_database(database: DatabaseFacts) -> list[str]:
         found.append(f"{database.counts.poison} documents cannot be indexed ({why}): aya show, then aya edit or aya rm")
     if database.counts and database.bound is None:
         found.append("the database is not bound to an embedding model yet: aya migrate")
+    if database.moving and database.moving.move.error:
+        move = database.moving.move
+        found.append(f"the move to {move.identity.model} does not advance ({move.error}): aya reembed --status")
     return found
 
 
@@ -83,7 +86,8 @@ def _of_embedder(seen: Observation) -> list[str]:
     if embedder.status != "healthy":
         return [f"the embedder is {embedder.status}: aya status in a moment"]
     if bound and embedder.model and bound.fingerprint != embedder.model.fingerprint:
-        return [f"the embedder runs {embedder.model.model}, but the vectors were made by {bound.model}: aya reembed"]
+        different = f"the embedder runs {embedder.model.model}, but the vectors were made by {bound.model}"
+        return [f"{different} (the indexer mends that, or its log says why not): aya status in a moment"]
     return []
 
 

@@ -11,6 +11,7 @@ from aya import db, migrations, queries
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, SchemaMismatch
 from aya.home import Home, Node
+from aya.knowledge.reembedding import progress
 from aya.knowledge.types import POISON_ATTEMPTS
 from aya.local.plan import services
 from aya.local.wait import read_tail
@@ -103,6 +104,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         schema = await migrations.check(connection, node=node)
         counts = await connection.fetchrow(_SQL["counts"], POISON_ATTEMPTS, OVERDUE_SECONDS)
         bound = await connection.fetchrow(_SQL["bound_model"])
+        moving = await progress(connection)
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
     poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
@@ -112,6 +114,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         counts=Counts(**counts) if counts else None,
         poison=tuple(Poison(**row) for row in poison),
         bound=Model(**bound) if bound else None,
+        moving=moving,
     )
 
 

@@ -15,6 +15,9 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
         "model": {"bound": {"model": "…", "fingerprint": "…"}|null,
                   "embedder": {"model": "…", "fingerprint": "…"}|null},
+        "reembedding": {"model": "…", "fingerprint": "…", "source": "…", "phase": "preparing"|"running"|"paused",
+                        "started_at": "…", "requested_by": "aya_user", "total": 9, "done": 4, "cut": 0, "refused": 0,
+                        "rows_per_second": 12.5|null, "seconds_left": 0.4|null, "error": "…"|null}|null,
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
                       "uptime_seconds": 12.3|null,
@@ -28,6 +31,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from aya import __version__
+from aya.knowledge.models import Progress
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -92,7 +96,10 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected."""
+    """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected.
+
+    moving: how far its move to another model is.
+    """
 
     error: str | None = None
     postgresql: str | None = None
@@ -103,6 +110,7 @@ class DatabaseFacts:
     counts: Counts | None = None
     poison: tuple[Poison, ...] = ()
     bound: Model | None = None
+    moving: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,7 @@ class NodeStatus:
             "counts": _or_none(database.counts),
             "poison": [asdict(document) for document in database.poison],
             "model": {"bound": _or_none(database.bound), "embedder": _or_none(seen.embedder.model)},
+            "reembedding": database.moving.to_json() if database.moving else None,
             "services": [asdict(service) for service in seen.services],
         }
 

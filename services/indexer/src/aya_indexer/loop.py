@@ -1,11 +1,16 @@
-"""The indexer's loop: wait for a notification, a turn, a tick or the stop; then work the queue off."""
+"""The indexer's loop: wait for a notification, a turn, a tick or the stop; then work the queue off.
+
+Behind the queue comes the move to another model, a step of less than a second at a time: documents hardly wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import TypeVar
 
 import asyncpg
 
@@ -13,37 +18,18 @@ from aya import db, log
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError
 from aya.identity import ModelIdentity
-from aya.knowledge.binding import check_same
 from aya.knowledge.indexing import embed_documents, prepare
 from aya.knowledge.types import POISON_ATTEMPTS
 from aya_indexer.config import Config
+from aya_indexer.models import Models
+from aya_indexer.mover import Mover
+from aya_indexer.outage import Outage
 from aya_indexer.plan import decide, fault_of
 from aya_indexer.store import Queued, Store, opened
 
-_LOG_EVERY_SECONDS = 30.0
-
-
-class Outage:
-    """Logs the first failure, then one line every 30 s, then one when it is over."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self._logged_at = 0.0
-
-    def failed(self, error: AyaError, now: float) -> None:
-        """Count a failure and log it if it is time."""
-        self.failures += 1
-        if self.failures == 1 or now - self._logged_at >= _LOG_EVERY_SECONDS:
-            self._logged_at = now
-            log.get_logger().warning(
-                "indexer.interrupted", error=error.message, hint=error.hint, failures=self.failures
-            )
-
-    def over(self) -> None:
-        """Log the recovery, if there was an outage."""
-        if self.failures:
-            log.get_logger().info("indexer.recovered", failures=self.failures)
-        self.failures = 0
+# A queue that never ends gives way to a step of the move so often, or the move would never end either.
+_TURN_SECONDS = 2.0
+Result = TypeVar("Result")
 
 
 class Indexer:
@@ -51,7 +37,9 @@ class Indexer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._outage = Outage()
+        self._outage = Outage("indexer")
+        self._models = Models(config)
+        self._mover = Mover(config)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; an outage of the database or the embedder is waited out."""
@@ -69,18 +57,20 @@ class Indexer:
         while await store.is_standby():
             self._outage.over()
             log.get_logger().debug("indexer.standing_by")
+            await self._models.align(store.moves, embedder)
             if await wait_any(stop, seconds=self._config.poll_seconds):
                 return
         await store.check_schema(self._config.node)
-        identity = await embedder.identity()
-        check_same(await store.bound_model(), identity)
         wake = asyncio.Event()
         await store.listen(wake)
         while not stop.is_set():
             wake.clear()
+            identity = await self._models.ready(store.moves, embedder)
             await self._drain(store, embedder, identity, stop)
             self._outage.over()
-            await wait_any(stop, wake, seconds=await self._pause(store))
+            due = await unless(stop, self._mover.step(store.moves, embedder))
+            if due:
+                await wait_any(stop, wake, seconds=min(due, await self._pause(store)))
 
     async def _pause(self, store: Store) -> float:
         due = await store.seconds_until_next()
@@ -89,10 +79,11 @@ class Indexer:
     async def _drain(
         self, store: Store, embedder: EmbedderClient, identity: ModelIdentity, stop: asyncio.Event
     ) -> None:
+        give_way_at = time.monotonic() + _TURN_SECONDS
         while not stop.is_set() and (due := await store.due()):
             worked = False
             for document_id in due:
-                if stop.is_set():
+                if stop.is_set() or time.monotonic() >= give_way_at:
                     return
                 async with store.claimed(document_id) as queued:
                     if queued is not None:
@@ -155,6 +146,18 @@ class Indexer:
             hint=f"aya show {queued.document_id}",
             retry_seconds=round(seconds, 1),
         )
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[None, None, Result]) -> Result | None:
+    """Return what `work` returns; None, and the work is given up, when `stop` is set before."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, stopped):
+            each.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 async def wait_any(*events: asyncio.Event, seconds: float) -> bool:

@@ -14,10 +14,10 @@ import asyncpg
 from aya import db, migrations, queries
 from aya.embedder_client import Vector
 from aya.identity import ModelIdentity
-from aya.knowledge.binding import bound_model
 from aya.knowledge.indexing import Prepared
 from aya.knowledge.writing import hold_model, lock_chunks, replace_chunks
 from aya.settings import DatabaseSettings
+from aya_indexer.move_store import MoveStore
 from aya_indexer.plan import Observed
 
 _SQL = queries.load("aya_indexer")
@@ -39,10 +39,14 @@ class Queued:
 
 
 class Store:
-    """The queue and the chunks, over one connection. Use its methods inside `aya.db.translated`."""
+    """The queue and the chunks, over one connection. Use its methods inside `aya.db.translated`.
+
+    moves: the move to another model, over the same connection.
+    """
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         self._connection = connection
+        self.moves = MoveStore(connection)
 
     async def is_standby(self) -> bool:
         """Return whether this server cannot be written."""
@@ -51,10 +55,6 @@ class Store:
     async def check_schema(self, node: str) -> None:
         """Raise SchemaMismatch unless the schema is the one this version knows."""
         await migrations.check(self._connection, node=node)
-
-    async def bound_model(self) -> ModelIdentity | None:
-        """Return the model that the database's vectors are made by."""
-        return await bound_model(self._connection)
 
     async def listen(self, wake: asyncio.Event) -> None:
         """Set `wake` at every notification; a hint only, the queue is the truth."""

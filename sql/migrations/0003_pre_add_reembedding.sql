@@ -1,0 +1,205 @@
+-- Moving the base to another model while it is searched and written: a column and an index beside the old ones.
+
+-- What AYA_MODEL would say: whoever finds the model missing in an embedder has it loaded by this.
+ALTER TABLE embedding_model ADD COLUMN source text;
+
+-- The move under way: one row, or none. The model it goes to, by whom, and how it fares.
+CREATE TABLE reembedding (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    source text NOT NULL,
+    fingerprint text NOT NULL,
+    model text NOT NULL,
+    revision text NOT NULL,
+    dimension integer NOT NULL CHECK (dimension > 0),
+    pooling text NOT NULL,
+    normalized boolean NOT NULL,
+    query_prefix text NOT NULL,
+    document_prefix text NOT NULL,
+    max_tokens integer NOT NULL CHECK (max_tokens > 0),
+    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'paused')),
+    requested_by text NOT NULL DEFAULT session_user,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    rows_per_second real,
+    -- why it does not advance right now; NULL: it does
+    error text
+);
+
+-- Chunks that the new model cannot take as they are. They hold nobody up; their documents are queued after the move.
+-- No foreign key: whoever types TRUNCATE chunks may go on doing so. What is noted of chunks that are gone is harmless.
+CREATE TABLE reembedding_exception (
+    chunk_id integer PRIMARY KEY,
+    -- why it has no vector; NULL: it has one, of its beginning, for it is longer than the model's window
+    error text
+);
+
+-- squawk-ignore ban-drop-function -- a call with nine arguments finds the new one
+DROP FUNCTION aya_bind_model(text, text, text, integer, text, boolean, text, text, integer);
+
+-- Bind the database to a model: sets the vector column's dimension, refuses while vectors of another are stored.
+CREATE FUNCTION aya_bind_model(
+    new_fingerprint text, new_model text, new_revision text, new_dimension integer, new_pooling text,
+    new_normalized boolean, new_query_prefix text, new_document_prefix text, new_max_tokens integer,
+    new_source text DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    stored_dimension integer;
+BEGIN
+    IF EXISTS (SELECT FROM embedding_model WHERE fingerprint = new_fingerprint) THEN
+        UPDATE embedding_model SET source = new_source
+        WHERE new_source IS NOT NULL AND source IS DISTINCT FROM new_source;
+        RETURN;
+    END IF;
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM embedding_model) AND EXISTS (SELECT FROM chunks WHERE embedding IS NOT NULL) THEN
+        RAISE EXCEPTION 'the stored vectors were made by another model' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    SELECT atttypmod INTO stored_dimension FROM pg_attribute
+    WHERE attrelid = 'chunks'::regclass AND attname = 'embedding';
+    IF stored_dimension <> new_dimension THEN
+        EXECUTE format('ALTER TABLE chunks ALTER COLUMN embedding TYPE vector(%s)', new_dimension);
+    END IF;
+    DELETE FROM embedding_model;
+    INSERT INTO embedding_model
+        (fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens, source)
+    VALUES
+        (new_fingerprint, new_model, new_revision, new_dimension, new_pooling, new_normalized,
+         new_query_prefix, new_document_prefix, new_max_tokens, new_source);
+END
+$$;
+
+-- A chunk that still has no vector is queued already; a move that gives it one of the next model queues it no more.
+CREATE OR REPLACE FUNCTION aya_chunks_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Asked here and not in a WHEN clause, which would nail down the type of the column embedding.
+    IF NEW.embedding IS NULL AND NEW.document_id IS NOT NULL THEN
+        IF TG_OP = 'UPDATE' THEN
+            IF OLD.embedding IS NULL AND OLD.chunk_text = NEW.chunk_text AND OLD.document_id = NEW.document_id THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        PERFORM aya_enqueue_document(NEW.document_id);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- A text that changes during a move loses its next vector, too. The trigger that calls this lives as long as the move.
+CREATE FUNCTION aya_chunks_forget_next() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    NEW.embedding_next := NULL;
+    DELETE FROM reembedding_exception WHERE chunk_id = NEW.id;
+    RETURN NEW;
+END
+$$;
+
+-- Queue the documents of at most so many (NULL: all) chunks that the last move could not take as they were, and mark
+-- those chunks that were cut from a document as stale: the indexer cuts them anew. Returns how many it was.
+CREATE FUNCTION aya_queue_exceptions(most integer) RETURNS bigint LANGUAGE sql AS $$
+    WITH taken AS (
+        -- The chunks first, and none that somebody else writes: nobody waits in a circle.
+        SELECT c.id, c.document_id FROM chunks AS c
+        INNER JOIN reembedding_exception AS e ON c.id = e.chunk_id
+        ORDER BY c.id LIMIT most
+        FOR NO KEY UPDATE OF c SKIP LOCKED
+    ), stale AS (
+        UPDATE chunks SET content_sha256 = ''
+        WHERE id IN (SELECT id FROM taken) AND content_sha256 IS NOT NULL
+    ), forgotten AS (
+        DELETE FROM reembedding_exception AS e
+        WHERE e.chunk_id IN (SELECT id FROM taken) OR NOT EXISTS (SELECT FROM chunks AS c WHERE c.id = e.chunk_id)
+    ), queued AS (
+        SELECT aya_enqueue_document(document_id)
+        FROM (SELECT DISTINCT document_id FROM taken WHERE document_id IS NOT NULL) AS concerned
+    )
+    SELECT (SELECT count(*) FROM taken) + 0 * (SELECT count(*) FROM queued);
+$$;
+
+-- Begin a move: the column, the trigger and the row that says so, all or nothing. Only the owner may.
+CREATE FUNCTION aya_begin_reembedding(
+    new_fingerprint text, new_model text, new_revision text, new_dimension integer, new_pooling text,
+    new_normalized boolean, new_query_prefix text, new_document_prefix text, new_max_tokens integer, new_source text
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- Before anything else is locked, as every writer does: nobody waits in a circle.
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
+    PERFORM aya_queue_exceptions(NULL);
+    INSERT INTO reembedding
+        (fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens, source)
+    VALUES
+        (new_fingerprint, new_model, new_revision, new_dimension, new_pooling, new_normalized,
+         new_query_prefix, new_document_prefix, new_max_tokens, new_source);
+    EXECUTE format('ALTER TABLE chunks ADD COLUMN embedding_next vector(%s)', new_dimension);
+    CREATE TRIGGER chunks_forget_next BEFORE UPDATE ON chunks
+    FOR EACH ROW WHEN (old.chunk_text IS DISTINCT FROM new.chunk_text)
+    EXECUTE FUNCTION aya_chunks_forget_next();
+END
+$$;
+
+-- Give a move up: nothing of it is left. False when there was none. Only the owner may.
+CREATE FUNCTION aya_cancel_reembedding() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
+    DELETE FROM reembedding;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM reembedding_exception;
+    DROP TRIGGER chunks_forget_next ON chunks;
+    -- its indexes go with it
+    ALTER TABLE chunks DROP COLUMN embedding_next;
+    PERFORM pg_notify('aya_index', '');
+    RETURN true;
+END
+$$;
+
+-- Whether the move's indexes are there and whole.
+CREATE FUNCTION aya_reembedding_is_prepared() RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT count(*) = 2 FROM pg_index
+    WHERE
+        indexrelid IN (to_regclass('idx_chunks_embedding_next'), to_regclass('idx_chunks_without_next'))
+        AND indisvalid;
+$$;
+
+-- The end of a move: the next column takes the place of the old one, in one step and however large the table is.
+-- Returns true when that is done; false, and nothing is changed, while there is no move that runs and is prepared, or
+-- more than `most_left` chunks have no next vector yet. So many may stay without: their documents are queued.
+CREATE FUNCTION aya_switch_model(most_left integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    missing integer[];
+BEGIN
+    LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
+    IF NOT EXISTS (SELECT FROM reembedding WHERE state = 'running') OR NOT aya_reembedding_is_prepared() THEN
+        RETURN false;
+    END IF;
+    SELECT array_agg(left_over.document_id) INTO missing FROM (
+        SELECT c.document_id FROM chunks AS c
+        WHERE
+            c.embedding_next IS NULL
+            AND NOT EXISTS (SELECT FROM reembedding_exception AS e WHERE e.chunk_id = c.id)
+        LIMIT most_left + 1
+    ) AS left_over;
+    IF cardinality(missing) > most_left THEN
+        RETURN false;
+    END IF;
+    PERFORM aya_enqueue_document(id) FROM documents WHERE id = any(missing);
+    DROP TRIGGER chunks_forget_next ON chunks;
+    DROP INDEX idx_chunks_without_next;
+    -- its index goes with it
+    ALTER TABLE chunks DROP COLUMN embedding;
+    ALTER TABLE chunks RENAME COLUMN embedding_next TO embedding;
+    ALTER INDEX idx_chunks_embedding_next RENAME TO idx_chunks_embedding;
+    DELETE FROM embedding_model;
+    INSERT INTO embedding_model
+        (fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens, source)
+    SELECT
+        fingerprint, model, revision, dimension, pooling, normalized, query_prefix, document_prefix, max_tokens, source
+    FROM reembedding;
+    DELETE FROM reembedding;
+    PERFORM pg_notify('aya_index', '');
+    RETURN true;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION aya_switch_model(integer) FROM public;

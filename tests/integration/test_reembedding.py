@@ -1,0 +1,517 @@
+"""A base moves to another model while it is searched, added to, edited and thinned out; whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import Server, await_healthy, free_port
+from tests.integration.conftest import Knowledge
+from tests.integration.test_embedder_model import RANDOM_CONFIG, random_weights, set_pooling, write, write_safetensors
+
+from aya import migrations
+from aya.backoff import Backoff
+from aya.db import Database
+from aya.embedder_client import EmbedderClient
+from aya.errors import DatabaseConflict, DatabaseReadOnly
+from aya.identity import ModelIdentity
+from aya.knowledge import reembedding
+from aya.knowledge.binding import bind, bound_model, load
+from aya.knowledge.documents import Documents
+from aya.knowledge.search import Searcher
+from aya.knowledge.types import Changes, NewDocument
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.config import REPLICATION_ROLE
+from aya.postgres.provision import INDEXER_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.settings import DatabaseSettings, as_role
+from aya_embedder import sources
+from aya_indexer.config import Config
+from aya_indexer.loop import Indexer
+
+pytestmark = pytest.mark.database
+
+QUICK = Backoff(first_seconds=0.05, cap_seconds=0.1)
+WORDS = ["kettle", "penguin", "lease", "rye", "garden", "winter", "copper", "harbour", "letter", "violin"]
+LEFT_BEHIND = """
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = 'chunks'::regclass AND attname LIKE '%next%'
+    UNION ALL SELECT relname FROM pg_class WHERE relname LIKE '%next%'
+    UNION ALL SELECT tgname FROM pg_trigger WHERE tgname LIKE '%next%'
+    UNION ALL SELECT fingerprint FROM reembedding
+    UNION ALL SELECT error FROM reembedding_exception
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """An embedder of our own, whose models come and go; it is started again at the same address."""
+
+    url: str
+    environment: dict[str, str]
+    log_file: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, with MiniLM as its default model."""
+        with self.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "aya_embedder"], env=self.environment, stdout=log, stderr=log
+            )
+        await_healthy(f"{self.url}/health", process, self.log_file)
+        return process
+
+
+def random_model(directory: Path, seed: int) -> Path:
+    """Make a small BERT with seeded random weights, 32 dimensions and a window of 64 tokens."""
+    (directory / "1_Pooling").mkdir(parents=True)
+    write(directory / "config.json", RANDOM_CONFIG)
+    write(
+        directory / "modules.json", [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
+    )
+    set_pooling(directory, "mean")
+    shutil.copy(sources.find("minilm", None).directory / "tokenizer.json", directory)
+    weights = random_weights()
+    weights["embeddings.word_embeddings.weight"] *= seed
+    write_safetensors(directory / "model.safetensors", weights)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small model's directory."""
+    return str(random_model(tmp_path_factory.mktemp("models") / "small", 1))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A second small model, of the same dimension: only the fingerprint tells its vectors."""
+    return str(random_model(tmp_path_factory.mktemp("models") / "other", 2))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The embedder's process, running."""
+    port = free_port()
+    environment = {**os.environ, "AYA_EMBEDDER_PORT": str(port), "AYA_MODEL": "minilm"}
+    described = Service(f"http://127.0.0.1:{port}", environment, tmp_path_factory.mktemp("embedder") / "log")
+    process = described.start()
+    yield described
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+async def base(database: DatabaseSettings, service: Service) -> AsyncIterator[Knowledge]:
+    """A base on MiniLM, with an embedder whose default that is."""
+    async with Database(database, application_name="aya-test") as pool, EmbedderClient(service.url) as embedder:
+        await embedder.load_model("minilm", default=True)
+        await bind(database, await embedder.await_model("minilm", 30), "minilm")
+        documents = Documents(pool, embedder)
+        yield Knowledge(database, pool, embedder, documents, Searcher(pool, embedder, documents))
+
+
+@pytest.fixture
+def config(base: Knowledge, server: Server) -> Config:
+    """An indexer of this test's database, entering with its own role and retrying quickly."""
+    settings = server.settings(base.settings.database, INDEXER_ROLE)
+    return Config("alpha", settings, base.embedder.url, poll_seconds=0.2, retry=QUICK, outage=QUICK)
+
+
+@asynccontextmanager
+async def indexing(config: Config) -> AsyncGenerator[None]:
+    """Run an indexer until the block ends."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Indexer(config).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def ask(base: Knowledge, query: str, *arguments: object) -> object:
+    """Return the first value that a query answers."""
+    async with base.database.connection() as connection:
+        return await connection.fetchval(query, *arguments)
+
+
+async def until(condition: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Wait until a condition holds of the arguments; the suite's timeout ends a vain wait."""
+    while not await condition(*arguments):  # noqa: ASYNC110 - what is waited for happens in PostgreSQL
+        await asyncio.sleep(0.05)
+
+
+async def fill(base: Knowledge, count: int) -> None:
+    """Put documents of a few words each into the base, with their vectors."""
+    for number in range(count):
+        await base.documents.add(NewDocument(f"{text(number)}\n\nNumber {number}."))
+
+
+def text(number: int) -> str:
+    """Return a sentence of known words, another one for every number."""
+    return " ".join(WORDS[(number * step + step) % len(WORDS)] for step in (1, 3, 7)) + f" {number}"
+
+
+async def begin(base: Knowledge, source: str) -> ModelIdentity:
+    """Begin a move as `aya reembed` does; return where it goes."""
+    target = await load(base.embedder, source, seconds=30)
+    async with reembedding.entered(base.settings) as connection:
+        await reembedding.begin(connection, target, source)
+    return target
+
+
+async def is_over(base: Knowledge) -> bool:
+    """Return whether nothing of a move is left to do, and no document waits."""
+    query = "SELECT NOT EXISTS (SELECT FROM reembedding) AND NOT EXISTS (SELECT FROM reembedding_exception)"
+    return bool(await ask(base, query)) and not await ask(base, "SELECT count(*) FROM index_queue")
+
+
+async def check_vectors(base: Knowledge, target: ModelIdentity) -> None:
+    """Every chunk has exactly the new model's vector of its text, and the search finds it by it."""
+    async with base.database.connection() as connection:
+        assert await bound_model(connection) == target
+        rows = await connection.fetch("SELECT id, chunk_text, embedding FROM chunks ORDER BY id")
+        index = await connection.fetchval("SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_chunks_embedding'")
+    expected = await base.embedder.embed(
+        [row["chunk_text"] for row in rows], prompt="document", expect=target.fingerprint
+    )
+    assert [row["id"] for row in rows if row["embedding"] is None] == []
+    np.testing.assert_allclose(np.stack([row["embedding"].to_numpy() for row in rows]), expected, atol=1e-5)
+    assert "hnsw (embedding vector_cosine_ops)" in index
+    assert await ask(base, LEFT_BEHIND) is None
+
+
+class Traffic:
+    """People who use the base while it moves; none of them is ever told of an error."""
+
+    def __init__(self, base: Knowledge) -> None:
+        self._base = base
+        self._stop = asyncio.Event()
+        self.models: list[str] = []
+        self.done = {"added": 0, "edited": 0, "typed": 0, "removed": 0}
+
+    @asynccontextmanager
+    async def flowing(self) -> AsyncGenerator[None]:
+        """Let them work until the block ends."""
+        async with asyncio.TaskGroup() as group:
+            for each in (self._search, self._add, self._edit, self._type):
+                group.create_task(each())
+            try:
+                yield
+            finally:
+                self._stop.set()
+
+    @asynccontextmanager
+    async def searching(self) -> AsyncGenerator[None]:
+        """Let only those work who search."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._search())
+            try:
+                yield
+            finally:
+                self._stop.set()
+
+    async def _search(self) -> None:
+        """Search without a pause; each hit's distance is the one that its model gives."""
+        client = Searcher(self._base.database, self._base.embedder, self._base.documents)
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
+            query = text(number)
+            hits = await client.search(query, limit=3, mode="vector")
+            self.models.append(await self._model_of(query, {hit.chunk_text: hit.distance for hit in hits}))
+
+    async def _model_of(self, query: str, distances: dict[str, float | None]) -> str:
+        """Return which of the loaded models all these distances are of."""
+        assert distances
+        for status in await self._base.embedder.models():
+            if status.identity is None:
+                continue
+            name = status.identity.fingerprint
+            asked = await self._base.embedder.embed([query], prompt="query", expect=name)
+            vectors = await self._base.embedder.embed(list(distances), prompt="document", expect=name)
+            found = [distance if distance is not None else np.nan for distance in distances.values()]
+            if np.allclose(1 - vectors @ asked[0], found, atol=1e-4):
+                return name
+        pytest.fail(f"the distances of {distances} are of no model")
+
+    async def _add(self) -> None:
+        for number in itertools.count(10_000):
+            if self._stop.is_set():
+                return
+            added = await self._base.documents.add(NewDocument(f"{text(number)} added"))
+            self.done["added"] += added.outcome == "indexed"
+            if number % 3 == 0:
+                self.done["removed"] += len(await self._base.documents.remove([added.document_id]))
+            await asyncio.sleep(0.02)
+
+    async def _edit(self) -> None:
+        for number in itertools.count(1):
+            if self._stop.is_set():
+                return
+            await self._base.documents.edit(number % 30 + 1, Changes(content=f"{text(number)} edited {number}"))
+            self.done["edited"] += 1
+            await asyncio.sleep(0.1)
+
+    async def _type(self) -> None:
+        """Type statements as in psql: a document, a chunk's text, a chunk without a document."""
+        for number in itertools.count(1):
+            if self._stop.is_set():
+                return
+            async with self._base.database.connection() as connection:
+                await connection.execute("INSERT INTO documents (content) VALUES ($1)", f"typed {text(number)}")
+                await connection.execute(
+                    "UPDATE chunks SET chunk_text = $2 WHERE document_id = $1", 31 + number % 10, f"by hand {number}"
+                )
+            self.done["typed"] += 1
+            await asyncio.sleep(0.3)
+
+
+async def test_everybody_goes_on_while_the_base_moves(base: Knowledge, config: Config, small: str, other: str) -> None:
+    """To another dimension and from there to a model of the same one; no error, no wrong distance, no stale vector."""
+    await fill(base, 60)
+    traffic = Traffic(base)
+    target = await base.documents.identity()
+    targets = [target.fingerprint]
+    async with indexing(config):
+        async with traffic.flowing():
+            for source in (small, other):
+                target = await begin(base, source)
+                targets.append(target.fingerprint)
+                await until(is_moved, base)
+                await until(is_used, traffic, target.fingerprint)
+                await until(has_default, base.embedder, target)
+        await until(is_over, base)
+    assert list(dict.fromkeys(traffic.models)) == targets
+    assert all(traffic.done.values()), traffic.done
+    await check_vectors(base, target)
+
+
+@pytest.fixture
+async def pair(server: Server, public_directory: Path) -> AsyncIterator[tuple[Cluster, Cluster, dict[str, str]]]:
+    """A primary, the standby that follows it, and their passwords; both running."""
+    directory = public_directory / "moving-pair"
+
+    def cluster(name: str) -> Cluster:
+        config = replace(server.cluster.config, port=free_port())
+        return replace(server.cluster, data_directory=directory / name / "data", config=config)
+
+    primary, standby, secrets = cluster("alpha"), cluster("beta"), new_secrets({})
+    await asyncio.to_thread(primary.create, secrets[SUPERUSER])
+    await asyncio.to_thread(primary.start, directory / "postgres.log")
+    try:
+        await provision_primary(primary, secrets)
+        await migrations.migrate(owner_settings(primary, secrets), node="alpha")
+        await asyncio.to_thread(standby.create_standby, primary.config, secrets[REPLICATION_ROLE], "beta")
+        await asyncio.to_thread(standby.start, directory / "postgres.log")
+        yield primary, standby, secrets
+    finally:
+        standby.stop("immediate")
+        primary.stop("immediate")
+
+
+@pytest.mark.slow
+async def test_a_standby_moves_with_its_primary(
+    pair: tuple[Cluster, Cluster, dict[str, str]], service: Service, small: str
+) -> None:
+    """It is searched without a pause and without an error, shows the progress, and refuses to be moved by itself."""
+    primary, standby, secrets = pair
+    here, there = (owner_settings(cluster, secrets) for cluster in (primary, standby))
+    async with (
+        EmbedderClient(service.url) as embedder,
+        Database(here, application_name="aya-test") as written,
+        Database(there, application_name="aya-test") as read,
+    ):
+        await embedder.load_model("minilm", default=True)
+        await bind(here, await embedder.await_model("minilm", 30), "minilm")
+        documents, followers = Documents(written, embedder), Documents(read, embedder)
+        base = Knowledge(here, written, embedder, documents, Searcher(written, embedder, documents))
+        copy = Knowledge(there, read, embedder, followers, Searcher(read, embedder, followers))
+        await fill(base, 30)
+        await until(ask, copy, "SELECT count(*) = 30 FROM documents")
+        configs = [
+            Config("alpha", as_role(settings, INDEXER_ROLE, secrets[INDEXER_ROLE]), service.url, poll_seconds=0.2)
+            for settings in (here, there)
+        ]
+        traffic = Traffic(copy)
+        async with indexing(configs[0]), indexing(configs[1]), traffic.searching():
+            target = await begin(base, small)
+            with pytest.raises(DatabaseReadOnly, match="standby"):
+                await begin(copy, small)
+            await until(is_used, traffic, target.fingerprint)
+        assert await is_moved(copy)
+        assert list(dict.fromkeys(traffic.models))[-1] == target.fingerprint
+
+
+async def is_moved(base: Knowledge) -> bool:
+    """Return whether no move is under way."""
+    return not await ask(base, "SELECT count(*) FROM reembedding")
+
+
+async def is_used(traffic: Traffic, fingerprint: str) -> bool:
+    """Return whether somebody has searched with that model."""
+    return fingerprint in traffic.models
+
+
+async def filled(base: Knowledge, least: int) -> bool:
+    """Return whether so many chunks have their next vector, or the move is over."""
+    async with reembedding.entered(base.settings) as connection:
+        progress = await reembedding.progress(connection)
+    return progress is None or progress.done >= least
+
+
+def indexer_process(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start an indexer as the supervisor does."""
+    return subprocess.Popen([sys.executable, "-m", "aya_indexer"], env=environment, stderr=subprocess.DEVNULL)
+
+
+async def test_whoever_is_killed_the_move_goes_on(
+    base: Knowledge, config: Config, service: Service, small: str
+) -> None:
+    """The indexer is killed while it fills, again and again, and at the switch."""
+    await fill(base, 60)
+    target = await begin(base, small)
+    environment = {
+        **service.environment,
+        "DB_HOST": config.database.hosts[0][0],
+        "DB_PORT": str(config.database.hosts[0][1]),
+        "DB_NAME": config.database.database,
+        "DB_USER": config.database.user,
+        "DB_PASSWORD": config.database.password or "",
+        "EMBEDDING_URL": service.url,
+    }
+    async with base.database.connection() as holder:
+        # Somebody reads in a transaction of his own: the switch cannot come, and is tried without holding others up.
+        reading = holder.transaction()
+        await reading.start()
+        await holder.fetchval("SELECT count(*) FROM chunks")
+        for least in (1, 30, 60, 60):
+            process = indexer_process(environment)
+            try:
+                await until(filled, base, least)
+                assert await base.searcher.search("kettle", limit=1)
+            finally:
+                process.kill()
+                process.wait()
+        assert not await is_moved(base)
+        await reading.rollback()
+    async with indexing(config):
+        await until(is_over, base)
+    await check_vectors(base, target)
+
+
+async def test_a_move_rests_goes_on_and_is_given_up(base: Knowledge, config: Config, small: str) -> None:
+    """What was made is kept over a pause; after a cancel nothing of it is left, and the vectors are as before."""
+    await fill(base, 40)
+    before = await ask(base, "SELECT md5(string_agg(embedding::text, '' ORDER BY id)) FROM chunks")
+    async with reembedding.entered(base.settings) as owner:
+        assert not await reembedding.pause(owner)
+        assert not await reembedding.resume(owner)
+        assert not await reembedding.cancel(owner)
+        await begin(base, small)
+        assert await reembedding.pause(owner)
+        async with indexing(config):
+            await base.documents.add(NewDocument("indexed while the move rests"))
+            progress = await reembedding.progress(owner)
+            assert progress is not None
+            assert (progress.move.phase, progress.done, progress.total) == ("paused", 0, 41)
+            assert await reembedding.resume(owner)
+            await until(filled, base, 10)
+            await reembedding.cancel(owner)
+        assert await reembedding.progress(owner) is None
+    assert await ask(base, LEFT_BEHIND) is None
+    assert before == await ask(
+        base, "SELECT md5(string_agg(embedding::text, '' ORDER BY id)) FROM chunks WHERE id <= 40"
+    )
+    assert len(await base.searcher.search("kettle", mode="vector")) == 5
+
+
+async def test_what_the_new_model_cannot_take_holds_nobody_up(base: Knowledge, config: Config, small: str) -> None:
+    """A chunk over the new window is cut anew after the move, one that is refused waits with its reason."""
+    await fill(base, 3)
+    await base.documents.add(NewDocument(" ".join(f"{word} {number}" for number in range(12) for word in WORDS)))
+    long = await ask(base, "SELECT document_id FROM chunks ORDER BY length(chunk_text) DESC LIMIT 1")
+    await ask(base, "INSERT INTO chunks (document_id, chunk_text) VALUES (1, '')")
+    async with indexing(config):
+        await begin(base, small)
+        await until(is_moved, base)
+        await until(ask, base, "SELECT count(*) = 1 AND bool_and(error IS NOT NULL) FROM index_queue")
+    assert await ask(base, "SELECT count(*) > 3 FROM chunks WHERE document_id = $1", long)
+    assert await ask(base, "SELECT array_agg(chunk_text) FROM chunks WHERE embedding IS NULL") == [""]
+    assert await ask(base, "SELECT count(*) FROM reembedding_exception") == 0
+
+
+async def test_an_embedder_that_dies_costs_a_move_nothing_but_time(
+    base: Knowledge, config: Config, service: Service, small: str
+) -> None:
+    """Killed in the midst of it, it comes back with the old model only: the move says why it waits, and goes on.
+
+    Killed once more after the switch: a client has the base's model loaded, the indexer makes it the default again.
+    """
+    await fill(base, 60)
+    port = free_port()
+    environment = {**service.environment, "AYA_EMBEDDER_PORT": str(port)}
+    own = Service(f"http://127.0.0.1:{port}", environment, service.log_file.with_name("own"))
+    process = own.start()
+    try:
+        async with EmbedderClient(own.url) as embedder, indexing(replace(config, embedder_url=own.url)):
+            target = await begin(base, small)
+            await until(filled, base, 1)
+            await kill(process)
+            if not await is_moved(base):
+                await until(ask, base, "SELECT error LIKE '%embedder%' FROM reembedding")
+            process = own.start()
+            await until(is_over, base)
+            await check_vectors(base, target)
+            await kill(process)
+            process = own.start()
+            documents = Documents(base.database, embedder)
+            assert await Searcher(base.database, embedder, documents).search(text(1), mode="vector", limit=1)
+            await until(has_default, embedder, target)
+    finally:
+        await kill(process)
+
+
+async def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process as the kernel does when memory is short."""
+    process.kill()
+    await asyncio.to_thread(process.wait)
+
+
+async def has_default(embedder: EmbedderClient, target: ModelIdentity) -> bool:
+    """Return whether a plain call gets that model's vectors."""
+    return await embedder.identity() == target
+
+
+async def test_a_preparation_that_was_cut_short_is_done_again(base: Knowledge, server: Server, small: str) -> None:
+    """Whoever begins the same move again makes the indexes that are missing or broken; another move is refused."""
+    target = await load(base.embedder, small, seconds=30)
+    async with reembedding.entered(base.settings) as owner:
+        await reembedding.begin(owner, target, small)
+        for spoil in (
+            "DROP INDEX idx_chunks_embedding_next",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_chunks_without_next'::regclass",
+        ):
+            settings = superuser_settings(server.cluster, server.secrets[SUPERUSER], base.settings.database)
+            async with Database(settings, application_name="aya-test") as pool, pool.connection() as superuser:
+                await superuser.execute(spoil)
+            progress = await reembedding.progress(owner)
+            assert progress is not None
+            assert progress.move.phase == "preparing"
+            assert not await owner.fetchval("SELECT aya_switch_model(0)")
+            await reembedding.begin(owner, target, small)
+            progress = await reembedding.progress(owner)
+            assert progress is not None
+            assert progress.move.phase == "running"
+        with pytest.raises(DatabaseConflict, match="a move to small"):
+            await reembedding.begin(owner, replace(target, fingerprint="another"), "x")
