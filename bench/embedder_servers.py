@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CONTRACT = Call("/embed", "text", ("embedding",))
 _OPENAI = Call("/embeddings", "input", ("data", 0, "embedding"))
-_LOADED_WITHIN_SECONDS = 120.0
+_LOADED_WITHIN_SECONDS = 300.0  # infinity warms up for as long as its model needs for 64 long texts
 _BETWEEN_LOOKS_SECONDS = 0.2
 _LAST_WORDS_CHARACTERS = 2000
 _OK = 200
