@@ -1,6 +1,6 @@
 """One contender of embedder_throughput.py, in a process of its own, by whichever interpreter has what it needs.
 
-    embedder_worker.py ours DIRECTORY stock|cpu       our model in process, by as many threads as it has streams
+    embedder_worker.py ours DIRECTORY auto|stock|cpu  our model in process, by as many threads as it has streams
     embedder_worker.py reference DIRECTORY            sentence-transformers, batches of 32
     embedder_worker.py make DIRECTORY TOKENIZER       writes a seeded random BERT-base with CLS pooling, and ends
 
@@ -10,6 +10,7 @@ The first line out describes the contender; then each line in, {"texts": […], 
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aya_embedder.kernels import Wish
+
 _REFERENCE_BATCH = 32
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
@@ -28,30 +31,34 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 # ruff: noqa: PLC0415
 
 
-def ours(directory: str, kernels: str) -> tuple[str, Callable[[list[str]], Any]]:
+def ours(directory: str, kernels: Wish) -> tuple[str, Callable[[list[str]], Any]]:
     """Return a description and what embeds texts into (texts, dimension)."""
     import numpy as np
 
     from aya_embedder import model
-    from aya_embedder.batch import Waiting, next_batch
+    from aya_embedder.batch import Budget, Queue, Waiting
 
     embedder = model.load(directory, None, kernels)
+    budget = Budget(embedder.budget_tokens, embedder.length_step)
 
     def embed(texts: list[str]) -> Any:  # noqa: ANN401 an array
         encoded = embedder.encode(texts, "document")
-        waiting = {Waiting(number, len(text.ids)) for number, text in enumerate(encoded)}
+        queue, numbers = Queue(), itertools.count()
+        for arrival, text in enumerate(encoded):
+            queue.add(Waiting(arrival, len(text.ids)))
         vectors = np.empty((len(texts), embedder.identity.dimension), dtype=np.float32)
         lock = threading.Lock()
 
         def compute() -> None:
             while True:
                 with lock:
-                    if not waiting:
+                    if not queue:
                         return
-                    members = next_batch(waiting, embedder.budget_tokens).members
-                    waiting.difference_update(members)
-                numbers = [one.arrival for one in members]
-                vectors[numbers] = embedder.forward([encoded[number].ids for number in numbers])
+                    members = queue.next_batch(budget, next(numbers)).members
+                    for one in members:
+                        queue.remove(one)
+                rows = [one.arrival for one in members]
+                vectors[rows] = embedder.forward([encoded[row].ids for row in rows])
 
         threads = [threading.Thread(target=compute) for _ in range(embedder.backend.streams)]
         for thread in threads:
@@ -61,7 +68,10 @@ def ours(directory: str, kernels: str) -> tuple[str, Callable[[list[str]], Any]]
         return vectors
 
     backend = embedder.backend
-    return f"{backend.device}, {backend.version or backend.blas}, streams {backend.streams}", embed
+    return (
+        f"{backend.device}, {backend.kernels} kernels, {backend.version or backend.blas}, streams {backend.streams}",
+        embed,
+    )
 
 
 def reference(directory: str) -> tuple[str, Callable[[list[str]], Any]]:
@@ -81,7 +91,8 @@ def reference(directory: str) -> tuple[str, Callable[[list[str]], Any]]:
 def make(directory: Path, tokenizer: Path) -> None:
     """Write a BERT-base of random weights, the same every time, as sentence-transformers saves it."""
     import torch
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(7)
@@ -89,8 +100,8 @@ def make(directory: Path, tokenizer: Path) -> None:
     BertModel(BertConfig()).save_pretrained(raw)
     for name in _TOKENIZER_FILES:
         shutil.copy(tokenizer / name, raw)
-    transformer = models.Transformer(str(raw), max_seq_length=512)
-    pooling = models.Pooling(transformer.get_word_embedding_dimension(), pooling_mode="cls")
+    transformer = Transformer(str(raw), max_seq_length=512)
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     SentenceTransformer(modules=[transformer, pooling], device="cpu").save(str(directory))
 
 
@@ -112,7 +123,7 @@ def answer(described: str, embed: Callable[[list[str]], Any]) -> None:
 def main() -> None:
     """Do what the arguments say."""
     match sys.argv[1:]:
-        case ["ours", directory, kernels]:
+        case ["ours", directory, "auto" | "stock" | "cpu" as kernels]:
             answer(*ours(directory, kernels))
         case ["reference", directory]:
             answer(*reference(directory))
