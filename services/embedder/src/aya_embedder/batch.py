@@ -89,7 +89,7 @@ class _ByLength:
 class Queue:
     """Texts that wait. What a step costs depends on how many lengths and turns there are, not on how many texts.
 
-    tokens: of all texts that wait. turn: of the bulks, the one that is being served.
+    tokens: of all texts that wait; small_tokens: of those with turn 0. turn: of the bulks, the one that is served.
     """
 
     def __init__(self) -> None:
@@ -99,6 +99,7 @@ class Queue:
         self._size = 0
         self._passed_over = 0
         self.tokens = 0
+        self.small_tokens = 0
         self.turn = 1
 
     def __len__(self) -> int:
@@ -116,6 +117,7 @@ class Queue:
         self._all.add(one)
         if one.turn == 0:
             self._small.add(one)
+            self.small_tokens += one.tokens
         self._turns.setdefault(one.turn, {})[one] = None
         self._size += 1
         self.tokens += one.tokens
@@ -125,6 +127,7 @@ class Queue:
         self._all.remove(one)
         if one.turn == 0:
             self._small.remove(one)
+            self.small_tokens -= one.tokens
         line = self._turns[one.turn]
         del line[one]
         if not line:

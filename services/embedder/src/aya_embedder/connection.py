@@ -35,11 +35,16 @@ _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KE
 
 
 class Connection(H11Protocol):
-    """One connection. patience: how long to wait for what."""
+    """One connection.
 
-    def __init__(self, *, patience: Patience, **uvicorns: Any) -> None:  # noqa: ANN401
+    patience: how long to wait for what. idle: shared by all connections; those without a request, the one that has been
+    so for the longest time first.
+    """
+
+    def __init__(self, *, patience: Patience, idle: dict[Connection, None], **uvicorns: Any) -> None:  # noqa: ANN401
         super().__init__(**uvicorns)
         self._patience = patience
+        self._idle = idle
         self._most = MAX_CONNECTIONS
         self._head_timer: asyncio.TimerHandle | None = None
         self._silent_since = time.monotonic()
@@ -47,19 +52,24 @@ class Connection(H11Protocol):
 
     def idle_seconds(self) -> float | None:
         """Say for how long no request has been coming in or been answered; None while one is."""
-        if self._is_busy or self.conn.trailing_data[0]:
-            return None
-        return time.monotonic() - self._silent_since
+        return time.monotonic() - self._silent_since if self in self._idle else None
 
     def is_new(self) -> bool:
         """Say whether it was made a moment ago and has brought nothing yet."""
-        return self.cycle is None and time.monotonic() - self._silent_since < _SPARED_SECONDS
+        return self._last_cycle is None and time.monotonic() - self._silent_since < _SPARED_SECONDS
+
+    @property
+    def _last_cycle(self) -> RequestResponseCycle | None:
+        # none before the first request, which uvicorn's types do not say
+        return cast("RequestResponseCycle | None", self.cycle)
 
     @property
     def _is_busy(self) -> bool:
-        # no cycle before the first request, which uvicorn's types do not say
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return cycle is not None and not cycle.response_complete
+        return self._last_cycle is not None and not self._last_cycle.response_complete
+
+    def _is_idle_now(self) -> None:
+        self._silent_since = time.monotonic()
+        self._idle[self] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, if need be in the place of the one that has been idle longest."""
@@ -69,11 +79,12 @@ class Connection(H11Protocol):
         if len(self.connections) > _BEYOND * self._most:
             transport.abort()
         _probe_peer(transport)
-        self._silent_since = time.monotonic()
+        self._is_idle_now()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the waits."""
+        self._idle.pop(self, None)
         self._stop_waiting()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -82,6 +93,7 @@ class Connection(H11Protocol):
         """Take in what the client sends; a head that has begun must end in time."""
         if self._refused:
             return
+        self._idle.pop(self, None)
         if not self._is_busy and self._head_timer is None:
             self._await_head()
         super().data_received(data)
@@ -89,9 +101,10 @@ class Connection(H11Protocol):
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
-        """Note when the connection became idle."""
-        self._silent_since = time.monotonic()
+        """Note that the connection became idle, unless its next request is there already."""
         super().on_response_complete()
+        if not self._is_busy and not self.conn.trailing_data[0] and not self.transport.is_closing():
+            self._is_idle_now()
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection, also when its client never reads what it was sent."""
@@ -157,12 +170,11 @@ class Connection(H11Protocol):
 
     def _displace(self) -> bool:
         """Close the connection that has been idle longest; say whether there was one."""
-        since = {one: one.idle_seconds() for one in cast("set[Connection]", self.connections) if not one.is_new()}
-        idle = {one: seconds for one, seconds in since.items() if seconds is not None}
-        if not idle:
+        oldest = next(iter(self._idle), None)
+        if oldest is None or oldest.is_new():
             return False
-        oldest = max(idle, key=idle.__getitem__)
         oldest.transport.close()
+        del self._idle[oldest]
         self.connections.discard(oldest)
         return True
 
@@ -185,4 +197,4 @@ def _probe_peer(transport: asyncio.Transport) -> None:
 
 def waiting(patience: Patience) -> type[asyncio.Protocol]:
     """Return what makes the connections, as uvicorn.Config takes it."""
-    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience))
+    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience, idle={}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from aya_embedder.cache import Entry, Key
 from aya_embedder.counters import Counters, Unobserved
 from aya_embedder.embedder import Answer, Embedded, Timings
 from aya_embedder.flights import Flights, Limits
+from aya_embedder.pace import Pace
 from aya_embedder.problems import Failed, Invalid, NotReady, TooLong
 from aya_embedder.streams import Streams
 from aya_embedder.thread import OneThread
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from aya_embedder.identity import Prompt
     from aya_embedder.thread import Shelf
 
-_LONGEST_RETRY_AFTER_SECONDS = 30
 _LOADING_RETRY_AFTER_SECONDS = 2
 _THREAD_STOP_SECONDS = 0.5
 
@@ -64,10 +63,12 @@ class Engine:
         self._observer = observer or Unobserved()
         self.cache = cache
         self.counters = Counters()
-        self._flights = Flights(limits or Limits())
+        pace = Pace()
+        self._flights = Flights(limits or Limits(), pace)
         self._streams = Streams(
             self._flights,
             self._keep,
+            pace=pace,
             shelf=shelf,
             backoff=backoff or Backoff(),
             counters=self.counters,
@@ -245,7 +246,7 @@ class Engine:
         """Count texts that are being tokenised as waiting ones: they are about to be."""
         if self._leaving:
             raise leaving()  # the thread has ended, or is about to
-        self._flights.admit(texts, 0, self._retry_after_seconds(), announced=self._encoding_texts)
+        self._flights.admit(texts, 0, announced=self._encoding_texts)
         self._encoding_texts += texts
         try:
             yield
@@ -259,8 +260,7 @@ class Engine:
         if self._leaving:
             raise leaving()
         budget = Budget(self.model.budget_tokens, self.model.length_step)
-        new_outcome = asyncio.get_running_loop().create_future
-        flights = self._flights.board(texts, new_outcome, budget, self._retry_after_seconds())
+        flights = self._flights.board(texts, asyncio.get_running_loop().create_future, budget)
         self._streams.wake()
         try:
             await asyncio.wait([flight.outcome for flight in flights], return_when=asyncio.FIRST_EXCEPTION)
@@ -270,12 +270,6 @@ class Engine:
             return {flight.key: flight for flight in flights}
         finally:
             self._flights.leave(flights)
-
-    def _retry_after_seconds(self) -> int:
-        """How long what waits now will take, by the speed so far; whole seconds, 1 to 30."""
-        busy_seconds = self.counters.busy_seconds / max(1, len(self._streams))
-        speed = self.counters.tokens / busy_seconds if busy_seconds else 1.0
-        return max(1, min(_LONGEST_RETRY_AFTER_SECONDS, math.ceil(self._flights.waiting_tokens / speed)))
 
 
 def leaving() -> NotReady:

@@ -6,6 +6,7 @@ loop owns it. A text boards, waits, is taken into a batch, and lands; it leaves 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from aya_embedder.batch import Budget
     from aya_embedder.cache import Entry, Key
     from aya_embedder.embedder import Encoded
+    from aya_embedder.pace import Pace
+
+_LONGEST_RETRY_AFTER_SECONDS = 30
 
 
 @dataclass(slots=True, eq=False)
@@ -39,17 +43,24 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may wait for one model before newcomers are sent away."""
+    """How much may wait for one model before newcomers are sent away.
 
-    waiting_texts: int = 4096  # two of the largest requests
+    waiting_texts, waiting_tokens: of all requests; two of the largest are 4096 texts.
+    small_seconds: how long the requests of one batch or less will take that wait already. Whoever sends one waits for
+        it, and gives up sooner than the sender of a bulk; and what waits must be done in the time of a drain.
+    """
+
+    waiting_texts: int = 4096
     waiting_tokens: int = 4096 * 512
+    small_seconds: float = 10.0
 
 
 class Flights:
-    """All texts on their way, bounded in number and in tokens."""
+    """All texts on their way, bounded in number, in tokens and in time."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, pace: Pace) -> None:
         self._limits = limits
+        self._pace = pace
         self._by_key: dict[Key, Flight] = {}
         self._waiting: dict[Waiting, Flight] = {}
         self._queue = Queue()
@@ -69,7 +80,7 @@ class Flights:
         """How many tokens these have."""
         return self._queue.tokens
 
-    def admit(self, texts: int, tokens: int, retry_after_seconds: int, *, announced: int = 0) -> None:
+    def admit(self, texts: int, tokens: int, *, announced: int = 0) -> None:
         """Raise Busy when that much more does not fit: all of a request is taken, or nothing.
 
         announced: texts of other requests that are being tokenised. When nothing waits, and nothing is announced, a
@@ -78,11 +89,9 @@ class Flights:
         waiting = self.waiting_texts + announced
         fits = waiting + texts <= self._limits.waiting_texts
         if waiting and not (fits and self.waiting_tokens + tokens <= self._limits.waiting_tokens):
-            raise Busy(
+            raise self._busy(
                 f"{waiting} texts are waiting already; {texts} more are over the limit of "
-                f"{self._limits.waiting_texts} texts or {self._limits.waiting_tokens} tokens",
-                hint=f"try again in {retry_after_seconds} s, or send fewer texts at once",
-                retry_after_seconds=retry_after_seconds,
+                f"{self._limits.waiting_texts} texts or {self._limits.waiting_tokens} tokens"
             )
 
     def board(
@@ -90,7 +99,6 @@ class Flights:
         wanted: Mapping[Key, Encoded],
         new_outcome: Callable[[], asyncio.Future[Entry]],
         budget: Budget,
-        retry_after_seconds: int,
     ) -> list[Flight]:
         """Return a flight per key of `wanted`: the one that is on its way already, or a new one.
 
@@ -99,8 +107,10 @@ class Flights:
         by `leave`.
         """
         new = [text for key, text in wanted.items() if key not in self._by_key]
-        self.admit(len(new), sum(len(text.ids) for text in new), retry_after_seconds)
+        self.admit(len(new), sum(len(text.ids) for text in new))
         turns = self._queue.turns([len(text.ids) for text in wanted.values()], budget)
+        if new and not any(turns):
+            self._refuse_late()
         for (key, text), turn in zip(wanted.items(), turns, strict=True):
             if key not in self._by_key:
                 self._start(key, text, turn, new_outcome())
@@ -147,6 +157,16 @@ class Flights:
         """End every flight badly: the service is leaving."""
         for flight in list(self._by_key.values()):
             self.fail(flight, problem)
+
+    def _refuse_late(self) -> None:
+        seconds = self._pace.seconds_for(self._queue.small_tokens)
+        if seconds > self._limits.small_seconds:
+            raise self._busy(f"the requests that are waiting already will take {seconds:.0f} s")
+
+    def _busy(self, message: str) -> Busy:
+        seconds = math.ceil(self._pace.seconds_for(self.waiting_tokens))
+        wait = max(1, min(_LONGEST_RETRY_AFTER_SECONDS, seconds))
+        return Busy(message, hint=f"try again in {wait} s, or send fewer texts at once", retry_after_seconds=wait)
 
     def _start(self, key: Key, text: Encoded, turn: int, outcome: asyncio.Future[Entry]) -> None:
         flight = self._by_key[key] = Flight(key, text, self._place(text, turn), outcome)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aya_embedder.counters import Counters, Observer
     from aya_embedder.embedder import Embedder
     from aya_embedder.flights import Flight, Flights
+    from aya_embedder.pace import Pace
     from aya_embedder.thread import Shelf
 
 _WARM_UP = "The first forward pass proves that the model works."
@@ -45,6 +46,7 @@ class Streams:
         flights: Flights,
         keep: Callable[[Sequence[tuple[Key, Entry]]], None],
         *,
+        pace: Pace,
         shelf: Shelf | None,
         backoff: Backoff,
         counters: Counters,
@@ -52,11 +54,12 @@ class Streams:
     ) -> None:
         """Prepare to start.
 
-        keep: is given what a batch computed, for the caches. shelf: where threads come from and go to, None for threads
-        of its own. backoff: of the probes while the model fails.
+        keep: is given what a batch computed, for the caches. pace: learns how long batches take.
+        shelf: where threads come from and go to, None for threads of its own. backoff: of the probes while the model fails.
         """
         self._flights = flights
         self._keep = keep
+        self._pace = pace
         self._backoff = backoff
         self._counters = counters
         self._observer = observer
@@ -145,6 +148,7 @@ class Streams:
             await self._isolate(thread, model, flights, error)
             return
         now = time.monotonic()
+        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - flights[0].taken_at) / len(self._threads))
         entries = [
             Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
             for flight, vector in zip(flights, vectors, strict=True)
