@@ -19,7 +19,6 @@ from aya_embedder.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 
 TOKEN = "correct-horse-battery"
-HURRIED = Patience(head=0.2, body=0.2, idle=1, unread=5, work=0.2, drain=0.4, reading=0.1, farewell=1)
 
 
 @dataclass
@@ -131,13 +130,13 @@ async def test_what_is_no_whole_request_is_answered_and_closed(sent: list[bytes]
 
 async def test_a_silent_connection_is_closed() -> None:
     """Who connects and says nothing does not hold a connection."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder(), Patience(head=0.2)) as served:
         assert (await served.said()).status == 0
 
 
 async def test_an_idle_connection_is_closed() -> None:
     """After its answer a connection is kept for the next request, and not for ever."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder(), Patience(idle=1)) as served:
         answer = await served.said(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (answer.status, "connection: close" in answer.headers) == (200, False)
 
@@ -145,7 +144,7 @@ async def test_an_idle_connection_is_closed() -> None:
 @pytest.mark.parametrize(("path", "name"), [("/embed", "type"), ("/v1/embeddings", "code")])
 async def test_a_body_without_end_is_cut_off(path: str, name: str) -> None:
     """A chunked body over the cap gets its 413 while it is still being sent, in the shape of the call."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder()) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(head(path, Transfer_Encoding="chunked"))
         answer = asyncio.create_task(reader.readuntil(b"}}"))
@@ -171,7 +170,7 @@ async def test_a_large_body_that_is_sent_whole_gets_its_answer() -> None:
 async def test_a_request_that_takes_too_long_gets_504(path: str, field: str) -> None:
     """The client is told, and its texts leave the queue."""
     model = FakeEmbedder()
-    async with serving(model, HURRIED) as served, httpx2.AsyncClient(base_url=served.url) as client:
+    async with serving(model, Patience(work=0.2)) as served, httpx2.AsyncClient(base_url=served.url) as client:
         model.gate.clear()
         answer = await client.post(path, json={field: "a"})
         in_flight = served.models.default.texts_in_flight
