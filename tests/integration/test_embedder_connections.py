@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from aya_embedder import connection, server
@@ -34,6 +36,11 @@ class Served:
     def url(self) -> str:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}"
+
+    def peers(self) -> set[int]:
+        """Return the ports of the clients whose connections this process holds open."""
+        held = psutil.Process().net_connections(kind="tcp")
+        return {one.raddr.port for one in held if one.raddr and one.laddr.port == self.port}
 
     async def said(self, *sent: bytes) -> Answer:
         """Send bytes on a connection of their own, and return what comes until it is closed."""
@@ -139,6 +146,23 @@ async def test_an_idle_connection_is_closed() -> None:
     async with serving(FakeEmbedder(), Patience(idle=1)) as served:
         answer = await served.said(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (answer.status, "connection: close" in answer.headers) == (200, False)
+
+
+async def test_a_client_that_never_reads_its_answer_is_cut_off() -> None:
+    """What it left unread, more than the kernel takes, does not hold the connection for ever."""
+    model = FakeEmbedder(dimension=100_000)
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with serving(model, Patience(idle=1)) as served:
+            await asyncio.to_thread(peer.connect, ("127.0.0.1", served.port))
+            body = json.dumps({"texts": [f"{number}" for number in range(16)]}).encode()
+            peer.sendall(head(Content_Length=str(len(body))) + body)
+            async with asyncio.timeout(30):
+                while not served.models.default.counters.texts:  # noqa: ASYNC110 it is answered
+                    await asyncio.sleep(0)
+                assert peer.getsockname()[1] in served.peers()
+                while peer.getsockname()[1] in served.peers():  # noqa: ASYNC110 nothing shows on the client's side
+                    await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(("path", "name"), [("/embed", "type"), ("/v1/embeddings", "code")])
