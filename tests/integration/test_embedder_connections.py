@@ -40,7 +40,7 @@ class Served:
     def peers(self) -> set[int]:
         """Return the ports of the clients whose connections this process holds open."""
         held = psutil.Process().net_connections(kind="tcp")
-        return {one.raddr.port for one in held if one.raddr and one.laddr.port == self.port}
+        return {one.raddr.port for one in held if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port}
 
     async def said(self, *sent: bytes) -> Answer:
         """Send bytes on a connection of their own, and return what comes until it is closed."""
