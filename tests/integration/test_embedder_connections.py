@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from aya_embedder import connection, server
@@ -19,7 +21,6 @@ from aya_embedder.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 
 TOKEN = "correct-horse-battery"
-HURRIED = Patience(head=0.2, body=0.2, idle=1, unread=5, work=0.2, drain=0.4, reading=0.1, farewell=1)
 
 
 @dataclass
@@ -35,6 +36,11 @@ class Served:
     def url(self) -> str:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}"
+
+    def peers(self) -> set[int]:
+        """Return the ports of the clients whose connections this process holds open."""
+        held = psutil.Process().net_connections(kind="tcp")
+        return {one.raddr.port for one in held if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == self.port}
 
     async def said(self, *sent: bytes) -> Answer:
         """Send bytes on a connection of their own, and return what comes until it is closed."""
@@ -131,21 +137,38 @@ async def test_what_is_no_whole_request_is_answered_and_closed(sent: list[bytes]
 
 async def test_a_silent_connection_is_closed() -> None:
     """Who connects and says nothing does not hold a connection."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder(), Patience(head=0.2)) as served:
         assert (await served.said()).status == 0
 
 
 async def test_an_idle_connection_is_closed() -> None:
     """After its answer a connection is kept for the next request, and not for ever."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder(), Patience(idle=1)) as served:
         answer = await served.said(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (answer.status, "connection: close" in answer.headers) == (200, False)
+
+
+async def test_a_client_that_never_reads_its_answer_is_cut_off() -> None:
+    """What it left unread, more than the kernel takes, does not hold the connection for ever."""
+    model = FakeEmbedder(dimension=100_000)
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with serving(model, Patience(idle=1)) as served:
+            await asyncio.to_thread(peer.connect, ("127.0.0.1", served.port))
+            body = json.dumps({"texts": [f"{number}" for number in range(16)]}).encode()
+            peer.sendall(head(Content_Length=str(len(body))) + body)
+            async with asyncio.timeout(30):
+                while not served.models.default.counters.texts:  # noqa: ASYNC110 it is answered
+                    await asyncio.sleep(0)
+                assert peer.getsockname()[1] in served.peers()
+                while peer.getsockname()[1] in served.peers():  # noqa: ASYNC110 nothing shows on the client's side
+                    await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(("path", "name"), [("/embed", "type"), ("/v1/embeddings", "code")])
 async def test_a_body_without_end_is_cut_off(path: str, name: str) -> None:
     """A chunked body over the cap gets its 413 while it is still being sent, in the shape of the call."""
-    async with serving(FakeEmbedder(), HURRIED) as served:
+    async with serving(FakeEmbedder()) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(head(path, Transfer_Encoding="chunked"))
         answer = asyncio.create_task(reader.readuntil(b"}}"))
@@ -171,7 +194,7 @@ async def test_a_large_body_that_is_sent_whole_gets_its_answer() -> None:
 async def test_a_request_that_takes_too_long_gets_504(path: str, field: str) -> None:
     """The client is told, and its texts leave the queue."""
     model = FakeEmbedder()
-    async with serving(model, HURRIED) as served, httpx2.AsyncClient(base_url=served.url) as client:
+    async with serving(model, Patience(work=0.2)) as served, httpx2.AsyncClient(base_url=served.url) as client:
         model.gate.clear()
         answer = await client.post(path, json={field: "a"})
         in_flight = served.models.default.texts_in_flight
