@@ -280,7 +280,7 @@ def test_modernbert_has_no_nan_in_half_precision(random_directory: Path) -> None
     ids, mask = np.zeros((1, 100), np.int32), np.zeros((1, 100), np.float16)
     ids[0, :5], mask[0, :5] = 1000, 1
     hidden = loaded.hidden(runtime.mx.array(ids), runtime.mx.array(mask))
-    assert np.isfinite(np.array(hidden.astype(runtime.mx.float32))).all()
+    assert np.isfinite(np.array(hidden.astype(runtime.mx.float32), dtype=np.float32)).all()
 
 
 def test_weights_that_are_no_floats_are_refused(random_directory: Path) -> None:

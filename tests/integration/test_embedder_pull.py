@@ -249,6 +249,33 @@ def test_ctrl_c_keeps_what_arrived_and_the_next_pull_resumes(hub: FakeHub, tmp_p
     assert whole(hub, tmp_path / "hf")
 
 
+@pytest.mark.slow
+def test_a_service_fetches_its_model_when_it_starts(tmp_path: Path) -> None:
+    """AYA_MODEL names a model that is not here: the log says how far it is, and then it serves it."""
+    with FakeHub(sources.minilm_directory()) as hub:
+        own = {
+            "AYA_MODEL": hub.model,
+            "AYA_EMBEDDER_PORT": "0",
+            "AYA_EMBEDDER_CACHE_DIR": str(tmp_path / "cache"),
+        }
+        command = [sys.executable, "-m", "aya_embedder"]
+        process = subprocess.Popen(
+            command, env={**environ(hub, tmp_path), **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if "model.loaded" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    log = "".join(said)
+    assert process.returncode == 0
+    assert log.index("model.download_started") < log.index("model.download_finished") < log.index("model.loaded")
+    assert hub.repository in said[-1]
+
+
 def test_two_processes_fetch_a_model_once(hub: FakeHub, tmp_path: Path) -> None:
     """Three nodes that start together wait for one download."""
     command = [sys.executable, "-m", "aya_embedder.models_main", "pull", hub.model]

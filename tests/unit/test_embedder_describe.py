@@ -97,6 +97,13 @@ def test_an_unknown_step_is_refused(directory: Path) -> None:
             512,
             id="RoBERTa's positions start after the padding index",
         ),
+        pytest.param(
+            {},
+            {"model_max_length": 8192},
+            {**BERT, "model_type": "modernbert", "max_position_embeddings": 8192, "pad_token_id": 50283},
+            8192,
+            id="ModernBERT's positions are a rope's, and start at the first token",
+        ),
     ],
 )
 def test_the_window(directory: Path, bert: object, tokenizer: object, config: object, tokens: int) -> None:
@@ -120,6 +127,7 @@ def test_the_window(directory: Path, bert: object, tokenizer: object, config: ob
             ("Represent this sentence for searching relevant passages: ", ""),
         ),
         ("bge-base-en-v1.5", {"query": "mine: "}, ("mine: ", "")),
+        ("intfloat/multilingual-e5-small", None, ("query: ", "passage: ")),
     ],
 )
 def test_prefixes(directory: Path, name: str, prompts: object, prefixes: tuple[str, str]) -> None:
@@ -135,6 +143,25 @@ def test_a_missing_file_is_named(directory: Path, missing: str) -> None:
     (directory / missing).unlink()
     with pytest.raises(ConfigError, match=missing):
         describe(directory, "any")
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "named"),
+    [
+        ("config.json", {"model_type": "bert", "max_position_embeddings": 512}, "hidden_size"),
+        ("config.json", {"model_type": "bert", "hidden_size": 8}, "max_position_embeddings"),
+        ("config.json", [], "no JSON object"),
+        ("modules.json", {"idx": 0}, "no list of steps"),
+        ("modules.json", [{"type": "x.Transformer"}], "no list of steps"),
+    ],
+)
+def test_a_file_that_says_too_little_is_refused(directory: Path, file: str, value: object, named: str) -> None:
+    """The file and what it lacks are named, and what to do."""
+    write(directory / file, value)
+    with pytest.raises(ConfigError, match=named) as caught:
+        describe(directory, "any")
+    assert file in caught.value.message
+    assert caught.value.hint
 
 
 def test_a_file_that_is_no_json_is_named(directory: Path) -> None:

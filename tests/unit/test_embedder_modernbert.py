@@ -58,7 +58,8 @@ def test_what_cannot_be_computed_is_refused(config: dict[str, Any], named: str) 
 def test_a_token_sees_its_neighbours_and_never_padding_but_no_row_is_empty() -> None:
     """Five tokens and three places of padding, two neighbours to each side; padding sees itself."""
     present = mx.array([[1, 1, 1, 1, 1, 0, 0, 0]]) > 0
-    everywhere, nearby = (np.array(mask) for mask in modernbert._masks(present, 2))
+    visible = modernbert.masks(present, 2)
+    everywhere, nearby = np.array(visible[0], dtype=np.bool_), np.array(visible[1], dtype=np.bool_)
     assert everywhere[0, 0].tolist() == [[True] * 5 + [False] * 3]
     assert nearby[0, 0, 0].tolist() == [True] * 3 + [False] * 5
     assert nearby[0, 0, 2].tolist() == [True] * 5 + [False] * 3

@@ -59,7 +59,7 @@ def bare(weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
 
 def hidden(network: Any, ids: mx.array, mask: mx.array) -> mx.array:  # noqa: ANN401 untyped
     """Return the last states (batch, length, width) of a ModernBertModel. ids, mask: (batch, length); mask: 1 or 0."""
-    everywhere, nearby = _masks(mask > 0, int(network.config.local_attention) // 2)
+    everywhere, nearby = masks(mask > 0, int(network.config.local_attention) // 2)
     states = network.embeddings(ids)
     for layer in network.layers:
         (states,) = layer(states, attention_mask=everywhere, sliding_window_mask=nearby)
@@ -67,7 +67,7 @@ def hidden(network: Any, ids: mx.array, mask: mx.array) -> mx.array:  # noqa: AN
     return last
 
 
-def _masks(present: mx.array, reach: int) -> tuple[mx.array, mx.array]:
+def masks(present: mx.array, reach: int) -> tuple[mx.array, mx.array]:
     """Return which token sees which, everywhere and within `reach`. Each sees itself, so that no row is empty."""
     keys = present[:, None, None, :]
     places = mx.arange(present.shape[1])
