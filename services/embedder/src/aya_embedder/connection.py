@@ -53,7 +53,8 @@ class Connection(H11Protocol):
 
     def is_new(self) -> bool:
         """Say whether it was made a moment ago and has brought nothing yet."""
-        return self.cycle is None and time.monotonic() - self._silent_since < _SPARED_SECONDS
+        unused = cast("RequestResponseCycle | None", self.cycle) is None
+        return unused and time.monotonic() - self._silent_since < _SPARED_SECONDS
 
     @property
     def _is_busy(self) -> bool:
