@@ -50,13 +50,15 @@ def plan(peers: Path, directory: str, scratch: Path) -> Generator[Server]:
 
 
 @contextmanager
-def infinity(peers: Path, directory: str, scratch: Path) -> Generator[Server]:
-    """Run infinity with its torch engine on the CPU, everything else as it comes: BetterTransformer is on."""
+def infinity(peers: Path, directory: str, scratch: Path, *, better: bool = True) -> Generator[Server]:
+    """Run infinity with its torch engine on the CPU, everything else as it comes; better: with BetterTransformer."""
     port = _free_port()
+    environment = {"INFINITY_HOME": str(scratch), "INFINITY_BETTERTRANSFORMER": str(better).lower()}
+    described = f"infinity, torch engine {'with' if better else 'without'} BetterTransformer, batches of up to 32"
     command = [str(peers / "infinity" / "bin" / "infinity_emb"), "v2", "--model-id", directory]
     command += ["--engine", "torch", "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    with _serving(command, {"INFINITY_HOME": str(scratch)}, scratch / "infinity.log", port, "/health") as pid:
-        yield Server(pid, port, _OPENAI, "infinity, torch engine with BetterTransformer, batches of up to 32")
+    with _serving(command, environment, scratch / f"infinity-{port}.log", port, "/health") as pid:
+        yield Server(pid, port, _OPENAI, described)
 
 
 @contextmanager

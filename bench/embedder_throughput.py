@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 CONCURRENCIES = (1, 8, 32, 64)
 STOCK = Row("ours, stock kernels")
+PLAIN_INFINITY = "infinity without BetterTransformer"
 _CACHED_AT = 32
 _BERT_SHARE = 0.2  # of the minutes
 _BUSY_WHILE_IDLE = _BUSY_CLIENTS = _BUSY_OTHERS = 0.1  # cores
@@ -78,14 +79,20 @@ def in_process(directory: str, arguments: argparse.Namespace) -> Generator[dict[
 
 
 @contextmanager
-def over_http(directory: str, peers: Path | None, scratch: Path) -> Generator[tuple[dict[Row, Contender], int]]:
+def over_http(
+    directory: str, arguments: argparse.Namespace, scratch: Path
+) -> Generator[tuple[dict[Row, Contender], int]]:
     """Start the servers, and yield them as they are asked, and the clients' pid."""
+    peers: Path | None = arguments.peers
     with ExitStack() as stack:
         clients = stack.enter_context(piped(sys.executable, str(CLIENTS)))
         servers = {OURS: stack.enter_context(embedder_servers.ours(directory, scratch, cache=False))}
         if peers:
             servers[PLAN] = stack.enter_context(embedder_servers.plan(peers, directory, scratch))
             servers[INFINITY] = stack.enter_context(embedder_servers.infinity(peers, directory, scratch))
+        if peers and arguments.plain_infinity:
+            plain = embedder_servers.infinity(peers, directory, scratch, better=False)
+            servers[PLAIN_INFINITY] = stack.enter_context(plain)
         found: dict[Row, Contender] = {
             Row(name, number): Asked(server, clients, number)
             for name, server in servers.items()
@@ -102,7 +109,7 @@ def minilm(arguments: argparse.Namespace, until: float) -> Generator[Sample]:
     with (
         tempfile.TemporaryDirectory() as scratch,
         in_process(directory, arguments) as inside,
-        over_http(directory, arguments.peers, Path(scratch)) as (outside, clients),
+        over_http(directory, arguments, Path(scratch)) as (outside, clients),
     ):
         sets = sets_of(arguments.texts)
         yield from contend(MINILM, sets, inside | outside, clients, Path(scratch), rounds=arguments.rounds, until=until)
@@ -203,6 +210,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=384, help="of mixed lengths for MiniLM; 0: none")
     parser.add_argument("--base-texts", type=int, default=96, help="the same for BERT-base")
     parser.add_argument("--stock", action="store_true", help="also MLX's own kernels in process")
+    parser.add_argument(
+        "--plain-infinity", action="store_true", help="also infinity without BetterTransformer, as pip alone gives it"
+    )
     parser.add_argument("--markdown", action="store_true", help="tables for docs/benchmarks.md")
     parser.add_argument("--json", type=Path, help="a file for the samples")
     parser.add_argument("--plot", type=Path, help="a folder for charts")
