@@ -55,7 +55,8 @@ class Streams:
         """Prepare to start.
 
         keep: is given what a batch computed, for the caches. pace: learns how long batches take.
-        shelf: where threads come from and go to, None for threads of its own. backoff: of the probes while the model fails.
+        shelf: where threads come from and go to, None for threads of its own.
+        backoff: of the probes while the model fails.
         """
         self._flights = flights
         self._keep = keep
