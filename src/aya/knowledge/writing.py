@@ -6,8 +6,11 @@ on file and content, the document's row, its chunks (`lock_chunks`), and what th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from pgvector import Vector
 
 from aya import queries
@@ -43,6 +46,11 @@ async def hold_model(connection: Connection, identity: ModelIdentity) -> None:
     check_same(await bound_model(connection), identity)
 
 
+def as_array(vectors: Iterable[NDArray[np.float32]]) -> list[Vector]:
+    """Return vectors for an array parameter, in which the driver would take an ndarray for one more dimension; pure."""
+    return [Vector(row) for row in vectors]
+
+
 async def lock_chunks(connection: Connection, document_id: int) -> None:
     """Be the only writer of a document's chunks until the transaction ends."""
     await connection.execute(_SQL["lock_chunks"], document_id)
@@ -67,8 +75,7 @@ async def replace_chunks(connection: Connection, document_id: int, prepared: Pre
             [chunk.start for chunk in chunks],
             [chunk.end for chunk in chunks],
             [chunk.heading for chunk in chunks],
-            # Wrapped: in an array parameter the driver would take an ndarray for one more dimension.
-            [Vector(row) for row in prepared.vectors[start : start + _BATCH]],
+            as_array(prepared.vectors[start : start + _BATCH]),
             prepared.content_sha256,
         )
         chunk_ids += [row["id"] for row in rows]

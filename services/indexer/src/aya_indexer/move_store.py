@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
-from pgvector import Vector as SqlVector
 
 from aya import queries
 from aya.embedder_client import Vector
 from aya.knowledge.binding import bound
 from aya.knowledge.models import Bound, Move
 from aya.knowledge.reembedding import move_of
+from aya.knowledge.writing import as_array
 
 _SQL = queries.load("aya_indexer", "move.sql")
 _MODEL = queries.load("aya.knowledge")
@@ -103,8 +103,7 @@ class MoveStore:
 
 
 def _columns(vectors: Mapping[Chunk, Vector]) -> tuple[Sequence[object], ...]:
-    # Wrapped: in an array parameter the driver would take an ndarray for one more dimension.
-    return [key for key, _ in vectors], [text for _, text in vectors], [SqlVector(row) for row in vectors.values()]
+    return [key for key, _ in vectors], [text for _, text in vectors], as_array(vectors.values())
 
 
 def _error_columns(errors: Mapping[Chunk, str | None]) -> tuple[Sequence[object], ...]:

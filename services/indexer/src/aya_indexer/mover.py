@@ -152,11 +152,18 @@ class Mover:
             self._begin_anew()
         return 0.0
 
-    async def _failed(self, store: MoveStore, error: Exception) -> float:
+    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | EmbedderError) -> float:
         self._loaded, self._filled_at, self._size = None, None, FEWEST_ROWS
-        told = error if isinstance(error, AyaError) else AyaError(str(error), hint="aya reembed --status")
+        told = error if isinstance(error, AyaError) else _in_the_way(error)
         self._outage.failed(told, time.monotonic())
         await store.note_error(told.message)
         delay = self._config.outage.delay_seconds(self._outage.failures, random.uniform)
         self._rest_until = time.monotonic() + delay
         return delay
+
+
+def _in_the_way(error: asyncpg.DependentObjectsStillExistError) -> AyaError:
+    return AyaError(
+        f"somebody's own object is in the way of the switch: {error.detail}",
+        hint="drop it (psql), and make it again after the move",
+    )
