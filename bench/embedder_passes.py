@@ -14,8 +14,9 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from aya_embedder import blas, model
+from aya_embedder import model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=12)
     arguments = parser.parse_args()
     stock, ours = (model.load(arguments.model, None, wish) for wish in ("stock", "cpu"))
-    blas.limit_threads(1)
+    threadpool_limits(1)
     print("| texts × tokens | MLX's functions, ms | ours, ms | ratio |\n|---|---:|---:|---:|")
     for texts, tokens in SHAPES:
         ids = batch(texts, tokens)

@@ -226,11 +226,11 @@ async def test_nothing_is_answered_while_the_model_loads() -> None:
 class SecondStreamLate(FakeEmbedder):
     """A model of two streams, of which the second takes its time with its first pass."""
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
         """Close the gate before the second pass."""
         if len(self.forwards) == 1:
             self.gate.clear()
-        return super().forward(batch)
+        return super().forward(batch, alone=alone)
 
 
 async def test_a_model_is_loading_until_every_stream_has_made_a_pass() -> None:
@@ -477,3 +477,25 @@ async def test_an_engine_that_stops_accepting_finishes_what_it_has() -> None:
         assert len((await accepted).embedded) == 1
         assert engine.idle
     assert caught.value.retry_after_seconds == 2
+
+
+async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it() -> None:
+    """The first stream's batch is alone; the second's, which begins while that one computes, is not."""
+    model = FakeEmbedder(streams=2)
+    async with running(model) as engine:
+        model.gate.clear()
+        first = asyncio.create_task(engine.embed(["first"], "document", truncate=True))
+        await until(lambda: computed(model, "first") == 1)
+        second = asyncio.create_task(engine.embed(["second"], "document", truncate=True))
+        await until(lambda: computed(model, "second") == 1)
+        model.gate.set()
+        await asyncio.gather(first, second)
+    assert model.alone[2:] == [True, False]
+
+
+async def test_a_batch_is_not_alone_while_others_wait() -> None:
+    """Of five texts four fill a batch, with one behind them; that one is the last, and alone."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        await engine.embed([f"{number:014}" for number in range(5)], "document", truncate=True)
+    assert model.alone[1:] == [False, True]

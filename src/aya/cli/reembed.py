@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aya import config_editor
 from aya.cli import output, session
 from aya.cli.move_display import described, followed, told
 from aya.embedder_client import EmbedderClient
@@ -149,8 +150,10 @@ class _Start:
         if present is None or present.fingerprint != target.fingerprint:
             raise AyaError("the move was cancelled; the vectors stay as they were", hint="aya reembed --status")
         self._say(f"vectors by {describe(target)}")
-        if not self._as_json and load_config(self._home).model != self._source:
-            output.line(f'set it in {self._home.config_file}, too:  [embedder]  model = "{self._source}"')
+        if config_editor.set_key(self._home.config_file, "embedder", "model", self._source):
+            self._say(f'{self._home.config_file} now says  model = "{self._source}"')
+        if load_config(self._home).model != self._source:
+            output.progress("AYA_MODEL says otherwise, and wins over aya.toml: unset it")
         return self._end(present)
 
     def _say(self, line: str) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 import sys
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal
 
 from threadpoolctl import (  # type: ignore[import-untyped] # pyright: ignore[reportMissingTypeStubs]
-    threadpool_info,
-    threadpool_limits,
+    ThreadpoolController,
 )
 
 from aya_embedder.kernels import Kernels
@@ -57,18 +57,26 @@ class OpenBlas:
     version: str
 
 
+@functools.cache
+def _of_numpy() -> Any:  # noqa: ANN401 threadpoolctl is untyped
+    """Return threadpoolctl's handle on the BLAS that NumPy brought, None where it has no such handle."""
+    loaded: Any = ThreadpoolController().select(user_api="blas")
+    return next((one for one in loaded.lib_controllers if _NUMPYS in one.filepath), None)
+
+
 def of_numpy() -> tuple[Blas, str | None]:
     """Name the BLAS that NumPy brought, and its version; it computes the matrix products of the cpu kernels."""
-    for found in cast("list[dict[str, str]]", threadpool_info()):
-        if found["user_api"] == "blas" and _NUMPYS in found["filepath"]:
-            version = f"OpenBLAS {found['version']}" if found["internal_api"] == "openblas" else None
-            return ("openblas" if version else "reference", version)
+    found = _of_numpy()
+    if found is not None and found.internal_api == "openblas":
+        return "openblas", f"OpenBLAS {found.version}"
     return ("accelerate" if sys.platform == "darwin" else "reference", None)
 
 
 def limit_threads(count: int) -> None:
-    """Let every matrix product run on `count` threads, from now on and for the whole process."""
-    threadpool_limits(limits=count, user_api="blas")
+    """Let every matrix product of NumPy run on `count` threads, from now on and for the whole process; in 1 µs."""
+    found = _of_numpy()
+    if found is not None:
+        found.set_num_threads(count)
 
 
 def preload_openblas() -> OpenBlas | None:

@@ -126,9 +126,10 @@ class Embedder(Protocol):
         """Say where tokens start, without prefix and without cutting; pure."""
         ...
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
         """Return (len(batch), dimension) vectors of length 1; safe to repeat.
 
+        alone: no other stream computes or is about to, so that this one may take the cores of all.
         Raises whatever the backend raises (out of memory, device lost), and ValueError on a vector that is not finite.
         """
         ...

@@ -37,7 +37,7 @@ class FakeEmbedder:
     poison: a text with this character makes its batch fail.
     broken: every batch fails, as on a lost device.
     gate: forward passes wait until it is set, as it is at first.
-    forwards: the ids of every batch that was begun.
+    forwards, alone: of every batch that was begun, its ids and whether it had the machine for itself.
     unloadable: what loading it raises.
     closed: whether it was told to free its memory.
     """
@@ -62,6 +62,7 @@ class FakeEmbedder:
         self.gate = threading.Event()
         self.gate.set()
         self.forwards: list[list[Sequence[int]]] = []
+        self.alone: list[bool] = []
         self.unloadable: Exception | None = None
         self.closed = False
 
@@ -79,8 +80,9 @@ class FakeEmbedder:
         """Start a token at each character."""
         return Tokenization([list(range(len(text))) for text in texts], 2, 0, self.identity.max_tokens)
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
         """Hash each text into a vector of length 1. Raises RuntimeError on poison or when broken."""
+        self.alone.append(alone)
         self.forwards.append(list(batch))
         self.gate.wait()
         if self.broken or any(ord(self.poison) in ids for ids in batch):

@@ -31,6 +31,11 @@ class Plan:
     streams: int
     blas_threads: int
 
+    @property
+    def cores(self) -> int:
+        """How many BLAS threads a stream may have that computes alone."""
+        return self.streams * self.blas_threads
+
 
 def plan(wish: Wish, device: Device, blas: Blas, cores: int, *, covered: bool) -> Plan:
     """Choose for a device and its BLAS.

@@ -51,7 +51,7 @@ class MlxEmbedder:
         """Read the files of `source`; raises ConfigError when they ask for something unknown."""
         described = describe(source.directory, source.name)
         device = runtime.device()
-        chosen = _plan(wish, described)
+        chosen = self._plan = _plan(wish, described)
         self.backend = _backend(chosen)
         self.budget_tokens = _BUDGET_TOKENS[device]
         self._dtype = mx.float16 if device == "metal" else mx.float32
@@ -84,8 +84,10 @@ class MlxEmbedder:
         """Say where the tokens of each text start."""
         return self._tokenizer.tokenize(texts, self.identity.document_prefix)
 
-    def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
         """Return (len(batch), dimension) vectors of length 1. Raises ValueError when one is not finite."""
+        if self._plan.kernels == "cpu":
+            blas.limit_threads(self._plan.cores if alone else self._plan.blas_threads)
         pooled = self._pooled(batch)
         length = np.linalg.norm(pooled, axis=-1, keepdims=True)
         vectors: NDArray[np.float32] = np.divide(pooled, np.maximum(length, _SHORTEST), dtype=np.float32)
@@ -122,7 +124,6 @@ def _backend(chosen: Plan) -> blas.Backend:
     device = runtime.device()
     if chosen.kernels == "cpu":
         blas.keep_freed_memory()
-        blas.limit_threads(chosen.blas_threads)
         return blas.Backend(device, *blas.of_numpy(), chosen.kernels, chosen.streams)
     version = runtime.OPENBLAS.version if runtime.OPENBLAS else None
     return blas.Backend(device, blas.in_use(device, runtime.OPENBLAS), version, chosen.kernels, chosen.streams)

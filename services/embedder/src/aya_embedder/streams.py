@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aya import log
@@ -143,8 +144,9 @@ class Streams:
         flights = [flight for flight in batch if flight.waiters]
         if not flights:
             return
+        alone = not self._running_since and not self._flights.waiting_texts
         try:
-            vectors = await self._forward(thread, model, [flight.text.ids for flight in flights])
+            vectors = await self._forward(thread, model, [flight.text.ids for flight in flights], alone=alone)
         except Exception as error:  # noqa: BLE001 whatever a backend raises must not end the service
             await self._isolate(thread, model, flights, error)
             return
@@ -179,10 +181,12 @@ class Streams:
             return False
         return True
 
-    async def _forward(self, thread: OneThread, model: Embedder, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    async def _forward(
+        self, thread: OneThread, model: Embedder, batch: Sequence[Sequence[int]], *, alone: bool = False
+    ) -> NDArray[np.float32]:
         started = self._running_since[thread] = time.monotonic()
         try:
-            vectors = await thread.call(model.forward, batch)
+            vectors = await thread.call(partial(model.forward, alone=alone), batch)
         except Exception:
             self._condition = replace(self._condition, failed=True)
             raise
