@@ -385,7 +385,7 @@ def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Pa
 
     moved = machine.aya("reembed", "--model", small, "--yes")
     assert "vectors by small" in moved.stdout
-    assert f'model = "{small}"' in (machine.home / "aya.toml").read_text()
+    assert f'model = "{small}"' in machine.home.config_file.read_text()
     assert told(machine, "reembed", "--status")["model"]["model"] == "small"
     assert told(machine, "search", "rye flour")["results"][0]["title"] == "Bread"
     machine.aya("add", "--text", "Added afterwards.")

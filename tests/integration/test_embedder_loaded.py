@@ -90,7 +90,7 @@ def test_unloading_frees_the_memory(cls_directory: Path, tmp_path: Path) -> None
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     measured: list[tuple[int, int, int]] = json.loads(done.stdout.splitlines()[-1])
     active, resident, threads = zip(*measured, strict=True)
-    assert active[1] - active[0] > 80 * MIB
-    assert max(active[2:]) - active[1] < 8 * MIB
+    assert max(active) - active[0] < 100 * MIB
+    assert resident[1] - resident[0] > 50 * MIB
     assert resident[-1] - resident[2] < 64 * MIB
     assert len(set(threads[2:])) == 1
