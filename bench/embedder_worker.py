@@ -10,7 +10,6 @@ The first line out describes the contender; then each line in, {"texts": […], 
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import sys
@@ -43,7 +42,7 @@ def ours(directory: str, kernels: Wish) -> tuple[str, Callable[[list[str]], Any]
 
     def embed(texts: list[str]) -> Any:  # noqa: ANN401 an array
         encoded = embedder.encode(texts, "document")
-        queue, numbers = Queue(), itertools.count()
+        queue = Queue()
         for arrival, text in enumerate(encoded):
             queue.add(Waiting(arrival, len(text.ids)))
         vectors = np.empty((len(texts), embedder.identity.dimension), dtype=np.float32)
@@ -54,7 +53,7 @@ def ours(directory: str, kernels: Wish) -> tuple[str, Callable[[list[str]], Any]
                 with lock:
                     if not queue:
                         return
-                    members = queue.next_batch(budget, next(numbers)).members
+                    members = queue.next_batch(budget).members
                     for one in members:
                         queue.remove(one)
                 rows = [one.arrival for one in members]
