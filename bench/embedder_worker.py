@@ -47,17 +47,22 @@ def ours(directory: str, kernels: Wish) -> tuple[str, Callable[[list[str]], Any]
             queue.add(Waiting(arrival, len(text.ids)))
         vectors = np.empty((len(texts), embedder.identity.dimension), dtype=np.float32)
         lock = threading.Lock()
+        idle = embedder.backend.streams
 
         def compute() -> None:
+            nonlocal idle
             while True:
                 with lock:
                     if not queue:
                         return
-                    members = queue.next_batch(budget).members
+                    members = queue.next_batch(budget.shared(queue.tokens, idle)).members
                     for one in members:
                         queue.remove(one)
+                    idle -= 1
                 rows = [one.arrival for one in members]
                 vectors[rows] = embedder.forward([encoded[row].ids for row in rows])
+                with lock:
+                    idle += 1
 
         threads = [threading.Thread(target=compute) for _ in range(embedder.backend.streams)]
         for thread in threads:

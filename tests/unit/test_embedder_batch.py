@@ -194,3 +194,26 @@ def test_planning_is_quick_with_a_full_queue() -> None:
             line.remove(one)
         took.append(time.perf_counter() - started)
     assert min(took) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("waiting", "streams", "expected"),
+    [
+        pytest.param(0, 2, 512, id="nothing known to wait leaves the budget"),
+        pytest.param(512, 1, 512, id="one batch for one stream"),
+        pytest.param(500, 2, 250, id="one batch for two streams is halved"),
+        pytest.param(1488, 2, 372, id="three batches become four"),
+        pytest.param(1488, 1, 496, id="three batches for one stream stay three, of one size"),
+        pytest.param(100_000, 2, 511, id="of many, all are nearly full"),
+        pytest.param(20, 2, 64, id="few tokens are not cut"),
+    ],
+)
+def test_idle_streams_share_what_waits(waiting: int, streams: int, expected: int) -> None:
+    """No stream is idle while another computes what it could have taken."""
+    assert Budget(512).shared(waiting, streams).tokens == expected
+
+
+@given(st.integers(0, 10**7), st.integers(1, 8), st.integers(8, 10**5))
+def test_a_share_is_within_the_budget_and_worth_computing(waiting: int, streams: int, tokens: int) -> None:
+    """Never more than a batch may cost, and never less than an eighth of it."""
+    assert tokens // 8 <= Budget(tokens).shared(waiting, streams).tokens <= tokens

@@ -479,6 +479,25 @@ async def test_an_engine_that_stops_accepting_finishes_what_it_has() -> None:
     assert caught.value.retry_after_seconds == 2
 
 
+async def test_what_memory_has_is_answered_at_once_or_not_at_all() -> None:
+    """The same vectors and counts as by embed; one text that is not there, and nothing is done or counted."""
+    model = FakeEmbedder()
+    async with running(model) as engine:
+        first = await engine.embed(["a", "b" * 40], "document", truncate=True)
+        known = engine.remembered(["b" * 40, "a"], "document", truncate=True)
+        before = engine.counters.as_dict()
+        assert engine.remembered(["a", "new"], "document", truncate=True) is None
+        assert engine.counters.as_dict() == before
+        with pytest.raises(TooLong, match="text 1"):
+            engine.remembered(["a", "b" * 40], "document", truncate=False)
+        engine.stop_accepting()
+        assert engine.remembered(["a"], "document", truncate=True) is None
+    assert known is not None
+    assert [one.vector for one in known.embedded] == [one.vector for one in reversed(first.embedded)]
+    assert [(one.truncated, one.cached) for one in known.embedded] == [(True, True), (False, True)]
+    assert before["hits_memory"] == 2
+
+
 async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it() -> None:
     """The first stream's batch is alone; the second's, which begins while that one computes, is not."""
     model = FakeEmbedder(streams=2)

@@ -18,13 +18,15 @@ nobody starves: of four batches in a row, one has the text that has waited longe
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _MOST_TIMES_PASSED_OVER = 3
+# Of a full batch: 64 tokens on a CPU.
+_SMALLEST_SHARE = 8
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,6 +48,16 @@ class Budget:
     def padded(self, tokens: int) -> int:
         """Return a length as the backend computes it."""
         return -(-tokens // self.length_step) * self.length_step
+
+    def shared(self, waiting_tokens: int, streams: int) -> Budget:
+        """Return the budget with which so many idle streams are through with what waits at about the same time.
+
+        Three full batches on two streams would leave one of them idle while the last is computed; four smaller ones do
+        not. A batch of few tokens is not worth cutting: reading the weights takes as long as computing it.
+        """
+        batches = -(-waiting_tokens // (self.tokens * streams)) * streams
+        share = -(-waiting_tokens // batches) if batches else self.tokens
+        return replace(self, tokens=max(min(share, self.tokens), self.tokens // _SMALLEST_SHARE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from aya_embedder import answers, wire
 from aya_embedder.body import read_body
 from aya_embedder.reply import reply, timed
-from aya_embedder.work import awaited
+from aya_embedder.work import awaited, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,9 @@ def add_embedding(app: FastAPI, models: LoadedModels, patience: Patience, metric
         model = engine.model
         texts = [asked.text] if asked.text is not None else asked.texts or []
         with metrics.request(len(texts), single=asked.text is not None):
-            work = engine.embed(texts, asked.prompt, truncate=asked.truncate)
-            answer = await awaited(request, work, patience.work)
+            answer = await embedded(
+                request, engine, texts, asked.prompt, truncate=asked.truncate, seconds=patience.work
+            )
         metrics.answered(answer)
         shape = _columns if asked.text is None else _single
         content = {**shape(answer.embedded, asked.encoding), "model": model.identity.fingerprint}

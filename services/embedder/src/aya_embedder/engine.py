@@ -143,6 +143,25 @@ class Engine:
         self._observer.request_answered(answer)
         return answer
 
+    def remembered(self, texts: Sequence[Given], prompt: Prompt, *, truncate: bool) -> Answer | None:
+        """Return what `embed` would, at once, when memory has all the vectors; otherwise do nothing and return None."""
+        started = time.monotonic()
+        identity = self.model.identity
+        found = [self.cache.get(Key.of(identity, prompt, text)) for text in texts]
+        entries = [entry for entry in found if entry is not None]
+        if len(entries) < len(found) or not self._accepting:
+            return None
+        if not truncate:
+            _refuse_long([entry.tokens for entry in entries], identity.max_tokens)
+        self.counters.requests += 1
+        self.counters.texts += len(texts)
+        self.counters.hits_memory += len(texts)
+        limit = identity.max_tokens
+        embedded = [Embedded(one.vector, one.tokens, one.tokens > limit, cached=True) for one in entries]
+        answer = Answer(embedded, _timings(started, 0.0, started, ()))
+        self._observer.request_answered(answer)
+        return answer
+
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
         model = self.model

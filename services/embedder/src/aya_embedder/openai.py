@@ -10,7 +10,7 @@ from aya_embedder import answers, wire
 from aya_embedder.body import read_body
 from aya_embedder.problems import Invalid
 from aya_embedder.reply import reply, timed
-from aya_embedder.work import awaited
+from aya_embedder.work import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,9 @@ def add_openai(app: FastAPI, models: LoadedModels, patience: Patience, metrics: 
             _check_dimensions(asked.dimensions, model.identity.dimension)
         inputs = asked.given
         with metrics.request(len(inputs), single=len(inputs) == 1):
-            work = engine.embed(inputs, asked.prompt, truncate=asked.truncate)
-            answer = await awaited(request, work, patience.work)
+            answer = await embedded(
+                request, engine, inputs, asked.prompt, truncate=asked.truncate, seconds=patience.work
+            )
         metrics.answered(answer)
         headers = timed(answer.timings, inputs, model.backend.device)
         return reply(_shaped(answer.embedded, asked, model.identity), headers=headers)

@@ -123,7 +123,9 @@ class Streams:
         budget = Budget(model.budget_tokens, model.length_step)
         while True:
             await self._until_work(thread, model)
-            await self._compute(thread, model, self._flights.take(budget, time.monotonic()))
+            idle = len(self._threads) - len(self._running_since)
+            share = budget.shared(self._flights.waiting_tokens, idle)
+            await self._compute(thread, model, self._flights.take(share, time.monotonic()))
 
     async def _until_work(self, thread: OneThread, model: Embedder) -> None:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aya_embedder.problems import Gone, OutOfTime
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from fastapi import Request
+
+    from aya_embedder.embedder import Answer, Given
+    from aya_embedder.engine import Engine
+    from aya_embedder.identity import Prompt
 
 Result = TypeVar("Result")
 
@@ -36,6 +40,16 @@ async def awaited(request: Request, work: Coroutine[Any, Any, Result], seconds: 
     finally:
         working.cancel()
         watching.cancel()
+
+
+async def embedded(  # noqa: PLR0913 what a request says, and how long it may take
+    request: Request, engine: Engine, texts: Sequence[Given], prompt: Prompt, *, truncate: bool, seconds: float
+) -> Answer:
+    """Return the vectors; those that memory has all of need no task of their own. Raises what `awaited` raises."""
+    known = engine.remembered(texts, prompt, truncate=truncate)
+    if known is not None:
+        return known
+    return await awaited(request, engine.embed(texts, prompt, truncate=truncate), seconds)
 
 
 async def _until_gone(request: Request) -> None:
