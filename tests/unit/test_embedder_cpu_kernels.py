@@ -51,7 +51,7 @@ def test_gelu_is_exact_to_float32_rounding_everywhere() -> None:
     assert np.abs(found.ravel() - exact).max() <= 6e-7
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (7, 1536), (21, 1536), (22, 1536), (3, 40_000)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3), (7, 1536), (85, 1536), (86, 1536), (3, 140_000)], ids=str)
 def test_gelu_takes_every_row_in_every_block_once(shape: tuple[int, int]) -> None:
     """Whether the rows fill their blocks, or a row is longer than one; and the bias belongs to the column."""
     random = np.random.default_rng(5)
@@ -94,7 +94,7 @@ def test_softmax_is_the_exact_one(length: int, scale: float) -> None:
     assert found.sum(axis=-1) == pytest.approx(np.ones((2, 3, length)), abs=1e-6)
 
 
-@pytest.mark.parametrize(("texts", "heads", "asked", "length"), [(9, 12, 62, 62), (2, 12, 250, 250), (40, 4, 1, 512)])
+@pytest.mark.parametrize(("texts", "heads", "asked", "length"), [(9, 12, 62, 62), (2, 12, 250, 250), (400, 4, 1, 512)])
 def test_attention_takes_every_text_and_head_in_every_block_once(
     texts: int, heads: int, asked: int, length: int
 ) -> None:
