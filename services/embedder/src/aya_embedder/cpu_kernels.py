@@ -41,8 +41,8 @@ _ROUNDER = np.float32(1.5 * 2.0**_MANTISSA_BITS)
 # loses beside its greatest term was lost anyway.
 _SAFE_SCORE = 100.0
 
-# Numbers of a block: with its scratch it stays in the cache (1.5 MB of GELU, 3 MB of scores). Smaller ones are no faster
-# on one thread, and two threads meet more often at the interpreter's lock, which each operation takes and lets go.
+# Numbers of a block, which stays in the cache with its scratch (1.5 MB of GELU, 3 MB of scores). Smaller ones are no
+# faster on one thread, and two threads meet more often at the interpreter's lock, which each operation takes and lets go.
 _BLOCK = 128 * 1024
 _SCORES = 256 * 1024
 
