@@ -42,7 +42,7 @@ _ROUNDER = np.float32(1.5 * 2.0**_MANTISSA_BITS)
 _SAFE_SCORE = 100.0
 
 # Numbers of a block, which stays in the cache with its scratch (1.5 MB of GELU, 3 MB of scores). Smaller ones are no
-# faster on one thread, and two threads meet more often at the interpreter's lock, which each operation takes and lets go.
+# faster on one thread, and two threads meet more often at the interpreter's lock, which every operation takes anew.
 _BLOCK = 128 * 1024
 _SCORES = 256 * 1024
 
