@@ -376,6 +376,22 @@ async def test_a_pass_that_hangs_makes_the_engine_unhealthy(monkeypatch: pytest.
     assert (before, hanging) == ("healthy", "unhealthy")
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+async def test_a_text_that_boards_while_the_model_is_proved_is_computed(streams: int) -> None:
+    """Nobody else need ask after it: when the pass that proves an idle model has ended, the text has its turn."""
+    model = FakeEmbedder(streams=streams)
+    async with running(model) as engine:
+        model.gate.clear()
+        proving = asyncio.create_task(engine.prove())
+        await until(lambda: len(model.forwards) == 2 * streams)
+        asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 1)
+        model.gate.set()
+        await proving
+        async with asyncio.timeout(10):
+            assert len((await asking).embedded) == 1
+
+
 async def test_token_ids_are_used_as_they_are() -> None:
     """Ids get the special tokens of the model and no prefix: the vector of the same text, under a key of its own."""
     model = FakeEmbedder()

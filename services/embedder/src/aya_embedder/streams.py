@@ -129,9 +129,9 @@ class Streams:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
         attempt = 1
         while not self._flights.waiting_texts:
+            self._work.clear()  # before anything is awaited: a text that boards during a pass sets it again
             if self._proof is not None:
                 await self._works(thread, model)
-            self._work.clear()
             wait = self._backoff.delay_seconds(attempt, random.uniform) if self._condition.failed else None
             try:
                 async with asyncio.timeout(wait):
