@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncGenerator
@@ -216,6 +217,33 @@ async def test_a_client_that_reads_slowly_gets_its_whole_answer(headers: dict[st
     ):
         answer = await read_slowly(peer)
     assert len(json.loads(answer.body)["embeddings"]) == 16
+
+
+async def test_leaving_waits_until_the_answers_are_read() -> None:
+    """When the process ends, what is in its buffers is lost: a computed answer counts when the kernel has it whole."""
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), Patience(idle=1)) as served,
+        unread(served) as peer,
+        asyncio.timeout(30),
+    ):
+        served.stop.set()
+        reading = asyncio.create_task(read_slowly(peer))
+        await served.left
+        unsent = [one.unread_bytes for one in gc.get_objects() if isinstance(one, connection.Connection)]
+        answer = await reading
+    assert sum(unsent) == 0
+    assert len(json.loads(answer.body)["embeddings"]) == 16
+
+
+async def test_leaving_does_not_wait_for_a_client_that_reads_nothing() -> None:
+    """It is cut off sooner than at other times."""
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), Patience(unread=0.2)) as served,
+        unread(served),
+        asyncio.timeout(10),
+    ):
+        served.stop.set()
+        await served.left
 
 
 @pytest.mark.parametrize(("path", "name"), [("/embed", "type"), ("/v1/embeddings", "code")])
