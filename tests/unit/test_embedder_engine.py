@@ -16,7 +16,7 @@ from aya_embedder.embedder import Answer
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
 from aya_embedder.flights import Limits
-from aya_embedder.problems import Busy, Failed, Invalid, NotReady, TooLong
+from aya_embedder.problems import Busy, Failed, Invalid, NotLoaded, NotReady, TooLong
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -493,6 +493,43 @@ async def test_an_engine_that_stops_accepting_finishes_what_it_has() -> None:
         assert len((await accepted).embedded) == 1
         assert engine.idle
     assert caught.value.retry_after_seconds == 2
+
+
+async def test_an_unloaded_model_is_freed_when_its_threads_have_ended() -> None:
+    """The event loop goes on while a pass still runs, and the memory is not given up for lost."""
+    model = FakeEmbedder()
+    engine = Engine(lambda: model, VectorCache(0))
+    computing = asyncio.create_task(engine.run())
+    await engine.until_loaded()
+    model.gate.clear()
+    asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+    await until(lambda: computed(model, "text") == 1)
+    engine.unload()
+    computing.cancel()
+    await asyncio.wait([asking])
+    assert (computing.done(), model.closed) == (False, False)
+    model.gate.set()
+    await asyncio.wait([computing])
+    assert model.closed
+    assert isinstance(asking.exception(), NotLoaded)
+
+
+async def test_a_service_that_leaves_does_not_wait_for_a_pass_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends soon anyway; what still computes keeps its memory until then."""
+    monkeypatch.setattr("aya_embedder.engine._THREAD_STOP_SECONDS", 0.05)
+    model = FakeEmbedder()
+    engine = Engine(lambda: model, VectorCache(0))
+    computing = asyncio.create_task(engine.run())
+    await engine.until_loaded()
+    model.gate.clear()
+    asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+    await until(lambda: computed(model, "text") == 1)
+    computing.cancel()
+    await asyncio.wait([computing, asking], timeout=10)
+    ended = computing.done()
+    model.gate.set()
+    assert (ended, model.closed) == (True, False)
+    assert isinstance(asking.exception(), NotReady)
 
 
 async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it() -> None:

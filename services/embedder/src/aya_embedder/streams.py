@@ -77,6 +77,11 @@ class Streams:
         """Count the threads."""
         return len(self._threads)
 
+    @property
+    def computing(self) -> bool:
+        """Whether a forward pass runs, be it for nobody any more."""
+        return bool(self._running_since)
+
     def state(self) -> State:
         """Say whether the model can be trusted now."""
         oldest = min(self._running_since.values(), default=None)
@@ -113,11 +118,10 @@ class Streams:
             for number, thread in enumerate(self._threads):
                 tasks.create_task(self._stream(thread, model), name=f"engine.{number}")
 
-    def stop(self, timeout_seconds: float) -> bool:
-        """Let go of the threads, wait for each as long as given, and say whether all have ended what they did."""
-        leave = self._shelf.put_back if self._shelf else OneThread.stop
-        ended = [leave(thread, timeout_seconds) for thread in self._threads]
-        return all(ended)
+    async def let_go(self) -> None:
+        """Let go of the threads, and wait until all have ended what they did."""
+        leave = self._shelf.put_back if self._shelf else OneThread.end
+        await asyncio.gather(*map(leave, self._threads))
 
     async def _stream(self, thread: OneThread, model: Embedder) -> None:
         budget = Budget(model.budget_tokens, model.length_step)
