@@ -16,6 +16,7 @@ from aya_embedder.embedder import Answer
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
 from aya_embedder.flights import Limits
+from aya_embedder.pace import Pace
 from aya_embedder.problems import Busy, Failed, Invalid, NotLoaded, NotReady, TooLong
 
 
@@ -544,6 +545,52 @@ async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it()
         model.gate.set()
         await asyncio.gather(first, second)
     assert model.alone[2:] == [True, False]
+
+
+class Paced(FakeEmbedder):
+    """Each pass takes eight seconds of its own clock. Implements the clock of streams.py."""
+
+    now = 0.0
+
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
+        """Let the time pass."""
+        self.now += 8
+        return super().forward(batch, alone=alone)
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.mark.parametrize(
+    "texts", [["ab"], ["ab", "☠"]], ids=["a batch that succeeds", "a batch that is isolated first"]
+)
+async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    """Nothing ran beside it, so its time is not halved by there being two streams; nor do failed passes count."""
+    model, seen = Paced(streams=2), list[tuple[int, float]]()
+    monkeypatch.setattr("aya_embedder.streams.time", model)
+    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    async with running(model) as engine:
+        await asyncio.wait([asyncio.create_task(engine.embed(texts, "document", truncate=True))])
+    assert seen == [(4, 8)]
+
+
+async def test_the_pace_of_a_batch_beside_another_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second stream's batch began when the first's ran, and counts half of its time."""
+    model, seen = Paced(streams=2), list[tuple[int, float]]()
+    monkeypatch.setattr("aya_embedder.streams.time", model)
+    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    async with running(model) as engine:
+        model.gate.clear()
+        first = asyncio.create_task(engine.embed(["first"], "document", truncate=True))
+        await until(lambda: computed(model, "first") == 1)
+        second = asyncio.create_task(engine.embed(["second"], "document", truncate=True))
+        await until(lambda: computed(model, "second") == 1)
+        model.gate.set()
+        await asyncio.gather(first, second)
+    assert sorted(seen) == [(7, 16), (8, 4)]
 
 
 async def test_a_batch_is_not_alone_while_others_wait() -> None:

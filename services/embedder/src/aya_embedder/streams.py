@@ -149,13 +149,15 @@ class Streams:
         if not flights:
             return
         alone = not self._running_since and not self._flights.waiting_texts
+        began = time.monotonic()
         try:
             vectors = await self._forward(thread, model, [flight.text.ids for flight in flights], alone=alone)
         except Exception as error:  # noqa: BLE001 whatever a backend raises must not end the service
             await self._isolate(thread, model, flights, error)
             return
         now = time.monotonic()
-        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - flights[0].taken_at) / len(self._threads))
+        sharing = 1 if alone else len(self._threads)
+        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - began) / sharing)
         entries = [
             Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
             for flight, vector in zip(flights, vectors, strict=True)
