@@ -61,7 +61,6 @@ class Engine:
         """
         self._load = load
         self._disk = disk
-        self._observer = observer or Unobserved()
         self.cache = cache
         self.counters = Counters()
         pace = Pace()
@@ -73,7 +72,7 @@ class Engine:
             shelf=shelf,
             backoff=backoff or Backoff(),
             counters=self.counters,
-            observer=self._observer,
+            observer=observer or Unobserved(),
         )
         self._encoder = OneThread("tokenizer")
         self._ready = asyncio.Event()
@@ -142,7 +141,6 @@ class Engine:
             answer = await self._embed(texts, prompt, truncate=truncate, started=started)
         self.counters.requests += 1
         self.counters.texts += len(texts)
-        self._observer.request_answered(answer)
         return answer
 
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:

@@ -175,7 +175,6 @@ class Streams:
             return
         for flight in flights:
             self._counters.failed_texts += 1
-            self._observer.text_failed()
             self._flights.fail(flight, Failed(f"the model failed: {error}", hint="see the embedder's log"))
 
     async def _works(self, thread: OneThread, model: Embedder) -> bool:
