@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncGenerator
@@ -148,21 +149,101 @@ async def test_an_idle_connection_is_closed() -> None:
     assert (answer.status, "connection: close" in answer.headers) == (200, False)
 
 
-async def test_a_client_that_never_reads_its_answer_is_cut_off() -> None:
-    """What it left unread, more than the kernel takes, does not hold the connection for ever."""
-    model = FakeEmbedder(dimension=100_000)
+# Sixteen such vectors are 13 MB in base64, more than the kernel takes.
+LARGE = 150_000
+
+
+@asynccontextmanager
+async def unread(served: Served, *more: bytes, **headers: str) -> AsyncGenerator[socket.socket]:
+    """Have an answer computed that the kernel cannot hold, for a client that has read nothing of it yet.
+
+    more: what is sent after the request.
+    """
     with socket.socket() as peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        async with serving(model, Patience(idle=1)) as served:
-            await asyncio.to_thread(peer.connect, ("127.0.0.1", served.port))
-            body = json.dumps({"texts": [f"{number}" for number in range(16)]}).encode()
-            peer.sendall(head(Content_Length=str(len(body))) + body)
-            async with asyncio.timeout(30):
-                while not served.models.default.counters.texts:  # noqa: ASYNC110 it is answered
-                    await asyncio.sleep(0)
-                assert peer.getsockname()[1] in served.peers()
-                while peer.getsockname()[1] in served.peers():  # noqa: ASYNC110 nothing shows on the client's side
-                    await asyncio.sleep(0.05)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0x10000)
+        peer.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(peer, ("127.0.0.1", served.port))
+        body = json.dumps({"texts": [f"{number}" for number in range(16)], "encoding": "base64"}).encode()
+        await loop.sock_sendall(peer, b"".join([head(Content_Length=str(len(body)), **headers), body, *more]))
+        async with asyncio.timeout(30):
+            while not served.models.default.counters.texts:  # noqa: ASYNC110 it is answered
+                await asyncio.sleep(0)
+        assert peer.getsockname()[1] in served.peers()
+        yield peer
+
+
+PIPELINED = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "more"),
+    [
+        pytest.param({}, b"", id="kept alive"),
+        pytest.param({"Connection": "close"}, b"", id="closing"),
+        pytest.param({}, PIPELINED, id="with another request"),
+        pytest.param({}, PIPELINED[:9], id="with half a request"),
+        pytest.param({}, b"no HTTP\r\n\r\n", id="with what is no request"),
+    ],
+)
+async def test_a_client_that_never_reads_its_answer_is_cut_off(headers: dict[str, str], more: bytes) -> None:
+    """What it left unread, more than the kernel takes, does not hold the connection for ever."""
+    patience = Patience(idle=1, head=0.2, unread=0.2)
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), patience) as served,
+        unread(served, more, **headers) as peer,
+        asyncio.timeout(30),
+    ):
+        while peer.getsockname()[1] in served.peers():  # noqa: ASYNC110 nothing shows on the client's side
+            await asyncio.sleep(0.05)
+
+
+async def read_slowly(peer: socket.socket) -> Answer:
+    """Read some 3 MB a second, until the connection's end."""
+    received = bytearray()
+    while part := await asyncio.get_running_loop().sock_recv(peer, 40_000):
+        received += part
+        await asyncio.sleep(0.012)  # the slowness is what is tested
+    return Answer.of(bytes(received))
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept alive", "closing"])
+async def test_a_client_that_reads_slowly_gets_its_whole_answer(headers: dict[str, str]) -> None:
+    """It takes longer than an idle connection is kept, and is not cut off while it goes on reading."""
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), Patience(idle=1)) as served,
+        unread(served, **headers) as peer,
+        asyncio.timeout(30),
+    ):
+        answer = await read_slowly(peer)
+    assert len(json.loads(answer.body)["embeddings"]) == 16
+
+
+async def test_leaving_waits_until_the_answers_are_read() -> None:
+    """When the process ends, what is in its buffers is lost: a computed answer counts when the kernel has it whole."""
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), Patience(idle=1)) as served,
+        unread(served) as peer,
+        asyncio.timeout(30),
+    ):
+        served.stop.set()
+        reading = asyncio.create_task(read_slowly(peer))
+        await served.left
+        unsent = [one.unread_bytes for one in gc.get_objects() if isinstance(one, connection.Connection)]
+        answer = await reading
+    assert sum(unsent) == 0
+    assert len(json.loads(answer.body)["embeddings"]) == 16
+
+
+async def test_leaving_does_not_wait_for_a_client_that_reads_nothing() -> None:
+    """It is cut off sooner than at other times."""
+    async with (
+        serving(FakeEmbedder(dimension=LARGE), Patience(unread=0.2)) as served,
+        unread(served),
+        asyncio.timeout(10),
+    ):
+        served.stop.set()
+        await served.left
 
 
 @pytest.mark.parametrize(("path", "name"), [("/embed", "type"), ("/v1/embeddings", "code")])

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from aya_embedder.cache import VectorCache
-from aya_embedder.embedder import Answer
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
 from aya_embedder.flights import Limits
-from aya_embedder.problems import Busy, Failed, Invalid, NotReady, TooLong
+from aya_embedder.pace import Pace
+from aya_embedder.problems import Busy, Failed, Invalid, NotLoaded, NotReady, TooLong
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -376,6 +376,22 @@ async def test_a_pass_that_hangs_makes_the_engine_unhealthy(monkeypatch: pytest.
     assert (before, hanging) == ("healthy", "unhealthy")
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+async def test_a_text_that_boards_while_the_model_is_proved_is_computed(streams: int) -> None:
+    """Nobody else need ask after it: when the pass that proves an idle model has ended, the text has its turn."""
+    model = FakeEmbedder(streams=streams)
+    async with running(model) as engine:
+        model.gate.clear()
+        proving = asyncio.create_task(engine.prove())
+        await until(lambda: len(model.forwards) == 2 * streams)
+        asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+        await until(lambda: engine.waiting_texts == 1)
+        model.gate.set()
+        await proving
+        async with asyncio.timeout(10):
+            assert len((await asking).embedded) == 1
+
+
 async def test_token_ids_are_used_as_they_are() -> None:
     """Ids get the special tokens of the model and no prefix: the vector of the same text, under a key of its own."""
     model = FakeEmbedder()
@@ -427,36 +443,26 @@ class Recorder:
     """Keeps what an observer is told."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
         self.batches: list[tuple[int, int]] = []
-        self.failed = 0
-
-    def request_answered(self, answer: Answer) -> None:
-        """Keep it."""
-        self.answers.append(answer)
 
     def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
         """Keep what does not depend on the clock."""
         assert seconds > 0
         self.batches.append((texts, tokens))
 
-    def text_failed(self) -> None:
-        """Count it."""
-        self.failed += 1
 
-
-async def test_an_observer_hears_of_every_step() -> None:
-    """Requests that were answered, batches that were computed, texts that failed; and the counters agree."""
+async def test_an_observer_hears_of_every_batch() -> None:
+    """Of those that were computed, the probe after a failure among them; the counters know of the requests."""
     model, recorder = FakeEmbedder(), Recorder()
     engine = Engine(lambda: model, VectorCache(1024 * 1024), observer=recorder)
     async with served(engine):
         del recorder.batches[:]
-        answer = await engine.embed(["ab", "cd"], "document", truncate=True)
+        await engine.embed(["ab", "cd"], "document", truncate=True)
         await engine.embed(["ab"], "document", truncate=True)
         with pytest.raises(Failed):
             await engine.embed(["☠"], "document", truncate=True)
-    assert recorder.answers[0] is answer
-    assert (len(recorder.answers), recorder.batches[0], recorder.failed) == (2, (2, 8), 1)
+    probe = len(model.encode(["The first forward pass proves that the model works."], "document")[0].ids)
+    assert recorder.batches == [(2, 8), (1, probe)]
     counters = engine.counters
     assert (counters.requests, counters.texts, counters.failed_texts) == (2, 3, 1)
     assert (counters.hits_memory, counters.hits_disk, counters.misses) == (1, 0, 2)
@@ -498,6 +504,43 @@ async def test_what_memory_has_is_answered_at_once_or_not_at_all() -> None:
     assert before["hits_memory"] == 2
 
 
+async def test_an_unloaded_model_is_freed_when_its_threads_have_ended() -> None:
+    """The event loop goes on while a pass still runs, and the memory is not given up for lost."""
+    model = FakeEmbedder()
+    engine = Engine(lambda: model, VectorCache(0))
+    computing = asyncio.create_task(engine.run())
+    await engine.until_loaded()
+    model.gate.clear()
+    asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+    await until(lambda: computed(model, "text") == 1)
+    engine.unload()
+    computing.cancel()
+    await asyncio.wait([asking])
+    assert (computing.done(), model.closed) == (False, False)
+    model.gate.set()
+    await asyncio.wait([computing])
+    assert model.closed
+    assert isinstance(asking.exception(), NotLoaded)
+
+
+async def test_a_service_that_leaves_does_not_wait_for_a_pass_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends soon anyway; what still computes keeps its memory until then."""
+    monkeypatch.setattr("aya_embedder.engine._THREAD_STOP_SECONDS", 0.05)
+    model = FakeEmbedder()
+    engine = Engine(lambda: model, VectorCache(0))
+    computing = asyncio.create_task(engine.run())
+    await engine.until_loaded()
+    model.gate.clear()
+    asking = asyncio.create_task(engine.embed(["text"], "document", truncate=True))
+    await until(lambda: computed(model, "text") == 1)
+    computing.cancel()
+    await asyncio.wait([computing, asking], timeout=10)
+    ended = computing.done()
+    model.gate.set()
+    assert (ended, model.closed) == (True, False)
+    assert isinstance(asking.exception(), NotReady)
+
+
 async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it() -> None:
     """The first stream's batch is alone; the second's, which begins while that one computes, is not."""
     model = FakeEmbedder(streams=2)
@@ -510,6 +553,52 @@ async def test_a_batch_has_the_machine_for_itself_while_nothing_runs_beside_it()
         model.gate.set()
         await asyncio.gather(first, second)
     assert model.alone[2:] == [True, False]
+
+
+class Paced(FakeEmbedder):
+    """Each pass takes eight seconds of its own clock. Implements the clock of streams.py."""
+
+    now = 0.0
+
+    def forward(self, batch: Sequence[Sequence[int]], *, alone: bool = False) -> NDArray[np.float32]:
+        """Let the time pass."""
+        self.now += 8
+        return super().forward(batch, alone=alone)
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.mark.parametrize(
+    "texts", [["ab"], ["ab", "☠"]], ids=["a batch that succeeds", "a batch that is isolated first"]
+)
+async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    """Nothing ran beside it, so its time is not halved by there being two streams; nor do failed passes count."""
+    model, seen = Paced(streams=2), list[tuple[int, float]]()
+    monkeypatch.setattr("aya_embedder.streams.time", model)
+    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    async with running(model) as engine:
+        await asyncio.wait([asyncio.create_task(engine.embed(texts, "document", truncate=True))])
+    assert seen == [(4, 8)]
+
+
+async def test_the_pace_of_a_batch_beside_another_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second stream's batch began when the first's ran, and counts half of its time."""
+    model, seen = Paced(streams=2), list[tuple[int, float]]()
+    monkeypatch.setattr("aya_embedder.streams.time", model)
+    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    async with running(model) as engine:
+        model.gate.clear()
+        first = asyncio.create_task(engine.embed(["first"], "document", truncate=True))
+        await until(lambda: computed(model, "first") == 1)
+        second = asyncio.create_task(engine.embed(["second"], "document", truncate=True))
+        await until(lambda: computed(model, "second") == 1)
+        model.gate.set()
+        await asyncio.gather(first, second)
+    assert sorted(seen) == [(7, 16), (8, 4)]
 
 
 async def test_a_batch_is_not_alone_while_others_wait() -> None:

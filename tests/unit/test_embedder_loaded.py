@@ -172,6 +172,35 @@ async def test_a_model_at_work_is_not_unloaded() -> None:
         await until(lambda: busy.closed)
 
 
+async def test_a_model_that_computes_for_nobody_any_more_is_not_unloaded() -> None:
+    """A batch cannot be interrupted, and its client's leaving does not end it: its memory could not be freed."""
+    busy, third = FakeEmbedder("busy"), FakeEmbedder("third")
+    async with running_models(FakeEmbedder("first"), busy, spare=[third]) as models:
+        busy.gate.clear()
+        asking = asyncio.create_task(models.find("busy").embed(["text"], "document", truncate=True))
+        await until(lambda: len(busy.forwards) == 2)
+        asking.cancel()
+        await asyncio.wait([asking])
+        with pytest.raises(ModelsFull):
+            models.load("third", default=False)
+        busy.gate.set()
+        await until(lambda: models.find("busy").idle)
+        models.load("third", default=False)
+        await models.until_loaded("third")
+        assert busy.closed
+
+
+async def test_a_request_that_comes_as_its_model_is_unloaded_learns_so() -> None:
+    """Between the finding of the engine and its first step the model may go: that is no leaving of the service."""
+    async with running_models(FakeEmbedder("first"), FakeEmbedder("old"), spare=[FakeEmbedder("new")]) as models:
+        engine = models.find("old")
+        models.load("new", default=False)
+        with pytest.raises(NotLoaded):
+            await engine.embed(["text"], "document", truncate=True)
+        with pytest.raises(NotLoaded):
+            await engine.tokenize(["text"])
+
+
 async def test_a_model_that_is_loading_or_promised_is_not_unloaded() -> None:
     """What somebody has just asked for is not thrown out for the next wish."""
     slow, third = FakeEmbedder("slow"), FakeEmbedder("third")

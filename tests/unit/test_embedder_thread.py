@@ -38,15 +38,33 @@ async def test_a_call_that_is_cancelled_before_its_turn_is_skipped() -> None:
 
 
 async def test_a_thread_on_the_shelf_is_the_next_one_taken() -> None:
-    """A free thread is handed on; one that is busy is not, and ends when it is free."""
+    """A free thread is handed on; one that is busy only when it is free, and the event loop goes on meanwhile."""
     shelf, goes_on = Shelf(), threading.Event()
     free, busy = shelf.take("inference"), shelf.take("inference.1")
     busy.post(goes_on.wait)
-    assert [shelf.put_back(free, 5), shelf.put_back(busy, 0)] == [True, False]
+    waiting = asyncio.create_task(shelf.put_back(busy))
+    await shelf.put_back(free)
     assert shelf.take("inference") is free
-    assert shelf.take("inference") not in {free, busy}
+    other = shelf.take("inference")
+    assert other not in {free, busy}
     goes_on.set()
-    assert busy.stop(5)
-    assert shelf.put_back(free, 5)
+    await waiting
+    assert shelf.take("inference") is busy
+    await asyncio.gather(*(shelf.put_back(one) for one in (free, busy, other)))
     shelf.clear(5)
     assert shelf.take("inference") is not free
+
+
+@pytest.mark.parametrize("shelved", [True, False])
+async def test_a_busy_thread_that_nobody_waits_for_any_more_ends(shelved: bool) -> None:
+    """Whoever leaves before it is free loses nothing: it ends by itself."""
+    thread, goes_on = OneThread("test"), threading.Event()
+    thread.post(goes_on.wait)
+    waiting = asyncio.create_task(Shelf().put_back(thread) if shelved else thread.end())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    goes_on.set()
+    async with asyncio.timeout(5):
+        while any(one.name == "test" for one in threading.enumerate()):  # noqa: ASYNC110 nothing tells of its end
+            await asyncio.sleep(0)

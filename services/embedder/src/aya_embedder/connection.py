@@ -47,6 +47,8 @@ class Connection(H11Protocol):
         self._idle = idle
         self._most = MAX_CONNECTIONS
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
+        self._reader_seconds = patience.idle
         self._silent_since = time.monotonic()
         self._refused = False
 
@@ -86,6 +88,7 @@ class Connection(H11Protocol):
         """Forget the waits."""
         self._idle.pop(self, None)
         self._stop_waiting()
+        self._stop_awaiting_reader()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -101,15 +104,18 @@ class Connection(H11Protocol):
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
-        """Note that the connection became idle, unless its next request is there already."""
+        """Note that the connection became idle, unless its next request is there already; its client must read."""
+        self._await_reader()
         super().on_response_complete()
         if not self._is_busy and not self.conn.trailing_data[0] and not self.transport.is_closing():
             self._is_idle_now()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection, also when its client never reads what it was sent."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
+        """End an idle connection; while its client reads the last answer it is not idle."""
+        if self.unread_bytes:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         else:
             super().timeout_keep_alive_handler()
 
@@ -124,6 +130,40 @@ class Connection(H11Protocol):
         self._stop_waiting()
         super().shutdown()
 
+    @property
+    def unread_bytes(self) -> int:
+        """How much of what was answered the kernel has not taken yet, because the client does not read it."""
+        return self.transport.get_write_buffer_size()
+
+    def hurry_reader(self) -> None:
+        """Cut the client off sooner when it does not read: the service is leaving."""
+        self._reader_seconds = self._patience.unread
+        if self._reader_timer is not None:
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        """Cut the client off unless it goes on reading; also when the transport is closing, which has no other end."""
+        self._stop_awaiting_reader()
+        unread = self.unread_bytes
+        if unread:
+            self._reader_timer = self.loop.call_later(self._reader_seconds, self._reader_is_late, unread)
+
+    def _stop_awaiting_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _reader_is_late(self, unread_before: int) -> None:
+        self._reader_timer = None
+        if self.unread_bytes < unread_before:
+            self._await_reader()
+        else:
+            self.transport.abort()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._await_reader()
+
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._patience.head, self._head_is_late)
 
@@ -137,7 +177,7 @@ class Connection(H11Protocol):
         if self.conn.trailing_data[0]:
             self._refuse(_TIMEOUT, f"the request's head did not come within {self._patience.head:g} s")
         else:
-            self.transport.close()
+            self._close()
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer without a request, and close."""
@@ -166,7 +206,7 @@ class Connection(H11Protocol):
         self._unset_keepalive_if_required()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(self._patience.unread, self.transport.close)
+        self.loop.call_later(self._patience.unread, self._close)
 
     def _displace(self) -> bool:
         """Close the connection that has been idle longest; say whether there was one."""

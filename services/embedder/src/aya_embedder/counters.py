@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from aya_embedder.embedder import Answer
+from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -33,29 +30,15 @@ class Counters:
 
 
 class Observer(Protocol):
-    """Is told of each step on the event loop's thread; must be quick, and must not raise."""
-
-    def request_answered(self, answer: Answer) -> None:
-        """Learn of a request that got its vectors: its texts, their tokens, and its timings."""
-        ...
+    """Is told of each batch on the event loop's thread; must be quick, and must not raise."""
 
     def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
         """Learn of a forward pass that succeeded; tokens: without padding."""
-        ...
-
-    def text_failed(self) -> None:
-        """Learn of a text that the model could not do."""
         ...
 
 
 class Unobserved:
     """An observer that looks away."""
 
-    def request_answered(self, answer: Answer) -> None:
-        """Do nothing."""
-
     def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
-        """Do nothing."""
-
-    def text_failed(self) -> None:
         """Do nothing."""

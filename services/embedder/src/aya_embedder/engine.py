@@ -19,7 +19,7 @@ from aya_embedder.counters import Counters, Unobserved
 from aya_embedder.embedder import Answer, Embedded, Timings
 from aya_embedder.flights import Flights, Limits
 from aya_embedder.pace import Pace
-from aya_embedder.problems import Failed, Invalid, NotReady, TooLong
+from aya_embedder.problems import LOADS_ONE, Failed, Invalid, NotLoaded, NotReady, TooLong
 from aya_embedder.streams import Streams
 from aya_embedder.thread import OneThread
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aya_embedder.embedder import Embedder, Encoded, Given, Tokenization
     from aya_embedder.flights import Flight
     from aya_embedder.identity import Prompt
+    from aya_embedder.problems import Problem
     from aya_embedder.thread import Shelf
 
 _LOADING_RETRY_AFTER_SECONDS = 2
@@ -60,7 +61,6 @@ class Engine:
         """
         self._load = load
         self._disk = disk
-        self._observer = observer or Unobserved()
         self.cache = cache
         self.counters = Counters()
         pace = Pace()
@@ -72,12 +72,13 @@ class Engine:
             shelf=shelf,
             backoff=backoff or Backoff(),
             counters=self.counters,
-            observer=self._observer,
+            observer=observer or Unobserved(),
         )
         self._encoder = OneThread("tokenizer")
         self._ready = asyncio.Event()
         self._accepting = True
         self._leaving = False
+        self._unloaded = False
         self._requests = 0
         self._encoding_texts = 0
         self._model: Embedder | None = None
@@ -110,8 +111,8 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether the model is loaded and no request is being answered."""
-        return self._model is not None and self._requests == 0
+        """Whether the model is loaded, no request is being answered, and no batch runs whose client has left."""
+        return self._model is not None and self._requests == 0 and not self._streams.computing
 
     def state(self) -> State:
         """Say whether the model can be trusted now; it is loading until each stream has made a pass."""
@@ -132,7 +133,7 @@ class Engine:
         texts: as strings, or as token ids, to which no prefix is added. truncate: cut a text over the window, instead
         of raising TooLong.
         Raises NotReady while loading or leaving, Busy when the queue is full, Invalid on a token id that the model does
-        not have, Failed when the model cannot do one of the texts.
+        not have, Failed when the model cannot do one of the texts, NotLoaded when it has been unloaded.
         """
         started = time.monotonic()
         with self._accepted():
@@ -140,16 +141,17 @@ class Engine:
             answer = await self._embed(texts, prompt, truncate=truncate, started=started)
         self.counters.requests += 1
         self.counters.texts += len(texts)
-        self._observer.request_answered(answer)
         return answer
 
     def remembered(self, texts: Sequence[Given], prompt: Prompt, *, truncate: bool) -> Answer | None:
         """Return what `embed` would, at once, when memory has all the vectors; otherwise do nothing and return None."""
+        if not self._accepting:
+            return None
         started = time.monotonic()
         identity = self.model.identity
         found = [self.cache.get(Key.of(identity, prompt, text)) for text in texts]
         entries = [entry for entry in found if entry is not None]
-        if len(entries) < len(found) or not self._accepting:
+        if len(entries) < len(found):
             return None
         if not truncate:
             _refuse_long([entry.tokens for entry in entries], identity.max_tokens)
@@ -158,9 +160,7 @@ class Engine:
         self.counters.hits_memory += len(texts)
         limit = identity.max_tokens
         embedded = [Embedded(one.vector, one.tokens, one.tokens > limit, cached=True) for one in entries]
-        answer = Answer(embedded, _timings(started, 0.0, started, ()))
-        self._observer.request_answered(answer)
-        return answer
+        return Answer(embedded, _timings(started, 0.0, started, ()))
 
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
@@ -175,7 +175,8 @@ class Engine:
     async def run(self, ready: Callable[[], None] | None = None) -> None:
         """Load the model, warm it up, call `ready`, then compute batches until cancelled; then free the model.
 
-        Raises what loading raises.
+        It is freed when its threads have ended what they do. An unloaded model waits for that; a service that leaves
+        does not wait for long. Raises what loading raises.
         """
         try:
             model = self._model = await self._streams.start(self._load)
@@ -186,9 +187,7 @@ class Engine:
             await self._streams.run(model)
         finally:
             self.give_up()
-            ended = [self._streams.stop(_THREAD_STOP_SECONDS), self._encoder.stop(_THREAD_STOP_SECONDS)]
-            if self._model is not None and all(ended):
-                self._model.close()
+            await self._free(None if self._unloaded else _THREAD_STOP_SECONDS)
 
     def stop_accepting(self) -> None:
         """Send every new request away with NotReady; those accepted are finished."""
@@ -198,7 +197,21 @@ class Engine:
         """Answer every text that is not computed yet, and every later one, with NotReady: the service is leaving."""
         self.stop_accepting()
         self._leaving = True
-        self._flights.fail_all(leaving())
+        self._flights.fail_all(self._farewell())
+
+    def unload(self) -> None:
+        """Answer whatever comes later with NotLoaded: other models stay. To cancel `run` then frees the model."""
+        self._unloaded = True
+        self.give_up()
+
+    async def _free(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(self._streams.let_go(), self._encoder.end())
+        except TimeoutError:
+            return
+        if self._model is not None:
+            self._model.close()
 
     async def _embed(self, texts: Sequence[Given], prompt: Prompt, *, truncate: bool, started: float) -> Answer:
         identity = self.model.identity
@@ -220,11 +233,14 @@ class Engine:
         embedded = [Embedded(entries[key].vector, tokens[key], tokens[key] > limit, key in hits) for key in keys]
         return Answer(embedded, _timings(started, boarded - before, boarded, list(flown.values())))
 
+    def _farewell(self) -> Problem:
+        return NotLoaded("the model has just been unloaded", hint=LOADS_ONE) if self._unloaded else leaving()
+
     @contextlib.contextmanager
     def _accepted(self) -> Generator[None]:
         """Count a request that is being answered."""
         if not self._accepting:
-            raise leaving()
+            raise self._farewell()
         self._requests += 1
         try:
             yield
@@ -264,7 +280,7 @@ class Engine:
     def _encoding(self, texts: int) -> Generator[None]:
         """Count texts that are being tokenised as waiting ones: they are about to be."""
         if self._leaving:
-            raise leaving()  # the thread has ended, or is about to
+            raise self._farewell()  # the thread has ended, or is about to
         self._flights.admit(texts, 0, announced=self._encoding_texts)
         self._encoding_texts += texts
         try:
@@ -277,7 +293,7 @@ class Engine:
         if not texts:
             return {}
         if self._leaving:
-            raise leaving()
+            raise self._farewell()
         budget = Budget(self.model.budget_tokens, self.model.length_step)
         flights = self._flights.board(texts, asyncio.get_running_loop().create_future, budget)
         self._streams.wake()

@@ -18,7 +18,7 @@ from aya.errors import AyaError, ConfigError
 from aya_embedder.counters import Unobserved
 from aya_embedder.engine import Engine, leaving
 from aya_embedder.flights import Limits
-from aya_embedder.problems import ModelsFull, NotLoaded, UnknownModel
+from aya_embedder.problems import LOADS_ONE, ModelsFull, NotLoaded, UnknownModel
 from aya_embedder.thread import Shelf
 
 if TYPE_CHECKING:
@@ -193,13 +193,13 @@ class LoadedModels:
             if hosted.answers_to(name):
                 return hosted
         loaded = ", ".join(sorted(self._hosted))
-        raise NotLoaded(f"no model {name!r} is loaded; loaded: {loaded}", hint='POST /models {"model": …} loads one')
+        raise NotLoaded(f"no model {name!r} is loaded; loaded: {loaded}", hint=LOADS_ONE)
 
     def _begin(self, source: str) -> _Hosted:
-        self._make_room()
+        leaves = self._make_room()
         self._failures.pop(source, None)
         hosted = self._host(source)
-        self._start(hosted)
+        self._start(hosted, leaves)
         return hosted
 
     def _host(self, source: str) -> _Hosted:
@@ -214,11 +214,14 @@ class LoadedModels:
         hosted = self._hosted[source] = _Hosted(source, engine, next(self._uses))
         return hosted
 
-    def _start(self, hosted: _Hosted) -> None:
+    def _start(self, hosted: _Hosted, leaves: asyncio.Task[None] | None = None) -> None:
         if self._tasks is not None:
-            hosted.task = self._tasks.create_task(self._serve(hosted), name=f"engine.{hosted.source}")
+            hosted.task = self._tasks.create_task(self._serve(hosted, leaves), name=f"engine.{hosted.source}")
 
-    async def _serve(self, hosted: _Hosted) -> None:
+    async def _serve(self, hosted: _Hosted, leaves: asyncio.Task[None] | None) -> None:
+        """Run an engine; leaves: the one in whose place it comes, whose memory and threads are free at its end."""
+        if leaves is not None:
+            await asyncio.wait([leaves])
         try:
             await hosted.engine.run(partial(self._keep_promise, hosted))
         except Exception as error:
@@ -246,10 +249,13 @@ class LoadedModels:
         for oldest in list(self._failures)[:-_MOST_FAILURES_KEPT]:
             del self._failures[oldest]
 
-    def _make_room(self) -> None:
-        """Unload the model that was used longest ago, when there are as many as may be. Raises ModelsFull."""
+    def _make_room(self) -> asyncio.Task[None] | None:
+        """Unload the model that was used longest ago, when there are as many as may be, and return what ends then.
+
+        Raises ModelsFull.
+        """
         if len(self._hosted) < self._most:
-            return
+            return None
         spare = [one for one in self._hosted.values() if one not in {self._default, self._promised} and one.engine.idle]
         if not spare:
             raise ModelsFull(
@@ -257,14 +263,15 @@ class LoadedModels:
                 "loading, or is computing",
                 hint="try again when it is done, or make another model the default",
             )
-        self._unload(min(spare, key=lambda one: one.used))
+        return self._unload(min(spare, key=lambda one: one.used))
 
-    def _unload(self, hosted: _Hosted) -> None:
+    def _unload(self, hosted: _Hosted) -> asyncio.Task[None] | None:
         del self._hosted[hosted.source]
-        hosted.engine.give_up()
+        hosted.engine.unload()
         if hosted.task is not None:
             hosted.task.cancel()
         log.get_logger().info("model.unloaded", source=hosted.source)
+        return hosted.task
 
     def _status(self, hosted: _Hosted) -> ModelStatus:
         return ModelStatus(

@@ -99,17 +99,11 @@ class Metrics:
         self._queue.observe(timings.queue_seconds)
         self._inference.observe(timings.inference_seconds)
 
-    def request_answered(self, answer: Answer) -> None:
-        """Do nothing: the calls count their requests themselves, with those that were refused."""
-
     def batch_computed(self, texts: int, tokens: int, seconds: float) -> None:
         """Count a forward pass."""
         self._batch_texts.observe(texts)
         self._batch_tokens.observe(tokens)
         self._batch_seconds.observe(seconds)
-
-    def text_failed(self) -> None:
-        """Do nothing: the engine counts these itself."""
 
     def text(self) -> bytes:
         """Return all of it in the text format."""

@@ -16,7 +16,7 @@ class Pace:
     seconds: float = 0.0
 
     def computed(self, tokens: int, seconds: float) -> None:
-        """Take in a batch. seconds: what it took, shared by the streams that compute at the same time."""
+        """Take in a batch. seconds: what its own pass took, shared by the streams that have the cores together."""
         self.tokens = _REMEMBERED * self.tokens + tokens
         self.seconds = _REMEMBERED * self.seconds + seconds
 

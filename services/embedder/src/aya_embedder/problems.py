@@ -25,6 +25,10 @@ from __future__ import annotations
 from aya.errors import AyaError
 
 
+# The hint of NotLoaded.
+LOADS_ONE = 'POST /models {"model": …} loads one'
+
+
 class Problem(AyaError):
     """Something the service can explain to its client."""
 

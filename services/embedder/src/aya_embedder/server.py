@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _ON_THE_WAY_SECONDS = 0.5
+# asyncio says when a connection's buffer runs low, not when it is empty.
+_LOOK_SECONDS = 0.02
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
@@ -71,11 +73,11 @@ async def answer(  # noqa: PLR0913 each is a choice of its own
     patience: Patience,
     metrics: Metrics | None = None,
 ) -> None:
-    """Answer on `listener` until `stop` is set, then until what was accepted is answered.
+    """Answer on `listener` until `stop` is set, then until what was accepted is answered and the answers are read.
 
     Accepted is a request whose head has come before `stop`, and whose body comes within patience.reading. What is not
     computed within patience.drain gets a 503, and so does, from `stop` on, every new request; idle connections are
-    closed.
+    closed. What is not read within patience.drain is lost, and so is the answer of a client that stops reading.
     """
     gate = Gate(create_app(models, patience, metrics), access, patience.unread)
     server = _Server(_settings(gate, patience))
@@ -84,7 +86,9 @@ async def answer(  # noqa: PLR0913 each is a choice of its own
         await stop.wait()
         gate.leave()
         server.close_idle()
+        last = asyncio.get_running_loop().time() + patience.drain
         await _drain(gate, models, patience)
+        await _until_read(server, last)
         server.should_exit = True
         await answering
 
@@ -109,6 +113,15 @@ async def _drain(gate: Gate, models: LoadedModels, patience: Patience) -> None:
             await gate.until_answered()
 
 
+async def _until_read(server: _Server, last: float) -> None:
+    """Wait for the clients to take their answers, until the loop's time `last`: the process's end loses the rest."""
+    try:
+        async with asyncio.timeout_at(last):
+            await server.until_read()
+    except TimeoutError:
+        log.get_logger().warning("drain.ended", unread_bytes=server.unread_bytes)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: aya.service has set its own."""
 
@@ -122,10 +135,25 @@ class _Server(uvicorn.Server):
 
         One that became idle a moment ago may have its next request on the way, which shall be answered, by a 503.
         """
-        for connection in cast("set[Connection]", self.server_state.connections.copy()):
+        for connection in self._connections():
             idle_seconds = connection.idle_seconds()
             if idle_seconds is not None and idle_seconds > _ON_THE_WAY_SECONDS:
                 connection.shutdown()
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of the answers waits in our buffers."""
+        return sum(connection.unread_bytes for connection in self._connections())
+
+    async def until_read(self) -> None:
+        """Wait until the kernel has all answers; connections whose client stops reading are cut off meanwhile."""
+        for connection in self._connections():
+            connection.hurry_reader()
+        while self.unread_bytes:  # noqa: ASYNC110 see _LOOK_SECONDS
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _connections(self) -> set[Connection]:
+        return cast("set[Connection]", self.server_state.connections.copy())
 
 
 def _settings(gate: Gate, patience: Patience) -> uvicorn.Config:

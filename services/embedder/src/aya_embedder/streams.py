@@ -77,6 +77,11 @@ class Streams:
         """Count the threads."""
         return len(self._threads)
 
+    @property
+    def computing(self) -> bool:
+        """Whether a forward pass runs, be it for nobody any more."""
+        return bool(self._running_since)
+
     def state(self) -> State:
         """Say whether the model can be trusted now."""
         oldest = min(self._running_since.values(), default=None)
@@ -113,11 +118,10 @@ class Streams:
             for number, thread in enumerate(self._threads):
                 tasks.create_task(self._stream(thread, model), name=f"engine.{number}")
 
-    def stop(self, timeout_seconds: float) -> bool:
-        """Let go of the threads, wait for each as long as given, and say whether all have ended what they did."""
-        leave = self._shelf.put_back if self._shelf else OneThread.stop
-        ended = [leave(thread, timeout_seconds) for thread in self._threads]
-        return all(ended)
+    async def let_go(self) -> None:
+        """Let go of the threads, and wait until all have ended what they did."""
+        leave = self._shelf.put_back if self._shelf else OneThread.end
+        await asyncio.gather(*map(leave, self._threads))
 
     async def _stream(self, thread: OneThread, model: Embedder) -> None:
         budget = Budget(model.budget_tokens, model.length_step)
@@ -131,9 +135,9 @@ class Streams:
         """Wait for a text; while the model fails, also try it now and then, for nobody may be asking."""
         attempt = 1
         while not self._flights.waiting_texts:
+            self._work.clear()  # before anything is awaited: a text that boards during a pass sets it again
             if self._proof is not None:
                 await self._works(thread, model)
-            self._work.clear()
             wait = self._backoff.delay_seconds(attempt, random.uniform) if self._condition.failed else None
             try:
                 async with asyncio.timeout(wait):
@@ -147,13 +151,15 @@ class Streams:
         if not flights:
             return
         alone = not self._running_since and not self._flights.waiting_texts
+        began = time.monotonic()
         try:
             vectors = await self._forward(thread, model, [flight.text.ids for flight in flights], alone=alone)
         except Exception as error:  # noqa: BLE001 whatever a backend raises must not end the service
             await self._isolate(thread, model, flights, error)
             return
         now = time.monotonic()
-        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - flights[0].taken_at) / len(self._threads))
+        sharing = 1 if alone else len(self._threads)
+        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - began) / sharing)
         entries = [
             Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
             for flight, vector in zip(flights, vectors, strict=True)
@@ -171,7 +177,6 @@ class Streams:
             return
         for flight in flights:
             self._counters.failed_texts += 1
-            self._observer.text_failed()
             self._flights.fail(flight, Failed(f"the model failed: {error}", hint="see the embedder's log"))
 
     async def _works(self, thread: OneThread, model: Embedder) -> bool:

@@ -60,11 +60,16 @@ class OneThread:
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
-    def settle(self, timeout_seconds: float) -> bool:
-        """Wait for the calls made so far, as long as given, and say whether they have ended. The thread goes on."""
-        settled = threading.Event()
-        self.post(settled.set)
-        return settled.wait(timeout_seconds)
+    async def settled(self) -> None:
+        """Wait until the calls made so far have ended. The thread goes on."""
+        await self.call(_nothing)
+
+    async def end(self) -> None:
+        """Wait until the calls made so far have ended, and end the thread; when cancelled, it ends all the same."""
+        try:
+            await self.settled()
+        finally:
+            self._calls.put(None)
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -83,14 +88,14 @@ class Shelf:
         """Return a thread from the shelf, or a new one, which is called `name`."""
         return self._idle.pop() if self._idle else OneThread(name)
 
-    def put_back(self, thread: OneThread, timeout_seconds: float) -> bool:
-        """Take the thread back if it is free within the time, and say so; a busy one ends when it is free."""
-        free = thread.settle(timeout_seconds)
-        if free:
-            self._idle.append(thread)
-        else:
+    async def put_back(self, thread: OneThread) -> None:
+        """Take the thread back when it is free; when this is cancelled before, the thread ends."""
+        try:
+            await thread.settled()
+        except asyncio.CancelledError:
             thread.stop(0)
-        return free
+            raise
+        self._idle.append(thread)
 
     def clear(self, timeout_seconds: float) -> None:
         """End the threads on the shelf, waiting for each as long as given."""
@@ -100,6 +105,10 @@ class Shelf:
 
 def _run_alone(context: contextvars.Context, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
     context.run(function, *arguments)
+
+
+def _nothing() -> None:
+    """Do nothing, when its turn has come."""
 
 
 def _perform(call: _Call) -> None:
