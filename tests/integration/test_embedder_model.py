@@ -182,6 +182,22 @@ def test_cls_pooling_is_the_first_token(random_directory: Path, wish: Wish) -> N
     assert cls.identity.fingerprint != mean.identity.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("config.json", {**RANDOM_CONFIG, "num_attention_heads": 8}),
+        ("config.json", {**RANDOM_CONFIG, "layer_norm_eps": 0.5}),
+        ("sentence_bert_config.json", {"do_lower_case": True}),
+    ],
+)
+def test_the_same_files_computed_otherwise_are_another_model(random_directory: Path, file: str, said: object) -> None:
+    """Weights and tokenizer are the same, and the vectors may not be mixed."""
+    first = model.load(str(random_directory), None).identity
+    write(random_directory / file, said)
+    other = model.load(str(random_directory), None).identity
+    assert (first.fingerprint == other.fingerprint, first.revision == other.revision) == (False, True)
+
+
 @pytest.mark.parametrize("mode", ["cls", "mean", "mean_sqrt_len_tokens", "max", "lasttoken"])
 def test_every_pooling_ignores_padding(random_directory: Path, mode: str, wish: Wish) -> None:
     """Each mode gives a text the same vector alone and beside longer texts."""

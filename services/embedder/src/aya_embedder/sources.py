@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aya import log
 from aya.errors import ConfigError
-from aya_embedder import registry
+from aya_embedder import computation, registry
 from aya_embedder.contents import TOKENIZER, digest, weights_sha256
 from aya_embedder.describe import WEIGHTS
 from aya_embedder.identity import ModelIdentity
@@ -32,7 +32,7 @@ _SECONDS_BETWEEN_LOG_LINES = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's files. name: for people; revision, digest: see ModelIdentity."""
+    """A model's files. name: for people; revision: see ModelIdentity; digest: contents.digest of them."""
 
     directory: Path
     name: str
@@ -73,7 +73,7 @@ def identity(source: Source, described: Description, dtype: str) -> ModelIdentit
         document_prefix=described.document_prefix,
         max_tokens=described.max_tokens,
         dtype=dtype,
-        digest=source.digest,
+        digest=computation.digest(source.digest, described.config, lowercase=described.lowercase),
     )
 
 
