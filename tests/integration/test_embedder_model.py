@@ -365,6 +365,8 @@ def test_memory_does_not_grow_with_texts_of_all_lengths() -> None:
         ({**RANDOM_CONFIG, "hidden_act": "gelu_new"}, "gelu_new"),
         ({**RANDOM_CONFIG, "hidden_size": 64}, "another shape"),
         ({**RANDOM_CONFIG, "num_hidden_layers": 3}, "encoder.layer.2"),
+        ({**RANDOM_CONFIG, "num_hidden_layers": 1}, r"left over, encoder\.layer\.1"),
+        ({**RANDOM_CONFIG, "position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(random_directory: Path, config: object, named: str) -> None:
@@ -372,6 +374,28 @@ def test_weights_that_do_not_fit_are_refused(random_directory: Path, config: obj
     write(random_directory / "config.json", config)
     with pytest.raises(ConfigError, match=named):
         model.load(str(random_directory), None)
+
+
+def test_weights_of_the_encoder_that_nothing_uses_are_refused(random_directory: Path) -> None:
+    """Distances between positions, which were learned and would be left out."""
+    learned = {"encoder.layer.0.attention.self.distance_embedding.weight": np.ones((127, 8), np.float32)}
+    write_safetensors(random_directory / "model.safetensors", {**random_weights(), **learned})
+    with pytest.raises(ConfigError, match=r"1 weights of the encoder are left over, .*distance_embedding"):
+        model.load(str(random_directory), None)
+
+
+def test_heads_and_buffers_beside_the_encoder_are_left_out(random_directory: Path) -> None:
+    """The pooler, a language model's head and the numbers of the positions change no vector."""
+    before = vectors(model.load(str(random_directory), None), TEXTS)
+    beside = {
+        "embeddings.position_ids": np.arange(64, dtype=np.float32)[None],
+        "pooler.dense.weight": np.ones((32, 32), np.float32),
+        "pooler.dense.bias": np.ones(32, np.float32),
+        "cls.predictions.bias": np.ones(30522, np.float32),
+        "lm_head.bias": np.ones(30522, np.float32),
+    }
+    write_safetensors(random_directory / "model.safetensors", {**random_weights(), **beside})
+    assert np.array_equal(vectors(model.load(str(random_directory), None), TEXTS), before)
 
 
 def test_weights_that_are_cut_off_are_refused(random_directory: Path) -> None:
