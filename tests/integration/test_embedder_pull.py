@@ -24,6 +24,15 @@ from aya_embedder.pull import PERSISTENCE, Progress, pull, snapshot
 QUICK = replace(PERSISTENCE, backoff=Backoff(0.001, 0.001), stall_seconds=0.3, most_failures=3)
 WEIGHTS = "model.safetensors"
 SIZE = 3_000_000
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+}
 
 
 @pytest.fixture
@@ -34,7 +43,7 @@ def files(tmp_path: Path) -> Path:
     (directory / "onnx").mkdir()
     modules = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
     (directory / "modules.json").write_text(json.dumps(modules))
-    (directory / "config.json").write_text('{"model_type": "bert", "hidden_size": 32, "max_position_embeddings": 64}')
+    (directory / "config.json").write_text(json.dumps(CONFIG))
     (directory / "tokenizer.json").write_text('{"model": {}}')
     (directory / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
     (directory / "onnx" / "config.json").write_text("{}")
