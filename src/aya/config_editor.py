@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import tempfile
 from pathlib import Path
@@ -31,9 +32,11 @@ def set_key(file: Path, section: str, key: str, value: str) -> bool:
             return False
         _replace(target, after)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {file}") from error
+        raise ConfigError(
+            f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {shlex.quote(str(file))}"
+        ) from error
     except (TOMLKitError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", hint=f"edit {file}") from error
+        raise ConfigError(f"{file} cannot be read: {error}", hint=f"edit {shlex.quote(str(file))}") from error
     return True
 
 

@@ -69,9 +69,10 @@ def test_a_home_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[embedder", "embedder = 3\n", "[embedder]\nmodel = 'a'\nmodel = 'b'\n"])
 def test_a_file_that_cannot_be_understood_is_left_alone(tmp_path: Path, text: str) -> None:
     """The error names the file."""
-    file = tmp_path / "aya.toml"
+    file = tmp_path / "my home" / "aya.toml"
+    file.parent.mkdir()
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"aya\.toml cannot be read") as caught:
         set_key(file, "embedder", "model", "minilm")
-    assert caught.value.hint == f"edit {file}"
+    assert caught.value.hint == f"edit '{file}'"
     assert file.read_text() == text

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import shutil
 import time
 from contextlib import contextmanager
@@ -175,7 +176,7 @@ class _Pull:
         if missing > free:
             raise DownloadError(
                 f"the disk is full: {missing:,} bytes are still to come, and {self._blobs} has room for {free:,}",
-                hint=f"df -h {self._blobs}; or export AYA_HF_HOME=… to keep models elsewhere",
+                hint=f"df -h {shlex.quote(str(self._blobs))}; or export AYA_HF_HOME=… to keep models elsewhere",
             )
 
     def _keep(self, file: RemoteFile) -> None:
