@@ -16,11 +16,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aya.errors import EXIT_FAILED, EXIT_USAGE, AyaError
-from aya_embedder import registry, sources
+from aya_embedder import registry, snapshots, sources
 from aya_embedder.config import Config
 from aya_embedder.contents import TOKENIZER
 from aya_embedder.describe import WEIGHTS, describe
-from aya_embedder.pull import Progress, snapshot
+from aya_embedder.pull import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def known(model: str, hf_home: Path | None) -> dict[str, Any]:
         "fingerprint": None,
         "error": None,
     }
-    if pinned and snapshot(pinned, hf_home) is None:
+    if pinned and snapshots.whole(pinned, hf_home) is None:
         return said
     try:
         return {**said, **_ready(model, hf_home, None)}
