@@ -92,6 +92,20 @@ def test_an_end_that_the_events_do_not_explain_raises(
     assert caught.value.hint
 
 
+def test_a_finding_that_failed_is_shown_and_keeps_the_model_from_being_taken(tmp_path: Path) -> None:
+    """Exit code 1 was announced, so all that was found counts: `check` shows it, and `use` changes nothing."""
+    failed = {"event": "checked", "name": "reference", "passed": False, "detail": "cosine 0.5"}
+    done = {"event": "done", "code": 0}
+    said: dict[str, list[object]] = {"pull": [READY, done], "check": [PASSED, failed, {"event": "done", "code": 1}]}
+    path = child(tmp_path, said, "sys.exit(sys.argv[1] == 'check')")
+    shown = aya(tmp_path, path, "check", "minilm")
+    assert shown.returncode == 1
+    assert [line.split()[:2] for line in shown.stdout.splitlines()[1:]] == [["files", "ok"], ["reference", "FAILED"]]
+    used = aya(tmp_path, path, "use", "minilm")
+    assert (used.returncode, used.stdout, (tmp_path / "aya.toml").exists()) == (1, "", False)
+    assert "minilm is not taken: reference: cosine 0.5" in used.stderr
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_an_announced_end_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """A check that found something wrong ends with 1, and says so; its findings are what counts."""
