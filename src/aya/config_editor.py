@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import tempfile
 from pathlib import Path
 from typing import cast
 
 import tomlkit
+from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import Table
+from tomlkit.items import AbstractTable
 
 from aya.errors import ConfigError
 
 _NEW_FILE_MODE = 0o644
+# [embedder], embedder = {…}, and one whose parts stand in several places of the file.
+_TABLES = (AbstractTable, OutOfOrderTableProxy)
 
 
 def set_key(file: Path, section: str, key: str, value: str) -> bool:
@@ -31,14 +35,19 @@ def set_key(file: Path, section: str, key: str, value: str) -> bool:
             return False
         _replace(target, after)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {file}") from error
+        raise ConfigError(
+            f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {shlex.quote(str(file))}"
+        ) from error
     except (TOMLKitError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", hint=f"edit {file}") from error
+        raise ConfigError(f"{file} cannot be read: {error}", hint=f"edit {shlex.quote(str(file))}") from error
     return True
 
 
 def edited(text: str, section: str, key: str, value: str) -> str:
-    """Return the TOML document `text` with `key = value` in [section]; pure. Raises ValueError, TOMLKitError."""
+    """Return the TOML document `text` with `key = value` in [section], however that table is written; pure.
+
+    Raises ValueError, TOMLKitError.
+    """
     document = tomlkit.parse(text)
     table = cast("object", document.get(section))  # pyright: ignore[reportUnknownMemberType]
     if table is None:
@@ -46,8 +55,8 @@ def edited(text: str, section: str, key: str, value: str) -> str:
         if document.body:
             document.add(tomlkit.nl())
         document.add(section, table)
-    if not isinstance(table, Table):
-        raise ValueError(f"[{section}] is no table")  # noqa: TRY004 it is about the file's content
+    if not isinstance(table, _TABLES):
+        raise ValueError(f"{section} is no table; write it as [{section}]")  # noqa: TRY004 it is about the file's content
     if table.get(key) != value:  # pyright: ignore[reportUnknownMemberType]
         table[key] = value
     return tomlkit.dumps(document)  # pyright: ignore[reportUnknownMemberType]

@@ -6,6 +6,7 @@ What has arrived stays in a file beside the target, whatever ends the attempt: a
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,9 @@ class Persistence:
     def persist(self, work: Callable[[], None], progressed: Callable[[], int], failed: Callable[[str], None]) -> None:
         """Call `work` until it returns, with waits between failures that are Interrupted.
 
-        progressed: how far it is, any number that grows; growth forgets earlier failures. failed: is told why, and when
-        it goes on. Raises Interrupted when most_failures in a row brought nothing, and whatever else `work` raises.
+        progressed: how far it is; getting further than ever forgets earlier failures (a server that knows no ranges
+        begins anew each time). failed: is told why, and when it goes on. Raises Interrupted when most_failures in a row
+        brought nothing new, and whatever else `work` raises.
         """
         failures, reached = 0, progressed()
         while True:
@@ -77,7 +79,7 @@ class Persistence:
                 work()
             except Interrupted as error:
                 now = progressed()
-                failures, reached = (1 if now > reached else failures + 1), now
+                failures, reached = (1 if now > reached else failures + 1), max(reached, now)
                 if failures >= self.most_failures:
                     raise
                 wait = self.backoff.delay_seconds(failures, self.uniform)
@@ -153,9 +155,9 @@ def disk_error(error: OSError, path: Path) -> DownloadError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return DownloadError(
             f"the disk is full: {path.parent} has no room for the rest of {path.name}",
-            hint=f"df -h {path.parent}; then the same command goes on from there",
+            hint=f"df -h {shlex.quote(str(path.parent))}; then the same command goes on from there",
         )
-    return DownloadError(f"{path} cannot be written: {error.strerror}", hint=f"ls -ld {path.parent}")
+    return DownloadError(f"{path} cannot be written: {error.strerror}", hint=f"ls -ld {shlex.quote(str(path.parent))}")
 
 
 def _reason(error: Exception) -> str:

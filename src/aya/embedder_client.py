@@ -88,7 +88,8 @@ class EmbedderClient:
     async def load_model(self, source: str, *, default: bool = False) -> ModelStatus:
         """Have the embedder load `source` beside the others, and return how far it is; safe to repeat.
 
-        source: a known name or a directory of the embedder's machine. default: make it the default once it is ready.
+        source: a known name, owner/name@commit of the hub, or a directory of the embedder's machine. default: make it
+            the default once it is ready.
         """
         call = Call("POST", "/models", {"model": source, "default": default})
         return ModelStatus.from_mapping(await self._http.ask(call, until=self._in(QUERY_TIMEOUT_SECONDS)))

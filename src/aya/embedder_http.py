@@ -20,7 +20,7 @@ from aya.json_object import json_object
 from aya.retrying import Again, GiveUp, RetryBudget, decide
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-# Below the 5 s after which the embedder closes an idle connection: one that is being closed is rarely taken.
+# Far below the 75 s after which the embedder closes an idle connection: one that is being closed is never taken.
 _KEEP_ALIVE_SECONDS = 4.0
 _MOST_CONNECTIONS = 32
 _HINT = "aya status, then aya up"

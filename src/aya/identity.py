@@ -43,8 +43,9 @@ class ModelIdentity:
 class ModelStatus:
     """One model of an embedder, as its GET /models says.
 
-    source: what AYA_MODEL would say, a known name or a directory. default: its vectors are what a call gets that names
-    no model. error, hint: why it could not be loaded, and what to type. identity: None until it is loaded.
+    source: what AYA_MODEL would say: a known name, owner/name@commit of the hub, or a directory. default: its vectors
+    are what a call gets that names no model. error, hint: why it could not be loaded, and what to type. identity: None
+    until it is loaded.
     """
 
     source: str

@@ -6,6 +6,7 @@ A file, because the environment and the arguments of a process can be read by ot
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise _refused(path, "is no file", _make(path))
     if status.st_uid != os.geteuid():
-        raise _refused(path, "belongs to somebody else", f"chown {os.geteuid()} {path}")
+        raise _refused(path, "belongs to somebody else", f"chown {os.geteuid()} {shlex.quote(str(path))}")
     if status.st_mode & _FOR_OTHERS:
-        raise _refused(path, f"has mode {stat.S_IMODE(status.st_mode):o}: others may read it", f"chmod 600 {path}")
+        mode = stat.S_IMODE(status.st_mode)
+        raise _refused(path, f"has mode {mode:o}: others may read it", f"chmod 600 {shlex.quote(str(path))}")
 
 
 def _checked(path: Path, content: bytes) -> str:
@@ -57,7 +59,7 @@ def _checked(path: Path, content: bytes) -> str:
 
 
 def _make(path: Path) -> str:
-    return f"(umask 077; openssl rand -hex 32 > {path})"
+    return f"(umask 077; openssl rand -hex 32 > {shlex.quote(str(path))})"
 
 
 def _refused(path: Path, what: str, hint: str) -> ConfigError:

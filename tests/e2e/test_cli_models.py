@@ -92,8 +92,8 @@ def test_a_check_proves_the_vectors(tmp_path: Path) -> None:
     assert "texts/s" in next(one["detail"] for one in said["checks"] if one["name"] == "speed")
 
 
-def test_a_model_with_other_vectors_fails_its_check(tmp_path: Path) -> None:
-    """The reference finds what only looks right: another epsilon in the norm. It is not taken either."""
+def test_a_model_with_other_vectors_is_not_taken(tmp_path: Path) -> None:
+    """Its check finds what only looks right, another epsilon in the norm: by the reference."""
     directory = tmp_path / "my model"
     directory.mkdir()
     for path in sources.minilm_directory().iterdir():
@@ -101,9 +101,6 @@ def test_a_model_with_other_vectors_fails_its_check(tmp_path: Path) -> None:
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").unlink()
     (directory / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}))
-    done = aya(tmp_path, "check", str(directory))
-    assert done.returncode == 1
-    assert "reference" in next(line for line in done.stdout.splitlines() if "FAILED" in line)
     used = aya(tmp_path, "use", str(directory))
     assert (used.returncode, (tmp_path / "aya.toml").exists()) == (1, False)
     assert "is not taken: reference" in used.stderr

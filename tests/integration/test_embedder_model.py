@@ -182,6 +182,22 @@ def test_cls_pooling_is_the_first_token(random_directory: Path, wish: Wish) -> N
     assert cls.identity.fingerprint != mean.identity.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("config.json", {**RANDOM_CONFIG, "num_attention_heads": 8}),
+        ("config.json", {**RANDOM_CONFIG, "layer_norm_eps": 0.5}),
+        ("sentence_bert_config.json", {"do_lower_case": True}),
+    ],
+)
+def test_the_same_files_computed_otherwise_are_another_model(random_directory: Path, file: str, said: object) -> None:
+    """Weights and tokenizer are the same, and the vectors may not be mixed."""
+    first = model.load(str(random_directory), None).identity
+    write(random_directory / file, said)
+    other = model.load(str(random_directory), None).identity
+    assert (first.fingerprint == other.fingerprint, first.revision == other.revision) == (False, True)
+
+
 @pytest.mark.parametrize("mode", ["cls", "mean", "mean_sqrt_len_tokens", "max", "lasttoken"])
 def test_every_pooling_ignores_padding(random_directory: Path, mode: str, wish: Wish) -> None:
     """Each mode gives a text the same vector alone and beside longer texts."""
@@ -349,6 +365,8 @@ def test_memory_does_not_grow_with_texts_of_all_lengths() -> None:
         ({**RANDOM_CONFIG, "hidden_act": "gelu_new"}, "gelu_new"),
         ({**RANDOM_CONFIG, "hidden_size": 64}, "another shape"),
         ({**RANDOM_CONFIG, "num_hidden_layers": 3}, "encoder.layer.2"),
+        ({**RANDOM_CONFIG, "num_hidden_layers": 1}, r"left over, encoder\.layer\.1"),
+        ({**RANDOM_CONFIG, "position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(random_directory: Path, config: object, named: str) -> None:
@@ -356,6 +374,28 @@ def test_weights_that_do_not_fit_are_refused(random_directory: Path, config: obj
     write(random_directory / "config.json", config)
     with pytest.raises(ConfigError, match=named):
         model.load(str(random_directory), None)
+
+
+def test_weights_of_the_encoder_that_nothing_uses_are_refused(random_directory: Path) -> None:
+    """Distances between positions, which were learned and would be left out."""
+    learned = {"encoder.layer.0.attention.self.distance_embedding.weight": np.ones((127, 8), np.float32)}
+    write_safetensors(random_directory / "model.safetensors", {**random_weights(), **learned})
+    with pytest.raises(ConfigError, match=r"1 weights of the encoder are left over, .*distance_embedding"):
+        model.load(str(random_directory), None)
+
+
+def test_heads_and_buffers_beside_the_encoder_are_left_out(random_directory: Path) -> None:
+    """The pooler, a language model's head and the numbers of the positions change no vector."""
+    before = vectors(model.load(str(random_directory), None), TEXTS)
+    beside = {
+        "embeddings.position_ids": np.arange(64, dtype=np.float32)[None],
+        "pooler.dense.weight": np.ones((32, 32), np.float32),
+        "pooler.dense.bias": np.ones(32, np.float32),
+        "cls.predictions.bias": np.ones(30522, np.float32),
+        "lm_head.bias": np.ones(30522, np.float32),
+    }
+    write_safetensors(random_directory / "model.safetensors", {**random_weights(), **beside})
+    assert np.array_equal(vectors(model.load(str(random_directory), None), TEXTS), before)
 
 
 def test_weights_that_are_cut_off_are_refused(random_directory: Path) -> None:

@@ -17,13 +17,22 @@ import pytest
 
 from aya.backoff import Backoff
 from aya.errors import ConfigError, EmbedderError, EmbedderUnavailable
-from aya_embedder import registry, sources
+from aya_embedder import registry, snapshots, sources
 from aya_embedder.fake_hub import FakeHub, Fault
-from aya_embedder.pull import PERSISTENCE, Progress, pull, snapshot
+from aya_embedder.pull import PERSISTENCE, Progress, pull
 
 QUICK = replace(PERSISTENCE, backoff=Backoff(0.001, 0.001), stall_seconds=0.3, most_failures=3)
 WEIGHTS = "model.safetensors"
 SIZE = 3_000_000
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+}
 
 
 @pytest.fixture
@@ -34,7 +43,7 @@ def files(tmp_path: Path) -> Path:
     (directory / "onnx").mkdir()
     modules = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
     (directory / "modules.json").write_text(json.dumps(modules))
-    (directory / "config.json").write_text('{"model_type": "bert", "hidden_size": 32, "max_position_embeddings": 64}')
+    (directory / "config.json").write_text(json.dumps(CONFIG))
     (directory / "tokenizer.json").write_text('{"model": {}}')
     (directory / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
     (directory / "onnx" / "config.json").write_text("{}")
@@ -63,7 +72,7 @@ def whole(hub: FakeHub, hf_home: Path) -> bool:
     """Return whether the model looks whole."""
     model = registry.pinned(hub.model)
     assert model
-    return snapshot(model, hf_home) is not None
+    return snapshots.whole(model, hf_home) is not None
 
 
 def partials(hf_home: Path) -> list[int]:
@@ -98,6 +107,63 @@ def test_what_is_here_is_not_fetched_again(hub: FakeHub, tmp_path: Path) -> None
     _, said = pulled(hub, tmp_path / "hf")
     assert said == []
     assert {name: len(ranges) for name, ranges in hub.ranges.items()} == asked
+
+
+def by_another_program(hub: FakeHub, hf_home: Path, *lacks: str) -> Path:
+    """Lay the model down as huggingface_hub does, without the files that it had not come to; return the snapshot."""
+    directory, _ = pulled(hub, hf_home)
+    for name in lacks:
+        blob = (directory / name).resolve()
+        (directory / name).unlink()
+        blob.unlink()
+    for marker in directory.parents[1].glob("aya.*"):
+        marker.unlink()
+    return directory
+
+
+def test_what_another_program_left_unfinished_is_completed(hub: FakeHub, files: Path, tmp_path: Path) -> None:
+    """The weights came before the window was said: only the missing file is fetched, and then the model is whole."""
+    window = "sentence_bert_config.json"
+    hub.files[window] = files / window
+    hub.files[window].write_text('{"max_seq_length": 16}')
+    directory = by_another_program(hub, tmp_path / "hf", window)
+    assert not whole(hub, tmp_path / "hf")
+    _, said = pulled(hub, tmp_path / "hf")
+    assert (directory / window).read_bytes() == hub.files[window].read_bytes()
+    assert (len(hub.ranges[window]), len(hub.ranges[WEIGHTS])) == (2, 1)
+    assert said[-1].new_bytes == hub.files[window].stat().st_size
+    assert whole(hub, tmp_path / "hf")
+
+
+@pytest.mark.parametrize("status", [503, 401])
+def test_what_another_program_fetched_is_used_while_the_hub_does_not_answer(
+    hub: FakeHub, tmp_path: Path, status: int
+) -> None:
+    """It is asked once, it is said, and the next pull asks again."""
+    directory = by_another_program(hub, tmp_path / "hf")
+    hub.faults[""].append(Fault("status", status))
+    found, said = pulled(hub, tmp_path / "hf")
+    assert (found, [one.event for one in said]) == (directory, ["retrying"])
+    assert "used as it is" in (said[0].note or "")
+    assert not whole(hub, tmp_path / "hf")
+    pulled(hub, tmp_path / "hf")
+    assert whole(hub, tmp_path / "hf")
+
+
+def test_what_was_pulled_works_without_a_network(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is not asked about a model that is whole."""
+    directory, _ = pulled(hub, tmp_path / "hf")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert pulled(hub, tmp_path / "hf") == (directory, [])
+
+
+def test_a_file_that_went_away_is_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
+    """The mark names the files: one that somebody deleted makes the model no longer whole."""
+    directory, _ = pulled(hub, tmp_path / "hf")
+    (directory / "tokenizer.json").resolve().unlink()
+    assert not whole(hub, tmp_path / "hf")
+    pulled(hub, tmp_path / "hf")
+    assert whole(hub, tmp_path / "hf")
 
 
 @pytest.mark.parametrize("kind", ["cut", "stall"])

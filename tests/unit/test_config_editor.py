@@ -33,6 +33,35 @@ def test_a_missing_section_or_key_is_made(text: str) -> None:
     assert found.startswith(text.rstrip())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("embedder = {model = 'a', x = 1}  # mine\n", id="inline"),
+        pytest.param("embedder = {}\n[postgres]\nmajor = 16\n", id="inline and empty"),
+        pytest.param("embedder.model = 'a'\nembedder.x = 1\n[postgres]\nmajor = 16\n", id="dotted"),
+        pytest.param("[embedder]\nmodel = 'a'\n[postgres]\nmajor = 16\n[embedder.x]\ny = 1\n", id="out of order"),
+        pytest.param("[embedder.x]\ny = 1\n[postgres]\nmajor = 16\n[embedder]\nz = 2 # mine\n", id="key is missing"),
+        pytest.param("[embedder.x]\ny = 1\n", id="only a table inside it"),
+        pytest.param("[embedder.x]\ny = 1\n[postgres]\nmajor = 16\n[embedder.z]\n", id="two inside it"),
+    ],
+)
+def test_a_section_may_be_written_in_any_way_that_toml_has(text: str) -> None:
+    """The key is set, and nothing else says anything new."""
+    found = edited(text, "embedder", "model", "minilm")
+    before = tomllib.loads(text)
+    assert tomllib.loads(found) == {**before, "embedder": {**before["embedder"], "model": "minilm"}}
+    assert [line.partition("#")[2] for line in found.splitlines() if "#" in line] == [
+        line.partition("#")[2] for line in text.splitlines() if "#" in line
+    ]
+
+
+def test_a_section_that_is_no_table_is_told_how_to_become_one() -> None:
+    """A list of tables is none either."""
+    for text in ("embedder = 3\n", "[[embedder]]\nmodel = 'a'\n"):
+        with pytest.raises(ValueError, match=r"write it as \[embedder\]"):
+            edited(text, "embedder", "model", "minilm")
+
+
 @pytest.mark.parametrize("value", ["/models/with spaces", 'quo"te', "back\\slash", "漢字", "a\nb"])
 def test_any_path_can_be_written(value: str) -> None:
     """What is read again is what was written."""
@@ -69,9 +98,10 @@ def test_a_home_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[embedder", "embedder = 3\n", "[embedder]\nmodel = 'a'\nmodel = 'b'\n"])
 def test_a_file_that_cannot_be_understood_is_left_alone(tmp_path: Path, text: str) -> None:
     """The error names the file."""
-    file = tmp_path / "aya.toml"
+    file = tmp_path / "my home" / "aya.toml"
+    file.parent.mkdir()
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"aya\.toml cannot be read") as caught:
         set_key(file, "embedder", "model", "minilm")
-    assert caught.value.hint == f"edit {file}"
+    assert caught.value.hint == f"edit '{file}'"
     assert file.read_text() == text

@@ -13,7 +13,15 @@ from aya_embedder.describe import describe
 if TYPE_CHECKING:
     from pathlib import Path
 
-BERT = {"model_type": "bert", "hidden_size": 8, "max_position_embeddings": 512}
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "max_position_embeddings": 512,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "vocab_size": 100,
+}
 STEPS = ("Transformer", "Pooling", "Normalize")
 
 
@@ -148,8 +156,12 @@ def test_a_missing_file_is_named(directory: Path, missing: str) -> None:
 @pytest.mark.parametrize(
     ("file", "value", "named"),
     [
-        ("config.json", {"model_type": "bert", "max_position_embeddings": 512}, "hidden_size"),
-        ("config.json", {"model_type": "bert", "hidden_size": 8}, "max_position_embeddings"),
+        *(
+            ("config.json", {name: size for name, size in BERT.items() if name != missing}, f"{missing} is None")
+            for missing in BERT
+            if missing != "model_type"
+        ),
+        ("config.json", {**BERT, "vocab_size": "100"}, "vocab_size is '100'"),
         ("config.json", [], "no JSON object"),
         ("modules.json", {"idx": 0}, "no list of steps"),
         ("modules.json", [{"type": "x.Transformer"}], "no list of steps"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,16 @@ def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
     os.chown(path, 65534, -1)
     with pytest.raises(ConfigError, match="somebody else"):
         read_token(path)
+
+
+@pytest.mark.parametrize(("mode", "command"), [(0o644, "chmod"), (0o600, "umask")])
+def test_a_hint_is_read_by_a_shell_as_it_is_meant(tmp_path: Path, mode: int, command: str) -> None:
+    """A path with spaces, quotes and a semicolon is one word."""
+    path = written(tmp_path / "my token; touch 'x'", b"short", mode)
+    with pytest.raises(ConfigError) as caught:
+        read_token(path)
+    hint = caught.value.hint or ""
+    assert command in hint
+    subprocess.run(["/bin/sh", "-c", hint], check=True)
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o600

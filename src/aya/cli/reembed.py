@@ -33,7 +33,9 @@ _NO_MOVE = "no move to another model is under way"
 
 
 @click.command(name="reembed")
-@click.option("--model", metavar="NAME", help="A known name or a directory (default: what aya.toml says).")
+@click.option(
+    "--model", metavar="NAME", help="A known name, owner/name@commit or a directory (default: what aya.toml says)."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--status", is_flag=True, help="Say how far the move is.")
 @click.option("--pause", is_flag=True, help="Let the move rest.")

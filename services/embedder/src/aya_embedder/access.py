@@ -15,7 +15,7 @@ Reason = Literal["host", "origin", "token", "local_only"]
 
 # Whoever asks about our health need not know a secret: load balancers and supervisors.
 _OPEN = frozenset({"/health", "/ready"})
-# What makes this process read directories of this machine is for people of this machine.
+# What makes this process read this machine's directories, or fill its disk from the hub, is for people of this machine.
 _LOCAL_ONLY = frozenset({("POST", "/models")})
 _BEARER = "bearer "
 

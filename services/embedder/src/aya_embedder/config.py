@@ -31,7 +31,7 @@ class Config:
 
     node: the node's name for the log, None when there is but one.
     host, port: where HTTP listens; port 0 takes a free one, which the log's `server.listening` names.
-    model: "minilm", "bge-base-en-v1.5", or a directory that sentence-transformers describes.
+    model: a name of registry.NAMES, owner/name@commit of the hub, or a directory that sentence-transformers describes.
     cache_bytes: bound of the vector cache; 0 turns it off.
     hf_home: where hub downloads are kept, None for huggingface_hub's own place.
     kernels: whose functions compute: "stock" for MLX's, "cpu" for those that are faster on a CPU, or "auto": "cpu" on

@@ -36,7 +36,7 @@ def weights_sha256(directory: Path, memory: Path | None = None) -> str:
 
 
 def digest(directory: Path, memory: Path | None = None) -> str:
-    """Return one hash for weights and tokenizer: equal exactly when the same texts become the same states."""
+    """Return one hash for weights and tokenizer; computation.digest adds how they are used."""
     tokenizer = _hash(directory / TOKENIZER, _tokenizer_sha256, memory or _default_memory())
     return hashlib.sha256(f"{weights_sha256(directory, memory)} {tokenizer}".encode()).hexdigest()
 

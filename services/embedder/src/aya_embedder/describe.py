@@ -28,6 +28,15 @@ _POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+# What every network is built from.
+_SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
 # Query and document prefixes of models whose files lack their prompts. Source: the model cards of BAAI/bge-*-en-v1.5
@@ -69,7 +78,7 @@ def describe(directory: Path, name: str) -> Description:
     Raises ConfigError, naming the file, on a missing file or a value that is not supported.
     """
     config = _object(directory / "config.json")
-    for key in ("hidden_size", "max_position_embeddings"):
+    for key in _SIZES:
         if not isinstance(config.get(key), int):
             raise _unsupported(directory / "config.json", f"{key} is {config.get(key)!r}, and no whole number")
     modules = _modules(directory)

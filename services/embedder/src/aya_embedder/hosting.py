@@ -8,13 +8,12 @@ from fastapi import FastAPI, Request, Response
 
 from aya_embedder import answers, wire
 from aya_embedder.body import read_body
-from aya_embedder.problems import UnknownModel
 from aya_embedder.reply import reply
 
 if TYPE_CHECKING:
     from aya_embedder.engine import Engine
     from aya_embedder.limits import Patience
-    from aya_embedder.loaded import LoadedModels, ModelStatus
+    from aya_embedder.loaded import LoadedModels
 
 _READY, _LOADING = 200, 202
 
@@ -31,7 +30,7 @@ def add_hosting(app: FastAPI, models: LoadedModels, patience: Patience) -> None:
     async def load(request: Request) -> Response:
         """Begin to load a model beside the others; only for clients on this machine."""
         asked = wire.parse(wire.LoadRequest, await read_body(request, patience.body))
-        status = _begin(models, asked)
+        status = models.load(asked.model, default=asked.default)
         return reply(status.as_dict(), _READY if status.state == "ready" else _LOADING)
 
     @app.get("/info", responses=answers.of_reading(answers.Info, 404), openapi_extra=answers.MODEL_QUERY)
@@ -47,15 +46,6 @@ def add_hosting(app: FastAPI, models: LoadedModels, patience: Patience) -> None:
                 "backend": model.backend,
             }
         )
-
-
-def _begin(models: LoadedModels, asked: wire.LoadRequest) -> ModelStatus:
-    try:
-        return models.load(asked.model, default=asked.default)
-    except (OSError, RuntimeError) as error:  # a path that is too long, or of no user
-        raise UnknownModel(
-            f"{asked.model[:80]!r} is no model: {error}", hint='{"model": "minilm"}', field="model"
-        ) from error
 
 
 def _source(models: LoadedModels, engine: Engine) -> str | None:

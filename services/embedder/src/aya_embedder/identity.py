@@ -26,7 +26,8 @@ class ModelIdentity:
     query_prefix, document_prefix: put before the text by the prompt of that name; may be empty.
     max_tokens: what the model reads at most, special tokens and prefix included.
     dtype: of the weights ("float32", "float16").
-    digest: a hash of the weights and of the tokenizer, wherever they were fetched from (contents.py).
+    digest: a hash of the weights and of the tokenizer, wherever they were fetched from (contents.py), and of what
+        config.json says about the computation, and of whether texts are lowered (computation.py).
     """
 
     model: str

@@ -186,7 +186,7 @@ class LoadedModels:
         try:
             return self._resolve(source)
         except ConfigError as error:
-            raise UnknownModel(error.message, hint=error.hint) from error
+            raise UnknownModel(error.message, hint=error.hint, field="model") from error
 
     def _named(self, name: str) -> _Hosted:
         for hosted in self._hosted.values():

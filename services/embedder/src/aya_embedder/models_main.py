@@ -1,7 +1,9 @@
 """`python -m aya_embedder.models_main list | pull | check`: models on this machine, one JSON object a line.
 
 `aya models` runs it and shows what it says: the common package imports no service. Exit codes as everywhere: 0 good,
-1 failed (the last line is {"event": "failed", "error", "hint"}), 2 the call was wrong, 130 interrupted.
+1 failed (the last line is {"event": "failed", "error", "hint"}), 2 the call was wrong, 130 interrupted. A command that
+came to its end says so in its last line, {"event": "done", "code"}, with the exit code that follows: without it, what
+was said before may be half of it.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aya.errors import EXIT_FAILED, EXIT_USAGE, AyaError
-from aya_embedder import registry, sources
+from aya_embedder import registry, snapshots, sources
 from aya_embedder.config import Config
 from aya_embedder.contents import TOKENIZER
 from aya_embedder.describe import WEIGHTS, describe
-from aya_embedder.pull import Progress, snapshot
+from aya_embedder.pull import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +43,7 @@ def main() -> NoReturn:
 
 
 def _run(command: str, models: Sequence[str]) -> int:
+    code = 0
     try:
         hf_home = Config.from_environ({**os.environ, "AYA_MODEL": ""}).hf_home
         match command:
@@ -50,13 +53,14 @@ def _run(command: str, models: Sequence[str]) -> int:
             case "pull":
                 _say("ready", **_ready(models[0], hf_home, _Reporter()))
             case _:
-                return _check(models[0], hf_home)
+                code = _check(models[0], hf_home)
+        _say("done", code=code)
     except AyaError as error:
         _say("failed", error=error.message, hint=error.hint)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
-    return 0
+    return code
 
 
 def known(model: str, hf_home: Path | None) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def known(model: str, hf_home: Path | None) -> dict[str, Any]:
         "fingerprint": None,
         "error": None,
     }
-    if pinned and snapshot(pinned, hf_home) is None:
+    if pinned and snapshots.whole(pinned, hf_home) is None:
         return said
     try:
         return {**said, **_ready(model, hf_home, None)}

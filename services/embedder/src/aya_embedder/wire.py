@@ -138,7 +138,14 @@ class LoadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"model": "minilm"}]})
 
-    model: Annotated[str, Field(min_length=1, max_length=4096, description="minilm, bge-base-en-v1.5, or a directory")]
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="a name of `aya models list`, owner/name@commit of the hub, or a directory",
+        ),
+    ]
     default: bool = False
 
 
