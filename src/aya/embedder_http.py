@@ -114,6 +114,10 @@ class EmbedderHttp:
             raise errors.EmbedderUnavailable(
                 f"the embedder at {self.url} cannot be reached: {str(error) or type(error).__name__}", hint=_HINT
             ) from error
+        except httpx2.RequestError as error:  # an answer that is not what its headers say
+            raise errors.EmbedderError(
+                f"the answer of {self.url} cannot be read: {error}; is it an embedder?", hint=_HINT
+            ) from error
         except UnicodeEncodeError as error:
             raise errors.DocumentError(
                 "the text holds a lone surrogate, which is no character", hint="aya add FILE"

@@ -271,6 +271,36 @@ async def test_a_damaged_file_is_moved_aside_once(tmp_path: Path, damage: Callab
     assert (tmp_path / DAMAGED).exists()
 
 
+@pytest.mark.parametrize("while_running", [False, True])
+async def test_a_damaged_file_that_cannot_be_moved_aside_is_no_fault_of_the_service(
+    tmp_path: Path,
+    while_running: bool,  # noqa: FBT001 a column of the table
+) -> None:
+    """The log says it once and nothing waits for the disk; once there is room beside, the cache is used again."""
+    kept = entries(0, 2000)
+    (tmp_path / DAMAGED).mkdir()
+    with opened(tmp_path) as cache:
+        cache.put(kept)
+    if not while_running:
+        overwrite(tmp_path / FILE_NAME)
+    with capture_logs() as logs, opened(tmp_path) as cache:
+        async with asyncio.timeout(20):
+            await cache.flush()
+            if while_running:
+                scribble(tmp_path / FILE_NAME)
+            assert await read(cache, kept) == {}
+            cache.put(kept[:10])
+            await cache.flush()
+        assert [entry["event"] for entry in logs] == ["disk_cache.failed"]
+        (tmp_path / DAMAGED).rmdir()
+        async with asyncio.timeout(20):
+            while not await cache.get([kept[0][0]]):
+                cache.put(kept[:10])
+                await cache.flush()
+    assert [entry["event"] for entry in logs][-2:] == ["disk_cache.damaged", "disk_cache.recovered"]
+    assert (tmp_path / DAMAGED).is_file()
+
+
 @pytest.mark.parametrize("value", ["zeroblob(1536)", "7", "'text'", "CAST(x'ff' AS text)", "x''"])
 async def test_a_damaged_row_is_noticed(tmp_path: Path, value: str) -> None:
     """A row that no longer fits its seal, or is no vector at all, is not there; the next put repairs it."""

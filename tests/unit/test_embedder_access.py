@@ -31,9 +31,17 @@ REMOTE = Call("POST", "/embed", peer="192.168.1.20", reached="192.168.1.10", hos
         pytest.param(SHARED, LOCAL, None, id="a local client needs no token"),
         pytest.param(SHARED, replace(LOCAL, authorization="Bearer sk-wrong"), None, id="nor a right one"),
         pytest.param(ALONE, replace(LOCAL, peer=None), None, id="no address at all"),
+        # from this machine, by its address in the network
+        pytest.param(ALONE, replace(REMOTE, peer=REMOTE.reached), None, id="a local client by our address"),
+        pytest.param(
+            ALONE, replace(REMOTE, peer=REMOTE.reached, path="/models"), None, id="loading a model here by our address"
+        ),
+        pytest.param(ALONE, replace(REMOTE, peer="::ffff:192.168.1.10"), None, id="by our address, written otherwise"),
+        pytest.param(ALONE, replace(REMOTE, peer=REMOTE.reached, forwarded=True), "token", id="a proxy by our address"),
         # DNS rebinding: a page's own name points at this machine
         pytest.param(ALONE, replace(LOCAL, host="evil.example:8765"), "host", id="a strange name"),
         pytest.param(ALONE, replace(LOCAL, host="127.0.0.1.evil.example"), "host", id="a name that begins like ours"),
+        pytest.param(ALONE, replace(LOCAL, host="127.0.0.1%evil.example"), "host", id="a name like one with a zone"),
         pytest.param(ALONE, replace(LOCAL, host="localhost@evil.example"), "host", id="a name with a user"),
         pytest.param(ALONE, replace(LOCAL, host="localhost:http"), "host", id="a port that is none"),
         pytest.param(ALONE, replace(LOCAL, host=""), "host", id="an empty name"),
@@ -66,6 +74,24 @@ REMOTE = Call("POST", "/embed", peer="192.168.1.20", reached="192.168.1.10", hos
         pytest.param(SHARED, replace(REMOTE, path="/ready"), None, id="asking whether it is ready"),
         pytest.param(SHARED, replace(REMOTE, path="/health/"), "token", id="a path like it"),
         pytest.param(SHARED, replace(REMOTE, path="/metrics"), "token", id="the metrics"),
+        pytest.param(
+            SHARED,
+            replace(REMOTE, peer="::ffff:192.168.1.20", reached="::ffff:192.168.1.10", authorization=BEARER),
+            None,
+            id="by IPv4 to a socket for both",
+        ),
+        pytest.param(
+            SHARED,
+            replace(REMOTE, peer="fe80::2%en0", reached="fe80::1%en0", host="[fe80::1]:8765", authorization=BEARER),
+            None,
+            id="by the address of a link",
+        ),
+        pytest.param(
+            SHARED,
+            replace(REMOTE, reached="::ffff:192.168.1.11", authorization=BEARER),
+            "host",
+            id="by the address of another machine",
+        ),
         # through a proxy on this machine that says so
         pytest.param(ALONE, replace(LOCAL, forwarded=True), "token", id="forwarded"),
         pytest.param(SHARED, replace(LOCAL, forwarded=True, authorization=BEARER), None, id="forwarded with the token"),

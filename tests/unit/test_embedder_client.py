@@ -117,6 +117,20 @@ async def test_an_answer_of_another_form_is_no_embedders(call: Call, body: objec
     assert not caught.value.retryable
 
 
+@pytest.mark.parametrize("call", [embed, tokenize, identity])
+async def test_an_answer_that_is_not_coded_as_it_says_is_no_embedders(call: Call) -> None:
+    """The driver's error does not come through raw."""
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        headers = {"content-encoding": "gzip"}
+        return httpx2.Response(200, headers=headers, stream=httpx2.ByteStream(b"no gzip at all"))
+
+    async with answering(answer) as client:
+        with pytest.raises(errors.EmbedderError, match="cannot be read") as caught:
+            await call(client)
+    assert not caught.value.retryable
+
+
 async def test_vectors_of_two_lengths_are_refused() -> None:
     """They cannot be of one model."""
     async with saying(200, {"model": MODEL, "embeddings": [vector(1), vector(1, 2)]}) as client:

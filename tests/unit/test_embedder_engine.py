@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
@@ -12,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from aya_embedder.cache import VectorCache
+from aya_embedder.embedder import Answer, Encoded
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
 from aya_embedder.flights import Limits
+from aya_embedder.identity import Prompt
 from aya_embedder.pace import Pace
 from aya_embedder.problems import Busy, Failed, Invalid, NotLoaded, NotReady, TooLong
 
@@ -294,6 +297,44 @@ async def test_what_waits_is_bounded_in_tokens_too() -> None:
         await until(lambda: engine.waiting_texts == 3)
         model.gate.set()
         await asyncio.gather(head, waits, small)
+
+
+class SlowToTokenize(FakeEmbedder):
+    """Its tokenizer works only while `open` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.open.set()
+        self.encoding = 0
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> list[Encoded]:
+        """Count the call, and wait."""
+        self.encoding += 1
+        self.open.wait()
+        return super().encode(texts, prompt)
+
+
+async def test_what_the_tokenizer_is_at_counts_as_a_wait() -> None:
+    """By its bytes and by the pace of the last large texts; who comes next is told, and a free tokenizer takes all."""
+    model = SlowToTokenize()
+    large = "a" * 20_000
+    engine = Engine(lambda: model, VectorCache(0), limits=Limits(small_seconds=1e-9))
+    async with served(engine):
+        await engine.embed([large], "document", truncate=True)  # tells the pace
+        model.open.clear()
+        begun = model.encoding
+        ahead = asyncio.create_task(engine.embed([large + "!"], "document", truncate=True))
+        await until(lambda: model.encoding > begun)
+        try:
+            for late in (engine.embed(["query"], "query", truncate=True), engine.tokenize(["text"])):
+                with pytest.raises(Busy, match="waiting already") as refused:
+                    await late
+                assert refused.value.retry_after_seconds == 1
+        finally:
+            model.open.set()
+        await ahead
+        await engine.embed(["query"], "query", truncate=True)
 
 
 @contextlib.asynccontextmanager

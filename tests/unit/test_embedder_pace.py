@@ -71,3 +71,14 @@ async def test_a_bulk_neither_waits_for_that_nor_makes_small_ones_wait() -> None
     for number in range(5):
         flights.board(texts(1, 10, 600 + number), new_outcome, BUDGET)
     assert len(flights.board(texts(30, 10, 1000), new_outcome, BUDGET)) == 30
+
+
+async def test_the_tokenizers_wait_and_the_models_count_together() -> None:
+    """3 s of either are little, and both are over 5 s; what is tokenised only does not wait for the model."""
+    flights = Flights(Limits(small_seconds=5), Pace(tokens=10, seconds=1))
+    flights.board(texts(1, 30), asyncio.get_running_loop().create_future, BUDGET)
+    flights.refuse_late()
+    flights.refuse_late(3.0, flies=False)
+    with pytest.raises(Busy, match="will take 6 s") as refused:
+        flights.refuse_late(3.0)
+    assert refused.value.retry_after_seconds == 6

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aya.embedding_batches import batches, segments
+from aya.embedding_batches import BATCH_CHARACTERS, TOKENIZE_BYTES, batches, segments
+from aya_embedder.limits import MAX_TEXT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,17 @@ def test_segments_are_the_text_again(text: str, size: int) -> None:
     for start, _ in parts[1:]:
         long_word = not any(character.isspace() for character in text[start : start + size])
         assert text[start].isspace() or long_word
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "水", "𠀀", "\ud800"])
+def test_a_part_is_bounded_in_bytes_whatever_its_letters(letter: str) -> None:
+    """A long run before a blank, or the embedder would refuse the part, and the document for ever."""
+    text = letter * 350_000 + " " + "a" * 100_000
+    parts = [part for _, part in segments(text)]
+    assert "".join(parts) == text
+    assert max(len(part.encode(errors="surrogatepass")) for part in parts) <= TOKENIZE_BYTES
+
+
+def test_the_embedder_takes_what_is_sent() -> None:
+    """A part, and a batch of characters of the most bytes, are below its bound."""
+    assert max(TOKENIZE_BYTES, 4 * BATCH_CHARACTERS) <= MAX_TEXT_BYTES

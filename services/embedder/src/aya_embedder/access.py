@@ -58,7 +58,7 @@ class Access:
             return "host"
         if call.origin is not None and not self._is_own_page(call.origin, call.reached):
             return "origin"
-        local = not call.forwarded and (call.peer is None or is_loopback(call.peer))
+        local = not call.forwarded and _is_here(call.peer, call.reached)
         if (call.method, call.path) in _LOCAL_ONLY and not local:
             return "local_only"
         if local or call.path in _OPEN or self._knows_token(call.authorization):
@@ -67,7 +67,7 @@ class Access:
 
     def _is_ours(self, host: str, reached: str | None) -> bool:
         name = _name(f"//{host}")
-        return name is not None and (is_loopback(name) or name in self.hosts or name == reached)
+        return name is not None and (is_loopback(name) or name in self.hosts or _same(name, reached))
 
     def _is_own_page(self, origin: str, reached: str | None) -> bool:
         scheme, separator, rest = origin.partition("://")
@@ -84,12 +84,34 @@ def is_loopback(host: str) -> bool:
     """Say whether `host`, a name or an address, is this very machine whatever a name server says."""
     if host == "localhost":
         return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _is_here(peer: str | None, reached: str | None) -> bool:
+    """Say whether the client is on this machine: what calls one of our addresses from that address is."""
+    return peer is None or is_loopback(peer) or _same(peer, reached)
+
+
+def _same(one: str, other: str | None) -> bool:
+    """Say whether both are the same address, however they are written; a name is none."""
+    address = _address(one)
+    return address is not None and other is not None and address == _address(other)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address; None when it is none.
+
+    From a socket for both IPv6 and IPv4 the latter come mapped (RFC 4291, 2.5.5.2), and from one of a single link with
+    its zone (RFC 4007, 11), which a Host header leaves out: both are taken away.
+    """
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
 
 
 def _name(url: str) -> str | None:

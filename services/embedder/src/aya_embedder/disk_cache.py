@@ -132,9 +132,11 @@ class DiskCache:
         try:
             self._file = self._file or self._opened()
             result = work(self._file) if self._file else None
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever happens to the file, the thread goes on, and so the service
             self._failed(error)
             return None
+        if self._file is None:
+            self._unwritten.clear()
         if self._failing_since is not None and self._file:
             log.get_logger().info("disk_cache.recovered", seconds=round(time.monotonic() - self._failing_since))
             self._failing_since = None
@@ -203,25 +205,35 @@ class DiskCache:
         if pages * page_bytes > self._max_bytes and free:
             file.executescript(_SQL["give_pages_back"])  # execute would give one page back
 
-    def _failed(self, error: sqlite3.Error | OSError) -> None:
-        """Move a damaged file aside; after other failures pause, and log the first and then one every 30 s."""
+    def _failed(self, error: Exception) -> None:
+        """Move a damaged file aside; after other failures, and when it cannot be moved, pause."""
         self._unwritten.clear()
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
         if code == sqlite3.SQLITE_BUSY:
             return  # another process is writing: what was not written will be computed again
         self._shut()
-        if code in _DAMAGED:
-            self._move_aside(str(error))
+        if code not in _DAMAGED:
+            self._pause(str(error) or type(error).__name__)
             return
+        try:
+            self._move_aside(str(error))
+        except OSError as obstacle:
+            self._pause(f"{error}; the file cannot be moved aside: {obstacle}")
+
+    def _pause(self, error: str) -> None:
+        """Leave the disk alone for a second; log the first failure, and then one every 30 s."""
         now = time.monotonic()
         self._paused_until = now + _PAUSE_SECONDS
         if self._failing_since is None or now - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at = now
-            log.get_logger().warning("disk_cache.failed", file=str(self._path), error=str(error))
+            log.get_logger().warning("disk_cache.failed", file=str(self._path), error=error)
         self._failing_since = self._failing_since or now
 
     def _move_aside(self, error: str) -> None:
-        """Keep the damaged file beside, unless another process has; its log must not be replayed into a new file."""
+        """Keep the damaged file beside, unless another process has; its log must not be replayed into a new file.
+
+        Raises OSError when it cannot be moved: a directory that is read-only, or something else of that name.
+        """
         if self._inode != _inode(self._path):
             return
         kept = self._path.with_name(FILE_NAME + ".damaged")

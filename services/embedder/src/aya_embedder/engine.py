@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from aya import log
 from aya.backoff import Backoff
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
     from aya_embedder.problems import Problem
     from aya_embedder.thread import Shelf
 
+Result = TypeVar("Result")
+
 _LOADING_RETRY_AFTER_SECONDS = 2
 _THREAD_STOP_SECONDS = 0.5
+# What the tokenizer takes for a short text is mostly the call itself, and says nothing of a long one.
+_TELLING_BYTES = 16 * 1024
 
 
 class Engine:
@@ -81,6 +86,8 @@ class Engine:
         self._unloaded = False
         self._requests = 0
         self._encoding_texts = 0
+        self._encoding_bytes = 0
+        self._encoding_pace = Pace()
         self._model: Embedder | None = None
 
     @property
@@ -165,8 +172,10 @@ class Engine:
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
         model = self.model
-        with self._accepted(), self._encoding(len(texts)):
-            return await self._encoder.call(model.tokenize, texts)
+        with self._accepted(), self._encoding(texts) as size:
+            seconds, starts = await self._encoder.call(_clocked, partial(model.tokenize, texts))
+            self._learn(size, seconds)
+        return starts
 
     async def until_loaded(self) -> None:
         """Wait for the first good forward pass."""
@@ -272,21 +281,37 @@ class Engine:
     async def _encode(self, texts: Mapping[Key, Given], prompt: Prompt) -> dict[Key, Encoded]:
         if not texts:
             return {}
-        with self._encoding(len(texts)):
-            encoded = await self._encoder.call(_encoded, self.model, list(texts.values()), prompt)
+        model, given = self.model, list(texts.values())
+        with self._encoding(given, budget_tokens=model.budget_tokens) as size:
+            seconds, encoded = await self._encoder.call(_clocked, partial(_encoded, model, given, prompt))
+            self._learn(size, seconds)
         return dict(zip(texts, encoded, strict=True))
 
     @contextlib.contextmanager
-    def _encoding(self, texts: int) -> Generator[None]:
-        """Count texts that are being tokenised as waiting ones: they are about to be."""
+    def _encoding(self, texts: Sequence[Given], budget_tokens: int = 0) -> Generator[int]:
+        """Count texts that are being tokenised as waiting ones: they are about to be. Gives their UTF-8 bytes.
+
+        budget_tokens: of a batch, when the texts go to the model from here. Texts of no more bytes are taken for a
+        small request: hardly a token is less than a byte.
+        """
         if self._leaving:
             raise self._farewell()  # the thread has ended, or is about to
-        self._flights.admit(texts, 0, announced=self._encoding_texts)
-        self._encoding_texts += texts
+        size = sum(len(text.encode()) for text in texts if isinstance(text, str))
+        self._flights.admit(len(texts), 0, announced=self._encoding_texts)
+        if self._encoding_bytes:
+            ahead = self._encoding_pace.seconds_for(self._encoding_bytes)
+            self._flights.refuse_late(ahead, flies=size <= budget_tokens)
+        self._encoding_texts += len(texts)
+        self._encoding_bytes += size
         try:
-            yield
+            yield size
         finally:
-            self._encoding_texts -= texts
+            self._encoding_texts -= len(texts)
+            self._encoding_bytes -= size
+
+    def _learn(self, size: int, seconds: float) -> None:
+        if size >= _TELLING_BYTES:
+            self._encoding_pace.computed(size, seconds)
 
     async def _fly(self, texts: Mapping[Key, Encoded], keys: Sequence[Key]) -> dict[Key, Flight]:
         """Have texts computed; keys: of the whole request, to name one that fails."""
@@ -314,6 +339,12 @@ def leaving() -> NotReady:
         hint="try again when it is back",
         retry_after_seconds=_LOADING_RETRY_AFTER_SECONDS,
     )
+
+
+def _clocked(work: Callable[[], Result]) -> tuple[float, Result]:
+    began = time.monotonic()
+    result = work()
+    return time.monotonic() - began, result
 
 
 def _encoded(model: Embedder, given: Sequence[Given], prompt: Prompt) -> list[Encoded]:

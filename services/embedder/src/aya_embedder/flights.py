@@ -110,7 +110,7 @@ class Flights:
         self.admit(len(new), sum(len(text.ids) for text in new))
         turns = self._queue.turns([len(text.ids) for text in wanted.values()], budget)
         if new and not any(turns):
-            self._refuse_late()
+            self.refuse_late()
         for (key, text), turn in zip(wanted.items(), turns, strict=True):
             if key not in self._by_key:
                 self._start(key, text, turn, new_outcome())
@@ -158,13 +158,19 @@ class Flights:
         for flight in list(self._by_key.values()):
             self.fail(flight, problem)
 
-    def _refuse_late(self) -> None:
-        seconds = self._pace.seconds_for(self._queue.small_tokens)
-        if seconds > self._limits.small_seconds:
-            raise self._busy(f"the requests that are waiting already will take {seconds:.0f} s")
+    def refuse_late(self, tokenization_seconds: float = 0.0, *, flies: bool = True) -> None:
+        """Raise Busy when a small request that comes now would wait for too long.
 
-    def _busy(self, message: str) -> Busy:
-        seconds = math.ceil(self._pace.seconds_for(self.waiting_tokens))
+        tokenization_seconds: how long the tokenizer will be at work on what came before. flies: whether the request
+        goes before the bulks to the model after that; the others wait for the tokenizer alone.
+        """
+        seconds = tokenization_seconds + (self._pace.seconds_for(self._queue.small_tokens) if flies else 0.0)
+        if seconds > self._limits.small_seconds:
+            wait = f"the requests that are waiting already will take {seconds:.0f} s"
+            raise self._busy(wait, tokenization_seconds)
+
+    def _busy(self, message: str, more_seconds: float = 0.0) -> Busy:
+        seconds = math.ceil(self._pace.seconds_for(self.waiting_tokens) + more_seconds)
         wait = max(1, min(_LONGEST_RETRY_AFTER_SECONDS, seconds))
         return Busy(message, hint=f"try again in {wait} s, or send fewer texts at once", retry_after_seconds=wait)
 
