@@ -60,7 +60,7 @@ class OpenBlas:
 @functools.cache
 def _of_numpy() -> Any:  # noqa: ANN401 threadpoolctl is untyped
     """Return threadpoolctl's handle on the BLAS that NumPy brought, None where it has no such handle."""
-    loaded: Any = ThreadpoolController().select(user_api="blas")
+    loaded: Any = ThreadpoolController().select(user_api="blas")  # pyright: ignore[reportUnknownMemberType]
     return next((one for one in loaded.lib_controllers if _NUMPYS in one.filepath), None)
 
 
