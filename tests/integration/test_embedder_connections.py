@@ -99,38 +99,47 @@ def head(path: str = "/embed", **headers: str) -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
+NO_HEAD, NO_BODY, UNREAD = Patience(head=0.2, unread=0.2), Patience(body=0.2, unread=0.2), Patience(unread=0.2)
+CHUNKED = head(Transfer_Encoding="chunked")
+
+
 @pytest.mark.parametrize(
-    ("sent", "status", "kind"),
+    ("sent", "patience", "status", "kind"),
     [
-        pytest.param([b"POST /embed HTT"], 408, "request_timeout", id="half a request line"),
-        pytest.param([b"POST /embed HTTP/1.1\r\nHost: loc"], 408, "request_timeout", id="half a head"),
-        pytest.param([head(Content_Length="9"), b'{"te'], 408, "request_timeout", id="half a body"),
+        pytest.param([b"POST /embed HTT"], NO_HEAD, 408, "request_timeout", id="half a request line"),
+        pytest.param([b"POST /embed HTTP/1.1\r\nHost: loc"], NO_HEAD, 408, "request_timeout", id="half a head"),
+        pytest.param([head(Content_Length="9"), b'{"te'], NO_BODY, 408, "request_timeout", id="half a body"),
+        pytest.param([CHUNKED, b'4\r\n{"te\r\n'], NO_BODY, 408, "request_timeout", id="half a chunked body"),
+        pytest.param([b"\x16\x03\x01\x02\x00"], UNREAD, 400, "bad_http", id="TLS"),
+        pytest.param([b"hello there\r\n\r\n"], UNREAD, 400, "bad_http", id="no HTTP"),
+        pytest.param([b"GET /health HTTP/1.1\r\n\r\n"], UNREAD, 400, "bad_http", id="no host"),
+        pytest.param([head(Content_Length="-1")], UNREAD, 400, "bad_http", id="a negative length"),
+        pytest.param([head(Content_Length="1, 2")], UNREAD, 400, "bad_http", id="two lengths"),
         pytest.param(
-            [head(Transfer_Encoding="chunked"), b'4\r\n{"te\r\n'], 408, "request_timeout", id="half a chunked body"
+            [head(Transfer_Encoding="chunked"), b"zz\r\n"], UNREAD, 400, "bad_http", id="a chunk without a length"
         ),
-        pytest.param([b"\x16\x03\x01\x02\x00"], 400, "bad_http", id="TLS"),
-        pytest.param([b"hello there\r\n\r\n"], 400, "bad_http", id="no HTTP"),
-        pytest.param([b"GET /health HTTP/1.1\r\n\r\n"], 400, "bad_http", id="no host"),
-        pytest.param([head(Content_Length="-1")], 400, "bad_http", id="a negative length"),
-        pytest.param([head(Content_Length="1, 2")], 400, "bad_http", id="two lengths"),
-        pytest.param([head(Transfer_Encoding="chunked"), b"zz\r\n"], 400, "bad_http", id="a chunk without a length"),
-        pytest.param([head(X="a" * 20 * MAX_HEAD_BYTES)], 431, "head_too_large", id="a large head"),
-        pytest.param([head(Content_Length=str(10**9))], 413, "too_large", id="a large body announced"),
-        pytest.param([head(Content_Length="1", Content_Type="text/plain")], 415, "unsupported_media_type", id="text"),
+        pytest.param([head(X="a" * 20 * MAX_HEAD_BYTES)], UNREAD, 431, "head_too_large", id="a large head"),
+        pytest.param([head(Content_Length=str(10**9))], UNREAD, 413, "too_large", id="a large body announced"),
+        pytest.param(
+            [head(Content_Length="1", Content_Type="text/plain")], UNREAD, 415, "unsupported_media_type", id="text"
+        ),
         pytest.param(
             [head(Content_Length="1", Content_Type="application/json; charset=latin-1")],
+            UNREAD,
             415,
             "unsupported_media_type",
             id="another charset",
         ),
         pytest.param(
-            [head(Content_Length="1", Content_Encoding="gzip")], 415, "unsupported_media_type", id="compressed"
+            [head(Content_Length="1", Content_Encoding="gzip")], UNREAD, 415, "unsupported_media_type", id="compressed"
         ),
     ],
 )
-async def test_what_is_no_whole_request_is_answered_and_closed(sent: list[bytes], status: int, kind: str) -> None:
+async def test_what_is_no_whole_request_is_answered_and_closed(
+    sent: list[bytes], patience: Patience, status: int, kind: str
+) -> None:
     """The client reads why, in our shape, and then the connection's end; nothing is waited for without end."""
-    async with serving(FakeEmbedder(), Patience(head=0.2, body=0.2, unread=0.2)) as served:
+    async with serving(FakeEmbedder(), patience) as served:
         answer = await served.said(*sent)
     assert (answer.status, answer.error["type"]) == (status, kind)
     assert "connection: close" in answer.headers
@@ -309,6 +318,7 @@ async def test_the_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_burst_of_connections_is_answered_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that come together do not push each other out before their first request is read."""
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connection, "_SPARED_SECONDS", 60)
     async with serving(FakeEmbedder()) as served:
         pairs = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(4)]
         for _, writer in pairs:
