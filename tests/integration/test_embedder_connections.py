@@ -170,7 +170,7 @@ async def unread(served: Served, *more: bytes, **headers: str) -> AsyncGenerator
     """
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0x10000)
-        peer.setblocking(False)
+        peer.settimeout(0)  # asyncio waits
         loop = asyncio.get_running_loop()
         await loop.sock_connect(peer, ("127.0.0.1", served.port))
         body = json.dumps({"texts": [f"{number}" for number in range(16)], "encoding": "base64"}).encode()

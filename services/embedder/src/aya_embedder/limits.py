@@ -34,7 +34,8 @@ class Patience:
     body: for a whole body. 8 MiB in 30 s is a bad mobile line.
     idle: for the next request on a connection; longer than clients keep one (5 s, httpx and OpenAI's), or they would
         write into a connection that is being closed. And for a client to read more of its answer.
-    unread: for a client to end a request that is refused already, or to read more of its answer when the service leaves.
+    unread: for a client to end a request that is refused already, or, when the service leaves, to read more of its
+        answer.
     work: for the vectors, from the whole body on. 2048 passages of a full window take MiniLM 290 s on two x86 cores.
     drain: for what was accepted, once the service is told to stop. The plist's ExitTimeOut is 30 s.
     reading: for bodies that are on their way then.
