@@ -315,3 +315,23 @@ async def test_a_refusal_of_openais_call_has_openais_shape() -> None:
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (401, "authentication_error", "unauthorized")
     assert set(error) == {"message", "type", "param", "code"}
+
+
+async def test_the_bodies_of_all_requests_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is over the bound is told to come again; when a request is answered, there is room for the next."""
+    monkeypatch.setattr("aya_embedder.gate.MAX_BODIES_BYTES", 200)
+    body = json.dumps({"text": "a" * 130}).encode()
+    model = FakeEmbedder()
+    async with serving(model) as served, httpx2.AsyncClient(base_url=served.url, trust_env=False) as client:
+        await served.models.default.until_loaded()
+        model.gate.clear()
+        first = asyncio.create_task(client.post("/embed", content=body))
+        async with asyncio.timeout(10):
+            while not served.models.default.texts_in_flight:  # noqa: ASYNC110 each turn lets the service go on
+                await asyncio.sleep(0)
+        refused = await client.post("/embed", content=body)
+        model.gate.set()
+        assert (await first).status_code == 200
+        again = await client.post("/embed", content=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert again.status_code == 200

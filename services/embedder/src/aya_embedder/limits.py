@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 # 2048 texts of a full window (512 tokens, about 2,500 characters) are 5 MB; base64 and vectors never come in.
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# Of all requests that are being read or answered: eight of the largest. 1024 connections of 8 MiB are more than memory.
+MAX_BODIES_BYTES = 8 * MAX_BODY_BYTES
 # As OpenAI's: "any array must be 2048 dimensions or less".
 MAX_TEXTS = 2048
 # The longest text anybody has a use for: /tokenize is asked about parts of 200,000 to 400,000 characters (aya ingest).
