@@ -41,6 +41,8 @@ _LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.InterfaceError,
+    # What a query meets between the server's farewell and the end of the connection.
+    asyncpg.InternalClientError,
 )
 
 

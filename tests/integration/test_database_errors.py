@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 import asyncpg
@@ -128,6 +131,49 @@ async def test_a_pool_recovers_from_a_lost_connection(database: DatabaseSettings
                 await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         async with opened.transaction() as connection:
             assert await connection.fetchval("SELECT 1") == 1
+
+
+@asynccontextmanager
+async def never_closing(target: int) -> AsyncGenerator[int]:
+    """Pass bytes on to a port of this machine, and keep the client's side open when the server has closed; its port."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
+        with closing(writer), closing(server_writer):
+            await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
+
+    async with await asyncio.start_server(both, "127.0.0.1", 0) as proxy:
+        yield proxy.sockets[0].getsockname()[1]
+
+
+async def test_a_query_on_a_connection_that_is_ending_is_a_lost_connection(
+    database: DatabaseSettings, server: Server
+) -> None:
+    """Between the server's farewell and the end of the connection the driver speaks of its own states."""
+    ((_, port),) = database.hosts
+    async with never_closing(port) as passing:
+        with db.translated(database):
+            settings = replace(database, hosts=(("127.0.0.1", passing),))
+            connection = await db.connect(settings, application_name="aya-test")
+        try:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            await server.run_as_superuser(f"SELECT pg_terminate_backend({pid}, 5000)")
+            with pytest.raises(errors.DatabaseUnavailable) as caught, db.translated(database):
+                await _until_it_fails(connection)
+        finally:
+            connection.terminate()
+    assert isinstance(caught.value.__cause__, asyncpg.InternalClientError)
+
+
+async def _until_it_fails(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    while True:
+        with suppress(TimeoutError):  # the farewell may come when the query is on its way: then it has no end
+            await connection.fetchval("SELECT 1", timeout=1)
 
 
 async def test_a_role_out_of_connections_is_full_for_a_while(database: DatabaseSettings, server: Server) -> None:

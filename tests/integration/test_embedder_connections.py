@@ -99,38 +99,47 @@ def head(path: str = "/embed", **headers: str) -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
+NO_HEAD, NO_BODY, UNREAD = Patience(head=0.2, unread=0.2), Patience(body=0.2, unread=0.2), Patience(unread=0.2)
+CHUNKED = head(Transfer_Encoding="chunked")
+
+
 @pytest.mark.parametrize(
-    ("sent", "status", "kind"),
+    ("sent", "patience", "status", "kind"),
     [
-        pytest.param([b"POST /embed HTT"], 408, "request_timeout", id="half a request line"),
-        pytest.param([b"POST /embed HTTP/1.1\r\nHost: loc"], 408, "request_timeout", id="half a head"),
-        pytest.param([head(Content_Length="9"), b'{"te'], 408, "request_timeout", id="half a body"),
+        pytest.param([b"POST /embed HTT"], NO_HEAD, 408, "request_timeout", id="half a request line"),
+        pytest.param([b"POST /embed HTTP/1.1\r\nHost: loc"], NO_HEAD, 408, "request_timeout", id="half a head"),
+        pytest.param([head(Content_Length="9"), b'{"te'], NO_BODY, 408, "request_timeout", id="half a body"),
+        pytest.param([CHUNKED, b'4\r\n{"te\r\n'], NO_BODY, 408, "request_timeout", id="half a chunked body"),
+        pytest.param([b"\x16\x03\x01\x02\x00"], UNREAD, 400, "bad_http", id="TLS"),
+        pytest.param([b"hello there\r\n\r\n"], UNREAD, 400, "bad_http", id="no HTTP"),
+        pytest.param([b"GET /health HTTP/1.1\r\n\r\n"], UNREAD, 400, "bad_http", id="no host"),
+        pytest.param([head(Content_Length="-1")], UNREAD, 400, "bad_http", id="a negative length"),
+        pytest.param([head(Content_Length="1, 2")], UNREAD, 400, "bad_http", id="two lengths"),
         pytest.param(
-            [head(Transfer_Encoding="chunked"), b'4\r\n{"te\r\n'], 408, "request_timeout", id="half a chunked body"
+            [head(Transfer_Encoding="chunked"), b"zz\r\n"], UNREAD, 400, "bad_http", id="a chunk without a length"
         ),
-        pytest.param([b"\x16\x03\x01\x02\x00"], 400, "bad_http", id="TLS"),
-        pytest.param([b"hello there\r\n\r\n"], 400, "bad_http", id="no HTTP"),
-        pytest.param([b"GET /health HTTP/1.1\r\n\r\n"], 400, "bad_http", id="no host"),
-        pytest.param([head(Content_Length="-1")], 400, "bad_http", id="a negative length"),
-        pytest.param([head(Content_Length="1, 2")], 400, "bad_http", id="two lengths"),
-        pytest.param([head(Transfer_Encoding="chunked"), b"zz\r\n"], 400, "bad_http", id="a chunk without a length"),
-        pytest.param([head(X="a" * 20 * MAX_HEAD_BYTES)], 431, "head_too_large", id="a large head"),
-        pytest.param([head(Content_Length=str(10**9))], 413, "too_large", id="a large body announced"),
-        pytest.param([head(Content_Length="1", Content_Type="text/plain")], 415, "unsupported_media_type", id="text"),
+        pytest.param([head(X="a" * 20 * MAX_HEAD_BYTES)], UNREAD, 431, "head_too_large", id="a large head"),
+        pytest.param([head(Content_Length=str(10**9))], UNREAD, 413, "too_large", id="a large body announced"),
+        pytest.param(
+            [head(Content_Length="1", Content_Type="text/plain")], UNREAD, 415, "unsupported_media_type", id="text"
+        ),
         pytest.param(
             [head(Content_Length="1", Content_Type="application/json; charset=latin-1")],
+            UNREAD,
             415,
             "unsupported_media_type",
             id="another charset",
         ),
         pytest.param(
-            [head(Content_Length="1", Content_Encoding="gzip")], 415, "unsupported_media_type", id="compressed"
+            [head(Content_Length="1", Content_Encoding="gzip")], UNREAD, 415, "unsupported_media_type", id="compressed"
         ),
     ],
 )
-async def test_what_is_no_whole_request_is_answered_and_closed(sent: list[bytes], status: int, kind: str) -> None:
+async def test_what_is_no_whole_request_is_answered_and_closed(
+    sent: list[bytes], patience: Patience, status: int, kind: str
+) -> None:
     """The client reads why, in our shape, and then the connection's end; nothing is waited for without end."""
-    async with serving(FakeEmbedder(), Patience(head=0.2, body=0.2, unread=0.2)) as served:
+    async with serving(FakeEmbedder(), patience) as served:
         answer = await served.said(*sent)
     assert (answer.status, answer.error["type"]) == (status, kind)
     assert "connection: close" in answer.headers
@@ -161,7 +170,7 @@ async def unread(served: Served, *more: bytes, **headers: str) -> AsyncGenerator
     """
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0x10000)
-        peer.setblocking(False)
+        peer.settimeout(0)  # asyncio waits
         loop = asyncio.get_running_loop()
         await loop.sock_connect(peer, ("127.0.0.1", served.port))
         body = json.dumps({"texts": [f"{number}" for number in range(16)], "encoding": "base64"}).encode()
@@ -309,6 +318,7 @@ async def test_the_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_a_burst_of_connections_is_answered_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that come together do not push each other out before their first request is read."""
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connection, "_SPARED_SECONDS", 60)
     async with serving(FakeEmbedder()) as served:
         pairs = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(4)]
         for _, writer in pairs:
@@ -396,3 +406,23 @@ async def test_a_refusal_of_openais_call_has_openais_shape() -> None:
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (401, "authentication_error", "unauthorized")
     assert set(error) == {"message", "type", "param", "code"}
+
+
+async def test_the_bodies_of_all_requests_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is over the bound is told to come again; when a request is answered, there is room for the next."""
+    monkeypatch.setattr("aya_embedder.gate.MAX_BODIES_BYTES", 200)
+    body = json.dumps({"text": "a" * 130}).encode()
+    model = FakeEmbedder()
+    async with serving(model) as served, httpx2.AsyncClient(base_url=served.url, trust_env=False) as client:
+        await served.models.default.until_loaded()
+        model.gate.clear()
+        first = asyncio.create_task(client.post("/embed", content=body))
+        async with asyncio.timeout(10):
+            while not served.models.default.texts_in_flight:  # noqa: ASYNC110 each turn lets the service go on
+                await asyncio.sleep(0)
+        refused = await client.post("/embed", content=body)
+        model.gate.set()
+        assert (await first).status_code == 200
+        again = await client.post("/embed", content=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert again.status_code == 200

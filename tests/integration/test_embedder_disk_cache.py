@@ -391,14 +391,12 @@ async def test_a_slow_disk_does_not_delay_what_can_be_computed(tmp_path: Path) -
     with opened(tmp_path, now=lambda: 3600.0 * goes_on.wait()) as disk:
         async with running(FakeEmbedder(), disk) as engine:
             await disk.flush()
-            began = time.monotonic()
             for number in range(20):
                 answer = await engine.embed([f"text {number}"], "document", truncate=True)
                 assert not answer.embedded[0].cached
-            took = time.monotonic() - began
+                assert disk.late  # given up, and until it has caught up nobody asks it again
             goes_on.set()
             found = await read(disk, [(Key.of(IDENTITY, "document", "text 7"), Entry(b"", 0))])
-    assert took < 0.5  # twenty waits would be a second
     assert len(found) == 1
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -12,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from aya_embedder import observation
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
-from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running_models
 from aya_embedder.loaded import LoadedModels
 from aya_embedder.metrics import Metrics
@@ -94,24 +94,39 @@ async def test_a_model_that_is_not_loaded_is_404(client: httpx2.AsyncClient, cal
     assert "POST /models" in answer.json()["error"]["hint"]
 
 
-def age_of(ages: Iterable[float]) -> Callable[[Engine], float]:
-    """Return what says one age after the other."""
-    following = iter(ages)
-    return lambda _: next(following)
+class Clock:
+    """Stands in for `time` where the ages of passes are reckoned. ahead: of the real one, in seconds."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return time.monotonic() + self.ahead
 
 
 async def test_ready_makes_a_pass_when_there_was_none_lately(
     client: httpx2.AsyncClient, model: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An idle service proves itself; a broken one is found out, and found well again."""
+    """An idle service proves itself by a pass, whose outcome decides; a broken one is found out, and found well again.
+
+    Half a minute goes by before each of the last two times of asking.
+    """
+    clock = Clock()
+    monkeypatch.setattr("aya_embedder.streams.time", clock)
     before = len(model.forwards)
     assert (await client.get("/ready")).status_code == 200
     assert len(model.forwards) == before
-    monkeypatch.setattr(Engine, "last_forward_age_seconds", age_of([31.0, 0.0, 31.0, 31.0]))
+    clock.ahead += 31
     assert (await client.get("/ready")).status_code == 200
     assert len(model.forwards) == before + 1
+    assert (await client.get("/health")).json()["last_forward_age_seconds"] < 30
+    clock.ahead += 31
     model.broken = True
     assert (await client.get("/ready")).json() == {"ready": False}
+    assert len(model.forwards) > before + 1
+    model.broken = False
+    assert (await client.post("/embed", json={"text": "a"})).status_code == 200
+    assert (await client.get("/ready")).json() == {"ready": True}
 
 
 async def test_ready_does_not_wait_for_a_pass_that_hangs(

@@ -123,13 +123,14 @@ async def test_identical_texts_at_once_are_one_vector() -> None:
 async def test_sigterm_drains_what_was_accepted_and_exits_0() -> None:
     """A request that is being computed when SIGTERM comes gets its answer."""
     async with serving() as service, httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
-        body = {"texts": [f"{number}. {LONG}" for number in range(2)]}
+        # some seconds of work, so that it is far from done when it is seen to have begun
+        body = {"texts": [f"{number}. {LONG}" for number in range(16)]}
         asking = asyncio.create_task(client.post("/embed", json=body))
-        while (await client.get("/stats")).json()["texts_in_flight"] < len(body["texts"]):
+        while not await in_flight(client):
             assert not asking.done()
         code = await service.stop()
         answer = await asking
-    assert (code, answer.status_code, answer.json()["truncated"]) == (0, 200, [True] * 2)
+    assert (code, answer.status_code, answer.json()["truncated"]) == (0, 200, [True] * 16)
 
 
 async def test_sigterm_under_load_loses_no_accepted_request() -> None:

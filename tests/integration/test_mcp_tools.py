@@ -56,15 +56,23 @@ def environment(server: Server, knowledge: Knowledge) -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Started]:
-    """Start servers that have shaken hands; keywords change their environment."""
+    """Start servers that have shaken hands and are warm; keywords change their environment."""
     with ExitStack() as stack:
 
         def start(**changes: str) -> Probe:
             probe = stack.enter_context(Probe(environ={**environment, **changes}, stderr=subprocess.DEVNULL))
             probe.initialize("2025-11-25")
+            _until_warm(probe)
             return probe
 
         yield start
+
+
+def _until_warm(probe: Probe) -> None:
+    """Ask until the server has imported what it needs; a call waits for some seconds by itself."""
+    give_up_at = time.monotonic() + 120
+    while "the server is still warming up" in _said(probe.call("query_aya_rag", {"query": "x", "mode": "text"})):
+        assert time.monotonic() < give_up_at
 
 
 def _said(result: dict[str, Any]) -> str:

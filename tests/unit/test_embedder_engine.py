@@ -611,6 +611,18 @@ class Paced(FakeEmbedder):
         return self.now
 
 
+def paces(monkeypatch: pytest.MonkeyPatch, clock: Paced) -> list[tuple[int, float]]:
+    """Have the streams go by `clock`, and return the list to which each batch's tokens and seconds will be added."""
+    seen = list[tuple[int, float]]()
+
+    def computed(_: Pace, tokens: int, seconds: float) -> None:
+        seen.append((tokens, seconds))
+
+    monkeypatch.setattr("aya_embedder.streams.time", clock)
+    monkeypatch.setattr(Pace, "computed", computed)
+    return seen
+
+
 @pytest.mark.parametrize(
     "texts", [["ab"], ["ab", "☠"]], ids=["a batch that succeeds", "a batch that is isolated first"]
 )
@@ -618,9 +630,8 @@ async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
     monkeypatch: pytest.MonkeyPatch, texts: list[str]
 ) -> None:
     """Nothing ran beside it, so its time is not halved by there being two streams; nor do failed passes count."""
-    model, seen = Paced(streams=2), list[tuple[int, float]]()
-    monkeypatch.setattr("aya_embedder.streams.time", model)
-    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    model = Paced(streams=2)
+    seen = paces(monkeypatch, model)
     async with running(model) as engine:
         await asyncio.wait([asyncio.create_task(engine.embed(texts, "document", truncate=True))])
     assert seen == [(4, 8)]
@@ -628,9 +639,8 @@ async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
 
 async def test_the_pace_of_a_batch_beside_another_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second stream's batch began when the first's ran, and counts half of its time."""
-    model, seen = Paced(streams=2), list[tuple[int, float]]()
-    monkeypatch.setattr("aya_embedder.streams.time", model)
-    monkeypatch.setattr(Pace, "computed", lambda _, tokens, seconds: seen.append((tokens, seconds)))
+    model = Paced(streams=2)
+    seen = paces(monkeypatch, model)
     async with running(model) as engine:
         model.gate.clear()
         first = asyncio.create_task(engine.embed(["first"], "document", truncate=True))

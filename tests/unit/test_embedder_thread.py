@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -55,12 +56,14 @@ async def test_a_thread_on_the_shelf_is_the_next_one_taken() -> None:
     assert shelf.take("inference") is not free
 
 
-@pytest.mark.parametrize("shelved", [True, False])
-async def test_a_busy_thread_that_nobody_waits_for_any_more_ends(shelved: bool) -> None:
+@pytest.mark.parametrize("leave", [Shelf().put_back, OneThread.end])
+async def test_a_busy_thread_that_nobody_waits_for_any_more_ends(
+    leave: Callable[[OneThread], Coroutine[None, None, None]],
+) -> None:
     """Whoever leaves before it is free loses nothing: it ends by itself."""
     thread, goes_on = OneThread("test"), threading.Event()
     thread.post(goes_on.wait)
-    waiting = asyncio.create_task(Shelf().put_back(thread) if shelved else thread.end())
+    waiting = asyncio.create_task(leave(thread))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])

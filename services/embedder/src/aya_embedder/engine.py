@@ -173,9 +173,7 @@ class Engine:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
         model = self.model
         with self._accepted(), self._encoding(texts) as size:
-            seconds, starts = await self._encoder.call(_clocked, partial(model.tokenize, texts))
-            self._learn(size, seconds)
-        return starts
+            return await self._clocked(size, partial(model.tokenize, texts))
 
     async def until_loaded(self) -> None:
         """Wait for the first good forward pass."""
@@ -283,8 +281,7 @@ class Engine:
             return {}
         model, given = self.model, list(texts.values())
         with self._encoding(given, budget_tokens=model.budget_tokens) as size:
-            seconds, encoded = await self._encoder.call(_clocked, partial(_encoded, model, given, prompt))
-            self._learn(size, seconds)
+            encoded = await self._clocked(size, partial(_encoded, model, given, prompt))
         return dict(zip(texts, encoded, strict=True))
 
     @contextlib.contextmanager
@@ -309,9 +306,18 @@ class Engine:
             self._encoding_texts -= len(texts)
             self._encoding_bytes -= size
 
-    def _learn(self, size: int, seconds: float) -> None:
+    async def _clocked(self, size: int, work: Callable[[], Result]) -> Result:
+        """Have the tokenizer do its work on so many bytes, and learn from that."""
+
+        def clocked() -> tuple[float, Result]:
+            began = time.monotonic()
+            result = work()
+            return time.monotonic() - began, result
+
+        seconds, result = await self._encoder.call(clocked)
         if size >= _TELLING_BYTES:
             self._encoding_pace.computed(size, seconds)
+        return result
 
     async def _fly(self, texts: Mapping[Key, Encoded], keys: Sequence[Key]) -> dict[Key, Flight]:
         """Have texts computed; keys: of the whole request, to name one that fails."""
@@ -339,12 +345,6 @@ def leaving() -> NotReady:
         hint="try again when it is back",
         retry_after_seconds=_LOADING_RETRY_AFTER_SECONDS,
     )
-
-
-def _clocked(work: Callable[[], Result]) -> tuple[float, Result]:
-    began = time.monotonic()
-    result = work()
-    return time.monotonic() - began, result
 
 
 def _encoded(model: Embedder, given: Sequence[Given], prompt: Prompt) -> list[Encoded]:

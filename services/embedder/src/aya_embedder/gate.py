@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from aya_embedder.access import Call
 from aya_embedder.engine import leaving
-from aya_embedder.problems import Forbidden, Misdirected, Problem, Unauthorized
+from aya_embedder.limits import MAX_BODIES_BYTES
+from aya_embedder.problems import Busy, Forbidden, Misdirected, Problem, Unauthorized
 from aya_embedder.refusals import refusal
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        exchange = _Exchange(receive, send, closing=self._closes, has_body=_has_body(headers))
+        exchange = _Exchange(
+            receive, send, closing=self._closes, has_body=_has_body(headers), make_room=self._make_room
+        )
         problem = self._problem(scope, headers)
         if problem is not None:
             await refusal(problem, scope["path"])(scope, exchange.receive, exchange.send)
@@ -92,6 +95,15 @@ class Gate:
             self._exchanges.discard(exchange)
             self._answered.set()
 
+    def _make_room(self) -> None:
+        held = sum(exchange.held_bytes for exchange in self._exchanges)
+        if held > MAX_BODIES_BYTES:
+            raise Busy(
+                f"the requests that are being read or answered have {held} bytes",
+                hint="try again in 1 s, or send less at once",
+                retry_after_seconds=1,
+            )
+
     def _closes(self) -> bool:
         return self._leaving
 
@@ -109,8 +121,21 @@ class _Exchange:
     read would make the kernel reset the connection, and throw our answer away (RFC 9112, 9.6).
     """
 
-    def __init__(self, receive: Receive, send: Send, *, closing: Callable[[], bool], has_body: bool) -> None:
-        """See the class; closing: whether the connection is to end anyway; has_body: whether a body is announced."""
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        closing: Callable[[], bool],
+        has_body: bool,
+        make_room: Callable[[], None],
+    ) -> None:
+        """See the class; closing: whether the connection is to end anyway; has_body: whether a body is announced.
+
+        make_room: raises Busy when the bodies of all requests are too large together.
+        """
+        self.held_bytes = 0
+        self._make_room = make_room
         self._receive = receive
         self._send = send
         self._closing = closing
@@ -125,16 +150,19 @@ class _Exchange:
         return self._last is None
 
     async def receive(self) -> Message:
-        """Pass on what the client sends, and see its end. Raises NotReady after `stop_reading`."""
+        """Pass on what the client sends, and see its end. Raises NotReady after `stop_reading`, and Busy."""
         if self._body_ended:
             return await self._receive()
         try:
             async with asyncio.timeout(0 if self._stopped else None) as self._reading:
-                return await self._taken()
+                message = await self._taken()
         except TimeoutError as error:
             raise leaving() from error
         finally:
             self._reading = None
+        self.held_bytes += len(message.get("body", b""))
+        self._make_room()
+        return message
 
     def stop_reading(self) -> None:
         """Have `receive` raise NotReady, unless the body has been read."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 # 2048 texts of a full window (512 tokens, about 2,500 characters) are 5 MB; base64 and vectors never come in.
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# Of all requests that are being read or answered: eight of the largest. 1024 connections of 8 MiB are more than memory.
+MAX_BODIES_BYTES = 8 * MAX_BODY_BYTES
 # As OpenAI's: "any array must be 2048 dimensions or less".
 MAX_TEXTS = 2048
 # The longest text anybody has a use for: /tokenize is asked about parts of 200,000 to 400,000 characters (aya ingest).
@@ -34,7 +36,8 @@ class Patience:
     body: for a whole body. 8 MiB in 30 s is a bad mobile line.
     idle: for the next request on a connection; longer than clients keep one (5 s, httpx and OpenAI's), or they would
         write into a connection that is being closed. And for a client to read more of its answer.
-    unread: for a client to end a request that is refused already, or to read more of its answer when the service leaves.
+    unread: for a client to end a request that is refused already, or, when the service leaves, to read more of its
+        answer.
     work: for the vectors, from the whole body on. 2048 passages of a full window take MiniLM 290 s on two x86 cores.
     drain: for what was accepted, once the service is told to stop. The plist's ExitTimeOut is 30 s.
     reading: for bodies that are on their way then.

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from aya.errors import AyaError
 
-
 # The hint of NotLoaded.
 LOADS_ONE = 'POST /models {"model": …} loads one'
 

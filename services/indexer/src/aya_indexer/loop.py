@@ -101,7 +101,7 @@ class Indexer:
                 await self._index(store, embedder, identity, queued)
         except AyaError as error:
             if fault_of(error) == "system":
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                     await store.give_back(queued.document_id, self._config.outage.cap_seconds)
                 raise
             await self._postpone(store, queued, error.message)

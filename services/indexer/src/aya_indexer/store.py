@@ -143,7 +143,7 @@ async def opened(settings: DatabaseSettings) -> AsyncGenerator[Store]:
 async def _close(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     try:
         await connection.close(timeout=2)
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         connection.terminate()
 
 
