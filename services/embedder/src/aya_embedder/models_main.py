@@ -56,6 +56,8 @@ def _run(command: str, models: Sequence[str]) -> int:
                 code = _check(models[0], hf_home)
         _say("done", code=code)
     except AyaError as error:
+        # whoever reads this has heard all, and may interrupt us while we leave
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _say("failed", error=error.message, hint=error.hint)
         return EXIT_FAILED
     except KeyboardInterrupt:
