@@ -43,20 +43,22 @@ async def test_a_thread_on_the_shelf_is_the_next_one_taken() -> None:
     shelf, goes_on = Shelf(), threading.Event()
     free, busy = shelf.take("inference"), shelf.take("inference.1")
     busy.post(goes_on.wait)
-    waiting = asyncio.create_task(shelf.put_back(busy))
-    await shelf.put_back(free)
+    waiting = asyncio.create_task(shelf.put_back([busy]))
+    await shelf.put_back([free])
     assert shelf.take("inference") is free
     other = shelf.take("inference")
     assert other not in {free, busy}
     goes_on.set()
     await waiting
     assert shelf.take("inference") is busy
-    await asyncio.gather(*(shelf.put_back(one) for one in (free, busy, other)))
+    await shelf.put_back([free, busy, other])
+    assert [shelf.take("inference") for _ in range(3)] == [free, busy, other]
+    await shelf.put_back([free, busy, other])
     shelf.clear(5)
     assert shelf.take("inference") is not free
 
 
-@pytest.mark.parametrize("leave", [Shelf().put_back, OneThread.end])
+@pytest.mark.parametrize("leave", [lambda thread: Shelf().put_back([thread]), OneThread.end])
 async def test_a_busy_thread_that_nobody_waits_for_any_more_ends(
     leave: Callable[[OneThread], Coroutine[None, None, None]],
 ) -> None:

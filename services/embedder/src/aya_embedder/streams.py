@@ -120,8 +120,10 @@ class Streams:
 
     async def let_go(self) -> None:
         """Let go of the threads, and wait until all have ended what they did."""
-        leave = self._shelf.put_back if self._shelf else OneThread.end
-        await asyncio.gather(*map(leave, self._threads))
+        if self._shelf is not None:
+            await self._shelf.put_back(self._threads)
+        else:
+            await asyncio.gather(*map(OneThread.end, self._threads))
 
     async def _stream(self, thread: OneThread, model: Embedder) -> None:
         budget = Budget(model.budget_tokens, model.length_step)

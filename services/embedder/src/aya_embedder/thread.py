@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Result = TypeVar("Result")
 
@@ -88,14 +88,18 @@ class Shelf:
         """Return a thread from the shelf, or a new one, which is called `name`."""
         return self._idle.pop() if self._idle else OneThread(name)
 
-    async def put_back(self, thread: OneThread) -> None:
-        """Take the thread back when it is free; when this is cancelled before, the thread ends."""
+    async def put_back(self, threads: Sequence[OneThread]) -> None:
+        """Take threads back when they are free, to be taken in this order; cancelled before, this lets them end.
+
+        A model loads on its first thread, for which MLX makes more than for the others.
+        """
         try:
-            await thread.settled()
+            await asyncio.gather(*(thread.settled() for thread in threads))
         except asyncio.CancelledError:
-            thread.stop(0)
+            for thread in threads:
+                thread.stop(0)
             raise
-        self._idle.append(thread)
+        self._idle.extend(reversed(threads))
 
     def clear(self, timeout_seconds: float) -> None:
         """End the threads on the shelf, waiting for each as long as given."""
