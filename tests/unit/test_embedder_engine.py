@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aya_embedder.cache import VectorCache
-from aya_embedder.embedder import Answer, Encoded
+from aya_embedder.embedder import Encoded
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running
 from aya_embedder.flights import Limits
