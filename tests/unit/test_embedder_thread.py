@@ -58,7 +58,12 @@ async def test_a_thread_on_the_shelf_is_the_next_one_taken() -> None:
     assert shelf.take("inference") is not free
 
 
-@pytest.mark.parametrize("leave", [lambda thread: Shelf().put_back([thread]), OneThread.end])
+async def shelve(thread: OneThread) -> None:
+    """Give a thread to a shelf."""
+    await Shelf().put_back([thread])
+
+
+@pytest.mark.parametrize("leave", [shelve, OneThread.end])
 async def test_a_busy_thread_that_nobody_waits_for_any_more_ends(
     leave: Callable[[OneThread], Coroutine[None, None, None]],
 ) -> None:
