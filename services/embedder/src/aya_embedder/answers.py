@@ -85,6 +85,7 @@ class Identity(_Answer):
     document_prefix: str
     max_tokens: Count
     dtype: str
+    digest: str
     fingerprint: str
 
 
