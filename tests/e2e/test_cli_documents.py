@@ -379,7 +379,7 @@ def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Pa
     small = str(random_model(tmp_path / "small", 1))
     machine.aya("add", str(written(tmp_path / "notes", NOTES)))
     assert "already" in machine.aya("reembed").stdout
-    assert "neither minilm" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
+    assert "there is no model 'nonsense'" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
     assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 1
     assert told(machine, "reembed", "--status")["move"] is None
 

@@ -323,7 +323,7 @@ def test_a_service_that_does_not_start_is_quoted(machine: Machine) -> None:
     """The error has the log's last words; what ran before goes on, and a good call mends it."""
     said = machine.aya("up", "--detach", expect=1, AYA_MODEL="no-such-model").stderr
     assert "aya: embedder of node alpha does not start; its log ends: " in said
-    assert "service.failed error=AYA_MODEL is 'no-such-model'" in said
+    assert "service.failed error=there is no model 'no-such-model'" in said
     assert machine.alpha(expect=3)["health"] == "degraded"
     machine.aya("up", "--detach")
     assert machine.alpha()["health"] == "healthy"

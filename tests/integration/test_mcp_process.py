@@ -116,7 +116,7 @@ def test_a_wrong_call_gets_its_json_rpc_error(
         ({"query": "why", "top_k": 3}, "query_aya_rag has no argument 'top_k'. Next: send only query, limit"),
         ({}, "query is missing. Next: send query as a string"),
         ({"query": "why", "mode": "text"}, "postgresql://aya_user@127.0.0.1:9/aya_rag cannot be reached"),
-        ({"query": "why", "mode": "vector"}, "the embedder at http://127.0.0.1:9 cannot be reached"),
+        ({"query": "why", "mode": "vector"}, "postgresql://aya_user@127.0.0.1:9/aya_rag cannot be reached"),
     ],
 )
 def test_a_failed_call_is_a_result_in_words(probe: Probe, arguments: dict[str, Any], text: str) -> None:
