@@ -28,6 +28,9 @@ _TAIL_LINES = 4
 _TAIL_BYTES = 8192
 # A process that ended so many times is not going to come up.
 _LIVES = 3
+_ENDED = ("stopped", "exited")
+# supervisord looks after its processes once a second.
+_LOOKED_AT_SECONDS = 3.0
 
 Probe = Callable[[], Awaitable[str | None]]
 
@@ -48,7 +51,7 @@ async def until(
     log = Path(process.stderr)
     supervisor.rpc().start(process.label)
     pids: set[int] = set()
-    begun = time.monotonic()
+    begun = alive_at = time.monotonic()
     told = begun
     while True:
         answer = await probe()
@@ -56,9 +59,10 @@ async def until(
             return answer
         running = supervisor.processes().get(process.label)
         pids |= {running.pid} if running and running.pid else set()
-        if _hopeless(running, len(pids)):
-            raise failed(f"{process.service} of node {process.node} does not start", log)
         now = time.monotonic()
+        alive_at = now if running and running.state not in _ENDED else alive_at
+        if _hopeless(running, len(pids), now - alive_at):
+            raise failed(f"{process.service} of node {process.node} does not start", log)
         if now - begun > deadline_seconds:
             raise failed(f"{process.service} of node {process.node} was not ready within {deadline_seconds:.0f} s", log)
         if now - told > _TELL_SECONDS:
@@ -67,9 +71,13 @@ async def until(
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _hopeless(running: Running | None, lives: int) -> bool:
-    """Return whether waiting is in vain: nobody starts it any more, or it ended too often; pure."""
-    if running is None or running.state in {"failed", "stopped", "exited"}:
+def _hopeless(running: Running | None, lives: int, ended_seconds: float) -> bool:
+    """Return whether waiting is in vain: nobody starts it any more, or it ended too often; pure.
+
+    ended_seconds: for how long it has been seen to have ended. Whoever was killed is started again at the supervisor's
+    next look, and has merely ended until then.
+    """
+    if running is None or running.state == "failed" or ended_seconds > _LOOKED_AT_SECONDS:
         return True
     return lives >= _LIVES and not running.alive
 
