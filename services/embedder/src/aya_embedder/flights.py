@@ -52,7 +52,7 @@ class Limits:
 
     waiting_texts: int = 4096
     waiting_tokens: int = 4096 * 512
-    small_seconds: float = 10.0
+    small_seconds: float = 5.0
 
 
 class Flights:
