@@ -169,6 +169,10 @@ class Engine:
         embedded = [Embedded(one.vector, one.tokens, one.tokens > limit, cached=True) for one in entries]
         return Answer(embedded, _timings(started, 0.0, started, ()))
 
+    def refuse_late(self, texts: Sequence[Given]) -> None:
+        """Raise Busy when `embed` would, for what waits already: before anything is spent on a request."""
+        self._refuse_late(len(texts), _bytes(texts), self.model.budget_tokens)
+
     async def tokenize(self, texts: Sequence[str]) -> Tokenization:
         """Say where the tokens of each text start. Raises NotReady, Busy."""
         model = self.model
@@ -293,11 +297,9 @@ class Engine:
         """
         if self._leaving:
             raise self._farewell()  # the thread has ended, or is about to
-        size = sum(len(text.encode()) for text in texts if isinstance(text, str))
+        size = _bytes(texts)
         self._flights.admit(len(texts), 0, announced=self._encoding_texts)
-        if self._encoding_bytes:
-            ahead = self._encoding_pace.seconds_for(self._encoding_bytes)
-            self._flights.refuse_late(ahead, flies=size <= budget_tokens)
+        self._refuse_late(len(texts), size, budget_tokens)
         self._encoding_texts += len(texts)
         self._encoding_bytes += size
         try:
@@ -305,6 +307,10 @@ class Engine:
         finally:
             self._encoding_texts -= len(texts)
             self._encoding_bytes -= size
+
+    def _refuse_late(self, texts: int, size: int, budget_tokens: int) -> None:
+        ahead = self._encoding_pace.seconds_for(self._encoding_bytes)
+        self._flights.refuse_late(ahead, flies=budget_tokens > 0 and (texts == 1 or size <= budget_tokens))
 
     async def _clocked(self, size: int, work: Callable[[], Result]) -> Result:
         """Have the tokenizer do its work on so many bytes, and learn from that."""
@@ -363,6 +369,10 @@ def _timings(started: float, tokenization_seconds: float, boarded: float, flight
         inference_seconds=sum(one.landed_at - max(boarded, one.taken_at) for one in flights) / count,
         compute_tokens=sum(len(one.text.ids) for one in flights),
     )
+
+
+def _bytes(texts: Sequence[Given]) -> int:
+    return sum(len(text.encode()) for text in texts if isinstance(text, str))
 
 
 def _refuse_unknown_ids(texts: Sequence[Given], vocabulary_size: int) -> None:

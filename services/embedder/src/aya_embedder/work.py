@@ -45,10 +45,11 @@ async def awaited(request: Request, work: Coroutine[Any, Any, Result], seconds: 
 async def embedded(  # noqa: PLR0913 what a request says, and how long it may take
     request: Request, engine: Engine, texts: Sequence[Given], prompt: Prompt, *, truncate: bool, seconds: float
 ) -> Answer:
-    """Return the vectors; those that memory has all of need no task of their own. Raises what `awaited` raises."""
+    """Return the vectors; those that memory has all of need no task. Raises Busy, and what `awaited` raises."""
     known = engine.remembered(texts, prompt, truncate=truncate)
     if known is not None:
         return known
+    engine.refuse_late(texts)
     return await awaited(request, engine.embed(texts, prompt, truncate=truncate), seconds)
 
 
