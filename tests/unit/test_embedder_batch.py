@@ -201,10 +201,10 @@ def test_planning_is_quick_with_a_full_queue() -> None:
     [
         pytest.param(0, 2, 512, id="nothing known to wait leaves the budget"),
         pytest.param(512, 1, 512, id="one batch for one stream"),
-        pytest.param(500, 2, 250, id="one batch for two streams is halved"),
-        pytest.param(1488, 2, 372, id="three batches become four"),
-        pytest.param(1488, 1, 496, id="three batches for one stream stay three, of one size"),
-        pytest.param(100_000, 2, 511, id="of many, all are nearly full"),
+        pytest.param(500, 2, 282, id="one batch for two streams is halved, with room for padding"),
+        pytest.param(1488, 2, 419, id="three batches become four"),
+        pytest.param(1488, 1, 512, id="three batches for one stream stay three"),
+        pytest.param(100_000, 2, 512, id="of many, all are full"),
         pytest.param(20, 2, 64, id="few tokens are not cut"),
     ],
 )

@@ -624,13 +624,17 @@ def paces(monkeypatch: pytest.MonkeyPatch, clock: Paced) -> list[tuple[int, floa
 
 
 @pytest.mark.parametrize(
-    "texts", [["ab"], ["ab", "☠"]], ids=["a batch that succeeds", "a batch that is isolated first"]
+    ("streams", "texts"),
+    [
+        pytest.param(2, ["ab"], id="a batch that succeeds"),
+        pytest.param(1, ["ab", "☠"], id="a batch that is isolated first"),
+    ],
 )
 async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
-    monkeypatch: pytest.MonkeyPatch, texts: list[str]
+    monkeypatch: pytest.MonkeyPatch, streams: int, texts: list[str]
 ) -> None:
     """Nothing ran beside it, so its time is not halved by there being two streams; nor do failed passes count."""
-    model = Paced(streams=2)
+    model = Paced(streams=streams, budget_tokens=16)
     seen = paces(monkeypatch, model)
     async with running(model) as engine:
         await asyncio.wait([asyncio.create_task(engine.embed(texts, "document", truncate=True))])
@@ -639,7 +643,7 @@ async def test_the_pace_of_a_batch_with_all_cores_is_that_of_its_own_pass(
 
 async def test_the_pace_of_a_batch_beside_another_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second stream's batch began when the first's ran, and counts half of its time."""
-    model = Paced(streams=2)
+    model = Paced(streams=2, budget_tokens=16)
     seen = paces(monkeypatch, model)
     async with running(model) as engine:
         model.gate.clear()
@@ -650,6 +654,16 @@ async def test_the_pace_of_a_batch_beside_another_is_shared(monkeypatch: pytest.
         model.gate.set()
         await asyncio.gather(first, second)
     assert sorted(seen) == [(7, 16), (8, 4)]
+
+
+async def test_the_pace_of_a_small_batch_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes as long as a larger one: a query at night must not have the morning's requests sent away."""
+    model = Paced(budget_tokens=64)
+    seen = paces(monkeypatch, model)
+    async with running(model) as engine:
+        await engine.embed(["a" * 13], "document", truncate=True)
+        await engine.embed(["b" * 14], "document", truncate=True)
+    assert seen == [(16, 8)]
 
 
 async def test_a_batch_is_not_alone_while_others_wait() -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from aya_embedder.pace import Pace
     from aya_embedder.thread import Shelf
 
+# Of a full batch. A smaller one takes as long as reading the weights does: it says nothing of how fast many will be.
+_TELLING_SHARE = 4
 _WARM_UP = "The first forward pass proves that the model works."
 
 
@@ -161,7 +163,9 @@ class Streams:
             return
         now = time.monotonic()
         sharing = 1 if alone else len(self._threads)
-        self._pace.computed(sum(len(one.text.ids) for one in flights), (now - began) / sharing)
+        tokens = sum(len(one.text.ids) for one in flights)
+        if tokens >= model.budget_tokens // _TELLING_SHARE:
+            self._pace.computed(tokens, (now - began) / sharing)
         entries = [
             Entry(vector.astype("<f4").tobytes(), flight.text.tokens)
             for flight, vector in zip(flights, vectors, strict=True)
