@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 # A model that has to be fetched first may take its time.
 _LOAD_SECONDS = 1800.0
+# What Ctrl-C leaves: before the move, while its index is made, and after that.
+_NOTHING_LEFT = "no move has begun, and nothing is left"
+_UNFINISHED = "the move may rest without its index; aya reembed finishes it, aya reembed --cancel gives it up"
 _GOES_ON = "the move goes on in the indexer; aya reembed shows it again, aya reembed --cancel gives it up"
+_INDEX_FIRST = "the index of the new vectors is made first; it waits for everybody who has a transaction open"
 _GIGABYTE, _MEGABYTE = 10**9, 10**6
 _NO_MOVE = "no move to another model is under way"
 
@@ -50,8 +54,8 @@ def command(
     """Move all vectors to another model, online.
 
     New vectors and their index are made beside the old ones, by the indexer; searches and additions go on with the old
-    model until the last is made, and with the new one from then on. Ctrl-C leaves the move running, and so does
-    whatever else ends this command.
+    model until the last is made, and with the new one from then on. Once it has begun, Ctrl-C leaves the move running,
+    and so does whatever else ends this command.
     """
     home: Home = context.obj
     actions = [name for name, chosen in asked.items() if chosen]
@@ -60,12 +64,13 @@ def command(
     name = session.chosen_node(home, node)
     settings = node_settings(home, name)
     if actions:
-        return asyncio.run(_act(settings, actions[0], as_json=as_json))
+        return _acted(settings, actions[0], as_json=as_json)
     source = _source(model or load_config(home).model)
+    start = _Start(home, name, settings, source, sure=yes, as_json=as_json)
     try:
-        return asyncio.run(_Start(home, name, settings, source, sure=yes, as_json=as_json).run())
+        return asyncio.run(start.run())
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_GOES_ON) from None
+        raise KeyboardInterrupt(start.left) from None
 
 
 def _source(model: str) -> str:
@@ -74,10 +79,22 @@ def _source(model: str) -> str:
     return str(directory.resolve()) if directory.is_dir() else model
 
 
+def _acted(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+    try:
+        return asyncio.run(_act(settings, action, as_json=as_json))
+    except KeyboardInterrupt:
+        if action != "resume":
+            raise
+        raise KeyboardInterrupt(_UNFINISHED) from None
+
+
 async def _act(settings: NodeSettings, action: str, *, as_json: bool) -> int:
     async with reembedding.entered(settings.database) as connection:
         if action == "status":
             return await _status(connection, as_json=as_json)
+        move = await reembedding.move_of(connection)
+        if action == "resume" and move is not None and move.phase == "preparing":
+            output.progress(_INDEX_FIRST)
         act = {"pause": reembedding.pause, "resume": reembedding.resume, "cancel": reembedding.cancel}[action]
         found = await act(connection)
     done = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}[action]
@@ -104,7 +121,10 @@ async def _status(connection: Connection, *, as_json: bool) -> int:
 
 
 class _Start:
-    """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends."""
+    """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends.
+
+    left: what there is if it ends now, in words.
+    """
 
     def __init__(
         self, home: Home, node: str, settings: NodeSettings, source: str, *, sure: bool, as_json: bool
@@ -115,6 +135,7 @@ class _Start:
         self._source = source
         self._sure = sure
         self._as_json = as_json
+        self.left = _NOTHING_LEFT
 
     async def run(self) -> int:
         async with reembedding.entered(self._settings.database) as connection:
@@ -127,7 +148,9 @@ class _Start:
             if move is None:
                 await self._ask(connection, target)
             self._say(f"moving to {describe(target)}")
+            self.left = _UNFINISHED
             await reembedding.begin(connection, target, self._source)
+            self.left = _GOES_ON
             await followed(connection)
             return self._ended(target, await bound_model(connection))
 
