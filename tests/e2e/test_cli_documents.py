@@ -379,7 +379,7 @@ def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Pa
     small = str(random_model(tmp_path / "small", 1))
     machine.aya("add", str(written(tmp_path / "notes", NOTES)))
     assert "already" in machine.aya("reembed").stdout
-    assert "neither minilm" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
+    assert "there is no model 'nonsense'" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
     assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 1
     assert told(machine, "reembed", "--status")["move"] is None
 
@@ -416,6 +416,13 @@ def test_a_move_is_left_shown_rested_and_given_up(machine: Machine, tmp_path: Pa
         assert "the move is paused" in machine.aya("reembed", "--pause").stdout
         assert "paused: 1 of 1 chunks (100 %)" in machine.aya("reembed", "--status").stdout
         assert "the move is resumed" in machine.aya("reembed", "--resume").stdout
+        with machine.begun("reembed") as joined:
+            assert joined.stdout is not None
+            assert joined.stderr is not None
+            assert "moving to small" in joined.stdout.readline()
+            assert joined.stderr.readline().startswith("running: 1 of 1")
+            joined.send_signal(signal.SIGINT)
+            assert "the move goes on in the indexer" in joined.communicate(timeout=20)[1]
         assert "a move to small" in machine.aya("reembed", "--model", "minilm", "--yes", expect=1).stderr
     finally:
         machine.aya("reembed", "--cancel")
@@ -438,7 +445,7 @@ def unfinished_transaction(machine: Machine) -> Generator[None]:
         runner.close()
 
 
-@pytest.mark.parametrize("again", [("reembed", "--resume")])
+@pytest.mark.parametrize("again", [("reembed", "--resume"), ("reembed", "--json")])
 def test_a_move_that_was_cut_short_while_its_index_was_made_is_finished(
     machine: Machine, tmp_path: Path, again: tuple[str, ...]
 ) -> None:

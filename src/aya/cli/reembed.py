@@ -38,7 +38,9 @@ _NO_MOVE = "no move to another model is under way"
 
 @click.command(name="reembed")
 @click.option(
-    "--model", metavar="NAME", help="A known name, owner/name@commit or a directory (default: what aya.toml says)."
+    "--model",
+    metavar="NAME",
+    help="A known name, owner/name@commit or a directory (default: of the move under way, or what aya.toml says).",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--status", is_flag=True, help="Say how far the move is.")
@@ -65,8 +67,7 @@ def command(
     settings = node_settings(home, name)
     if actions:
         return _acted(settings, actions[0], as_json=as_json)
-    source = _source(model or load_config(home).model)
-    start = _Start(home, name, settings, source, sure=yes, as_json=as_json)
+    start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)
     try:
         return asyncio.run(start.run())
     except KeyboardInterrupt:
@@ -123,11 +124,12 @@ async def _status(connection: Connection, *, as_json: bool) -> int:
 class _Start:
     """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends.
 
+    source: the model asked for; None: the one of the move under way, or, without a move, aya.toml's.
     left: what there is if it ends now, in words.
     """
 
     def __init__(
-        self, home: Home, node: str, settings: NodeSettings, source: str, *, sure: bool, as_json: bool
+        self, home: Home, node: str, settings: NodeSettings, source: str | None, *, sure: bool, as_json: bool
     ) -> None:
         self._home = home
         self._node = node
@@ -139,7 +141,7 @@ class _Start:
 
     async def run(self) -> int:
         async with reembedding.entered(self._settings.database) as connection:
-            target = await self._target()
+            target, source = await self._target(connection)
             move = await reembedding.move_of(connection)
             present = await bound_model(connection)
             if move is None and present is not None and present.fingerprint == target.fingerprint:
@@ -149,15 +151,19 @@ class _Start:
                 await self._ask(connection, target)
             self._say(f"moving to {describe(target)}")
             self.left = _UNFINISHED
-            await reembedding.begin(connection, target, self._source)
+            await reembedding.begin(connection, target, source)
             self.left = _GOES_ON
             await followed(connection)
-            return self._ended(target, await bound_model(connection))
+            return self._ended(target, source, await bound_model(connection))
 
-    async def _target(self) -> ModelIdentity:
+    async def _target(self, connection: Connection) -> tuple[ModelIdentity, str]:
+        move = await reembedding.move_of(connection)
+        if move is not None and self._source in {None, move.source}:
+            return move.identity, move.source
+        source = self._source or _source(load_config(self._home).model)
         async with EmbedderClient(self._settings.embedder_url, token=self._settings.embedder_token) as embedder:
-            output.progress(f"the embedder loads {self._source}")
-            return await load(embedder, self._source, seconds=_LOAD_SECONDS)
+            output.progress(f"the embedder loads {source}")
+            return await load(embedder, source, seconds=_LOAD_SECONDS), source
 
     async def _ask(self, connection: Connection, target: ModelIdentity) -> None:
         needed = await reembedding.bytes_needed(connection, target)
@@ -171,13 +177,13 @@ class _Start:
             question = f"Move to {describe(target)}? It takes about {_size(needed)} of disk meanwhile."
             click.confirm(question, abort=True, err=True)
 
-    def _ended(self, target: ModelIdentity, present: ModelIdentity | None) -> int:
+    def _ended(self, target: ModelIdentity, source: str, present: ModelIdentity | None) -> int:
         if present is None or present.fingerprint != target.fingerprint:
             raise AyaError("the move was cancelled; the vectors stay as they were", hint="aya reembed --status")
         self._say(f"vectors by {describe(target)}")
-        if config_editor.set_key(self._home.config_file, "embedder", "model", self._source):
-            self._say(f'{self._home.config_file} now says  model = "{self._source}"')
-        if load_config(self._home).model != self._source:
+        if config_editor.set_key(self._home.config_file, "embedder", "model", source):
+            self._say(f'{self._home.config_file} now says  model = "{source}"')
+        if load_config(self._home).model != source:
             output.progress("AYA_MODEL says otherwise, and wins over aya.toml: unset it")
         return self._end(present)
 
