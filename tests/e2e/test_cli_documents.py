@@ -467,6 +467,30 @@ def test_a_move_that_was_cut_short_while_its_index_was_made_is_finished(
     machine.aya("reembed", "--model", "minilm", "--yes")
 
 
+def test_a_start_after_a_move_that_nobody_watched_follows_the_database(machine: Machine, tmp_path: Path) -> None:
+    """aya.toml still names the old model: it is set right; AYA_MODEL is pointed out."""
+    small = str(random_model(tmp_path / "small", 1))
+    machine.aya("add", "--text", "A note.")
+    with unfinished_transaction(machine), machine.begun("reembed", "--model", small, "--yes") as process:
+        eventually(lambda: told(machine, "reembed", "--status")["move"] is not None, 60)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    machine.aya("reembed", "--resume")
+    eventually(lambda: told(machine, "reembed", "--status")["move"] is None, 60)
+    assert not machine.home.config_file.exists() or small not in machine.home.config_file.read_text()
+
+    machine.aya("down")
+    assert "unset AYA_MODEL" in machine.aya("up", "--detach", expect=3, AYA_MODEL="minilm").stderr
+    machine.aya("down")
+    started = machine.aya("up", "--detach").stderr
+    assert f'aya.toml now says  model = "{small}"' in started
+    assert "next: " not in started
+    assert f'model = "{small}"' in machine.home.config_file.read_text()
+    assert machine.alpha()["model"]["embedder"]["model"] == "small"
+    assert told(machine, "search", "note")["results"]
+    machine.aya("reembed", "--model", "minilm", "--yes")
+
+
 def test_ctrl_c_before_a_move_has_begun_says_that_nothing_is_left(machine: Machine, tmp_path: Path) -> None:
     """The embedder is frozen while it is asked for the model: there is no move, and none is promised."""
     embedder = psutil.Process(machine.pid("embedder"))
