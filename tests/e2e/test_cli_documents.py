@@ -416,12 +416,96 @@ def test_a_move_is_left_shown_rested_and_given_up(machine: Machine, tmp_path: Pa
         assert "the move is paused" in machine.aya("reembed", "--pause").stdout
         assert "paused: 1 of 1 chunks (100 %)" in machine.aya("reembed", "--status").stdout
         assert "the move is resumed" in machine.aya("reembed", "--resume").stdout
+        with machine.begun("reembed") as joined:
+            assert joined.stdout is not None
+            assert joined.stderr is not None
+            assert "moving to small" in joined.stdout.readline()
+            assert joined.stderr.readline().startswith("running: 1 of 1")
+            joined.send_signal(signal.SIGINT)
+            assert "the move goes on in the indexer" in joined.communicate(timeout=20)[1]
         assert "a move to small" in machine.aya("reembed", "--model", "minilm", "--yes", expect=1).stderr
     finally:
         machine.aya("reembed", "--cancel")
         run_sql(machine, "DROP VIEW mine")
     assert told(machine, "reembed", "--status")["move"] is None
     assert machine.alpha()["health"] == "healthy"
+
+
+@contextmanager
+def unfinished_transaction(machine: Machine) -> Generator[None]:
+    """Hold a transaction open that has seen the table: CREATE INDEX CONCURRENTLY waits for its end."""
+    runner = asyncio.Runner()
+    dsn = node_settings(machine.home, "alpha", environ={}).database.dsn()
+    connection: asyncpg.Connection[asyncpg.Record] = runner.run(asyncpg.connect(dsn))
+    try:
+        runner.run(connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM documents LIMIT 1"))
+        yield
+    finally:
+        runner.run(connection.close())
+        runner.close()
+
+
+@pytest.mark.parametrize("again", [("reembed", "--resume"), ("reembed", "--json")])
+def test_a_move_that_was_cut_short_while_its_index_was_made_is_finished(
+    machine: Machine, tmp_path: Path, again: tuple[str, ...]
+) -> None:
+    """Nothing says that the indexer goes on with it, everything says what does, and then it ends."""
+    small = str(random_model(tmp_path / again[1], 1))
+    before = told(machine, "reembed", "--status")["model"]["fingerprint"]
+    machine.aya("add", "--text", "A note.")
+    with unfinished_transaction(machine), machine.begun("reembed", "--model", small, "--yes") as process:
+        eventually(lambda: told(machine, "reembed", "--status")["move"] is not None, 60)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert "goes on in the indexer" not in said
+    assert "aya reembed finishes it" in said
+    assert "aya reembed finishes it" in machine.aya("reembed", "--status").stdout
+    assert "aya reembed finishes it" in machine.aya("status", expect=3).stdout
+    machine.aya(*again)
+    eventually(lambda: told(machine, "reembed", "--status")["move"] is None, 60)
+    assert told(machine, "reembed", "--status")["model"]["fingerprint"] != before
+    machine.aya("reembed", "--model", "minilm", "--yes")
+
+
+def test_a_start_after_a_move_that_nobody_watched_follows_the_database(machine: Machine, tmp_path: Path) -> None:
+    """aya.toml still names the old model: it is set right; AYA_MODEL is pointed out."""
+    small = str(random_model(tmp_path / "small", 1))
+    machine.aya("add", "--text", "A note.")
+    with unfinished_transaction(machine), machine.begun("reembed", "--model", small, "--yes") as process:
+        eventually(lambda: told(machine, "reembed", "--status")["move"] is not None, 60)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    machine.aya("reembed", "--resume")
+    eventually(lambda: told(machine, "reembed", "--status")["move"] is None, 60)
+    assert not machine.home.config_file.exists() or small not in machine.home.config_file.read_text()
+
+    machine.aya("down")
+    assert "unset AYA_MODEL" in machine.aya("up", "--detach", expect=3, AYA_MODEL="minilm").stderr
+    machine.aya("down")
+    started = machine.aya("up", "--detach").stderr
+    assert f'aya.toml now says  model = "{small}"' in started
+    assert "next: " not in started
+    assert f'model = "{small}"' in machine.home.config_file.read_text()
+    assert machine.alpha()["model"]["embedder"]["model"] == "small"
+    assert told(machine, "search", "note")["results"]
+    machine.aya("reembed", "--model", "minilm", "--yes")
+
+
+def test_ctrl_c_before_a_move_has_begun_says_that_nothing_is_left(machine: Machine, tmp_path: Path) -> None:
+    """The embedder is frozen while it is asked for the model: there is no move, and none is promised."""
+    embedder = psutil.Process(machine.pid("embedder"))
+    embedder.suspend()
+    try:
+        with machine.begun("reembed", "--model", str(random_model(tmp_path / "small", 1)), "--yes") as process:
+            assert process.stderr is not None
+            assert "the embedder loads" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+    finally:
+        embedder.resume()
+    assert process.returncode == 130
+    assert "no move has begun, and nothing is left" in said
+    assert told(machine, "reembed", "--status")["move"] is None
 
 
 def test_the_shells_environment_reaches_the_node_without_a_home(machine: Machine, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=C
 BGE = ModelIdentity("b" * 16, "bge-base", "r2", 768, "cls", True, "query: ", "", 512)  # noqa: FBT003
 BEGUN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MOVING = Progress(Move(BGE, "bge-base-en-v1.5", "running", "aya_user", BEGUN, 20.0, None), 3000, 1200, 12, 1)
+UNPREPARED = replace(MOVING, move=replace(MOVING.move, phase="preparing", rows_per_second=None))
 STUCK = replace(MOVING, move=replace(MOVING.move, rows_per_second=None, error="no embedder"))
 OVERDUE = replace(DATABASE, counts=Counts(3, 9, 3, 0, 2))
 RUNNING = Service("postgres", 12, "running", 75.0, LastEvent("2026-01-02T03:04:05.678Z", "service.started"))
@@ -79,6 +80,11 @@ def test_a_node_without_problems_is_healthy() -> None:
             {"database": replace(DATABASE, moving=STUCK)},
             "the move to bge-base does not advance (no embedder): aya",
         ),
+        (
+            GOOD,
+            {"database": replace(DATABASE, moving=UNPREPARED)},
+            "the move to bge-base waits for its index, which is not made: aya reembed finishes it",
+        ),
         (GOOD, {"database": OVERDUE}, "2 documents wait longer than a minute for the indexer: aya down"),
         (STANDBY, {"database": replace(OVERDUE, is_standby=True)}, "2 documents wait longer than a minute"),
         (STANDBY, {"replication": Replication("disconnected")}, "replication is disconnected"),
@@ -108,6 +114,7 @@ def test_a_move_that_advances_is_no_problem_and_is_told() -> None:
         "1 chunks it does not take: their documents are queued after the move",
         "interrupted: no embedder",
     ]
+    assert "the index of its vectors is not made yet: aya reembed finishes it" in described(UNPREPARED)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def described(progress: Progress) -> list[str]:
         f"moving to {describe(move.identity)}, since {move.started_at:%Y-%m-%d %H:%M} UTC",
         summary(progress),
     ]
+    if move.phase == "preparing":
+        lines.append("the index of its vectors is not made yet: aya reembed finishes it")
     if progress.cut:
         lines.append(f"{progress.cut} chunks are longer than its window: their documents are cut anew after the move")
     if progress.refused:

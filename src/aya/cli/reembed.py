@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 
 # A model that has to be fetched first may take its time.
 _LOAD_SECONDS = 1800.0
+# What Ctrl-C leaves: before the move, while its index is made, and after that.
+_NOTHING_LEFT = "no move has begun, and nothing is left"
+_UNFINISHED = "the move may rest without its index; aya reembed finishes it, aya reembed --cancel gives it up"
 _GOES_ON = "the move goes on in the indexer; aya reembed shows it again, aya reembed --cancel gives it up"
+_INDEX_FIRST = "the index of the new vectors is made first; it waits for everybody who has a transaction open"
 _GIGABYTE, _MEGABYTE = 10**9, 10**6
 _NO_MOVE = "no move to another model is under way"
 
 
 @click.command(name="reembed")
 @click.option(
-    "--model", metavar="NAME", help="A known name, owner/name@commit or a directory (default: what aya.toml says)."
+    "--model",
+    metavar="NAME",
+    help="A known name, owner/name@commit or a directory (default: of the move under way, or what aya.toml says).",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--status", is_flag=True, help="Say how far the move is.")
@@ -50,8 +56,8 @@ def command(
     """Move all vectors to another model, online.
 
     New vectors and their index are made beside the old ones, by the indexer; searches and additions go on with the old
-    model until the last is made, and with the new one from then on. Ctrl-C leaves the move running, and so does
-    whatever else ends this command.
+    model until the last is made, and with the new one from then on. Once it has begun, Ctrl-C leaves the move running,
+    and so does whatever else ends this command.
     """
     home: Home = context.obj
     actions = [name for name, chosen in asked.items() if chosen]
@@ -60,12 +66,12 @@ def command(
     name = session.chosen_node(home, node)
     settings = node_settings(home, name)
     if actions:
-        return asyncio.run(_act(settings, actions[0], as_json=as_json))
-    source = _source(model or load_config(home).model)
+        return _acted(settings, actions[0], as_json=as_json)
+    start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)
     try:
-        return asyncio.run(_Start(home, name, settings, source, sure=yes, as_json=as_json).run())
+        return asyncio.run(start.run())
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_GOES_ON) from None
+        raise KeyboardInterrupt(start.left) from None
 
 
 def _source(model: str) -> str:
@@ -74,10 +80,22 @@ def _source(model: str) -> str:
     return str(directory.resolve()) if directory.is_dir() else model
 
 
+def _acted(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+    try:
+        return asyncio.run(_act(settings, action, as_json=as_json))
+    except KeyboardInterrupt:
+        if action != "resume":
+            raise
+        raise KeyboardInterrupt(_UNFINISHED) from None
+
+
 async def _act(settings: NodeSettings, action: str, *, as_json: bool) -> int:
     async with reembedding.entered(settings.database) as connection:
         if action == "status":
             return await _status(connection, as_json=as_json)
+        move = await reembedding.move_of(connection)
+        if action == "resume" and move is not None and move.phase == "preparing":
+            output.progress(_INDEX_FIRST)
         act = {"pause": reembedding.pause, "resume": reembedding.resume, "cancel": reembedding.cancel}[action]
         found = await act(connection)
     done = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}[action]
@@ -104,10 +122,14 @@ async def _status(connection: Connection, *, as_json: bool) -> int:
 
 
 class _Start:
-    """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends."""
+    """One `aya reembed` that begins a move, or joins the one under way, and shows it until it ends.
+
+    source: the model asked for; None: the one of the move under way, or, without a move, aya.toml's.
+    left: what there is if it ends now, in words.
+    """
 
     def __init__(
-        self, home: Home, node: str, settings: NodeSettings, source: str, *, sure: bool, as_json: bool
+        self, home: Home, node: str, settings: NodeSettings, source: str | None, *, sure: bool, as_json: bool
     ) -> None:
         self._home = home
         self._node = node
@@ -115,10 +137,11 @@ class _Start:
         self._source = source
         self._sure = sure
         self._as_json = as_json
+        self.left = _NOTHING_LEFT
 
     async def run(self) -> int:
         async with reembedding.entered(self._settings.database) as connection:
-            target = await self._target()
+            target, source = await self._target(connection)
             move = await reembedding.move_of(connection)
             present = await bound_model(connection)
             if move is None and present is not None and present.fingerprint == target.fingerprint:
@@ -127,14 +150,20 @@ class _Start:
             if move is None:
                 await self._ask(connection, target)
             self._say(f"moving to {describe(target)}")
-            await reembedding.begin(connection, target, self._source)
+            self.left = _UNFINISHED
+            await reembedding.begin(connection, target, source)
+            self.left = _GOES_ON
             await followed(connection)
-            return self._ended(target, await bound_model(connection))
+            return self._ended(target, source, await bound_model(connection))
 
-    async def _target(self) -> ModelIdentity:
+    async def _target(self, connection: Connection) -> tuple[ModelIdentity, str]:
+        move = await reembedding.move_of(connection)
+        if move is not None and self._source in {None, move.source}:
+            return move.identity, move.source
+        source = self._source or _source(load_config(self._home).model)
         async with EmbedderClient(self._settings.embedder_url, token=self._settings.embedder_token) as embedder:
-            output.progress(f"the embedder loads {self._source}")
-            return await load(embedder, self._source, seconds=_LOAD_SECONDS)
+            output.progress(f"the embedder loads {source}")
+            return await load(embedder, source, seconds=_LOAD_SECONDS), source
 
     async def _ask(self, connection: Connection, target: ModelIdentity) -> None:
         needed = await reembedding.bytes_needed(connection, target)
@@ -148,13 +177,13 @@ class _Start:
             question = f"Move to {describe(target)}? It takes about {_size(needed)} of disk meanwhile."
             click.confirm(question, abort=True, err=True)
 
-    def _ended(self, target: ModelIdentity, present: ModelIdentity | None) -> int:
+    def _ended(self, target: ModelIdentity, source: str, present: ModelIdentity | None) -> int:
         if present is None or present.fingerprint != target.fingerprint:
             raise AyaError("the move was cancelled; the vectors stay as they were", hint="aya reembed --status")
         self._say(f"vectors by {describe(target)}")
-        if config_editor.set_key(self._home.config_file, "embedder", "model", self._source):
-            self._say(f'{self._home.config_file} now says  model = "{self._source}"')
-        if load_config(self._home).model != self._source:
+        if config_editor.set_key(self._home.config_file, "embedder", "model", source):
+            self._say(f'{self._home.config_file} now says  model = "{source}"')
+        if load_config(self._home).model != source:
             output.progress("AYA_MODEL says otherwise, and wins over aya.toml: unset it")
         return self._end(present)
 

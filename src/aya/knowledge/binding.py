@@ -35,6 +35,16 @@ async def bound_model(connection: Connection) -> ModelIdentity | None:
     return found.identity if found else None
 
 
+async def binding_of(settings: DatabaseSettings) -> Bound | None:
+    """Return the model a database is bound to, over a connection of its own; None before the first."""
+    with db.translated(settings):
+        connection = await db.connect(settings, application_name="aya-bind")
+        try:
+            return await bound(connection)
+        finally:
+            await connection.close()
+
+
 async def bind(settings: DatabaseSettings, identity: ModelIdentity, source: str | None = None) -> None:
     """Bind the database to `identity`; only its source is kept when it already is. Only the owner may.
 
@@ -92,12 +102,13 @@ async def default_model(embedder: EmbedderClient) -> Bound:
     return Bound(identity, sources.get(identity.fingerprint))
 
 
-async def load(embedder: EmbedderClient, source: str, *, seconds: float) -> ModelIdentity:
+async def load(embedder: EmbedderClient, source: str, *, seconds: float, default: bool = False) -> ModelIdentity:
     """Have the embedder load a model beside the others and return what it is; safe to repeat.
 
+    default: make it the default once it is ready.
     Raises EmbedderUnavailable when it is not ready within `seconds`, EmbedderError when it cannot be loaded.
     """
-    await embedder.load_model(source)
+    await embedder.load_model(source, default=default)
     try:
         return await embedder.await_model(source, seconds)
     except EmbedderUnavailable as error:

@@ -137,9 +137,11 @@ async def pause(connection: Connection) -> bool:
 
 
 async def resume(connection: Connection) -> bool:
-    """Let the move go on; return False when there is none."""
+    """Let the move go on, with its index made if whoever began it was cut short; return False when there is none."""
     found = await connection.fetchval(_SQL["resume"]) is not None
-    await connection.execute(_SQL["wake"])
+    if found:
+        await _prepare(connection)
+        await connection.execute(_SQL["wake"])
     return found
 
 

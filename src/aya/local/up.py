@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aya.embedder_client import EmbedderClient
-from aya.errors import ModelMismatch
 from aya.home import Home, Node
-from aya.knowledge.binding import bind, default_model
 from aya.local import clusters, layout, plan, wait
+from aya.local.align import Alignment
 from aya.local.lock import exclusive
 from aya.local.report import Report
 from aya.migrations import migrate
@@ -94,7 +93,7 @@ class _Machine:
         return [wait.postgres_probe(cluster, self._home.secrets(node.name)), embedder]
 
     async def check(self, chosen: Sequence[Node]) -> None:
-        """Raise SchemaMismatch where a running database is not the one that this AYA knows; warn of another model."""
+        """Raise SchemaMismatch where a running database is not the one that this AYA knows; align the models."""
         for node in chosen:
             if node.role != "standby":
                 dsn = self._config.dsn
@@ -197,13 +196,12 @@ class _Machine:
             os.kill(running.pid, signal.SIGKILL)
 
     async def _bind(self, node: Node, database: DatabaseSettings) -> None:
+        """Bring the node's embedder in line with its database; aya.toml, too, but only one of several databases may."""
+        leads = node.name == "alpha" or "alpha" not in self._nodes
+        configured = layout.placeholders(self._home, self._config, node)["model"]
+        alignment = Alignment(self._home, node, self._report, configured=configured, leads=leads)
         async with EmbedderClient(_embedder_url(node)) as embedder:
-            offered = await default_model(embedder)
-        try:
-            await bind(database, offered.identity, offered.source)
-        except ModelMismatch as error:
-            # Not fatal: `aya reembed` needs a running node to mend it.
-            self._report.warn(node.name, error)
+            await alignment.make(embedder, database)
 
     async def _start_indexer(self, node: Node) -> None:
         for process in self._of(node):

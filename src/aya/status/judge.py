@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aya.errors import EXIT_DEGRADED, EXIT_FAILED
+from aya.knowledge.models import Progress
 from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
 
@@ -65,10 +66,19 @@ def _of_database(database: DatabaseFacts) -> list[str]:
         found.append(f"{database.counts.poison} documents cannot be indexed ({why}): aya show, then aya edit or aya rm")
     if database.counts and database.bound is None:
         found.append("the database is not bound to an embedding model yet: aya migrate")
-    if database.moving and database.moving.move.error:
-        move = database.moving.move
-        found.append(f"the move to {move.identity.model} does not advance ({move.error}): aya reembed --status")
-    return found
+    return [*found, *_of_move(database.moving)]
+
+
+def _of_move(moving: Progress | None) -> list[str]:
+    """Return why a move does not advance; nothing while it does, or when somebody let it rest."""
+    if moving is None:
+        return []
+    move = moving.move
+    if move.phase == "preparing":
+        return [f"the move to {move.identity.model} waits for its index, which is not made: aya reembed finishes it"]
+    if move.error:
+        return [f"the move to {move.identity.model} does not advance ({move.error}): aya reembed --status"]
+    return []
 
 
 def _of_queue(seen: Observation) -> list[str]:
