@@ -203,3 +203,6 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION aya_switch_model(integer) FROM public;
+-- Whoever may call it as a trigger of a table of his own deletes with the owner's rights; as a trigger of chunks it
+-- runs all the same.
+REVOKE EXECUTE ON FUNCTION aya_chunks_forget_next() FROM public;
