@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aya.errors import EmbedderError, TextTooLong
 from aya.identity import ModelStatus
 from aya.knowledge.models import Bound, Move, Phase
 
 Step = Literal["rest", "queue_exceptions", "fill", "switch"]
+Blame = Literal["text", "unclear", "system"]
+# What the embedder answers about texts: over a cap, not what the call takes (aya_embedder.problems).
+_OF_THE_TEXT = (413, 422)
+# The model failed: at this text, or at every one.
+_UNCLEAR = 500
 
 FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 4, 16, 512
 # A batch that takes about that long: a pause is heeded and a new document has its turn within a second.
@@ -67,6 +73,13 @@ def smoothed(rate: float | None, rows: int, seconds: float) -> float:
     """Return the speed in rows a second, the latest batch counting for a third; rate: before it."""
     now = rows / max(seconds, 1e-3)
     return now if rate is None else rate + _SMOOTHING * (now - rate)
+
+
+def blame(error: EmbedderError) -> Blame:
+    """Return whose fault it is that texts were not embedded; unclear: the text's, if the model takes another one."""
+    if isinstance(error, TextTooLong) or error.status in _OF_THE_TEXT:
+        return "text"
+    return "unclear" if error.status == _UNCLEAR else "system"
 
 
 def left_over(tries: int) -> int:

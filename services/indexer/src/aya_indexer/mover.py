@@ -14,13 +14,14 @@ from aya.errors import AyaError, EmbedderError, ModelMismatch, TextTooLong
 from aya.knowledge.binding import describe, load
 from aya.knowledge.models import Move
 from aya_indexer.config import Config
-from aya_indexer.move import FEWEST_ROWS, FIRST_ROWS, Seen, decide, left_over, next_size, smoothed
+from aya_indexer.move import FEWEST_ROWS, FIRST_ROWS, Seen, blame, decide, left_over, next_size, smoothed
 from aya_indexer.move_store import Chunk, Embedded, MoveStore
 from aya_indexer.outage import Outage
-from aya_indexer.plan import fault_of
 
 _LOAD_SECONDS = 5.0
 _EMBED_SECONDS = 20.0
+# A model that cannot embed this one is not well; what it fails at then is no fault of the texts.
+_PLAIN_TEXT = "a short text"
 # After a try for which the table, or every chunk of a batch, was in somebody else's hands.
 _LOCKED_OUT_SECONDS = 0.3
 # Below every id.
@@ -120,11 +121,19 @@ class Mover:
                 deadline_seconds=_EMBED_SECONDS,
             )
         except EmbedderError as error:
-            if fault_of(error) == "system":
+            if (fault := blame(error)) == "system":
                 raise
+            if fault == "unclear":
+                await self._check_well(embedder, move)
             await self._embed_apart(embedder, move, chunks, done, error)
         else:
             done.vectors |= dict(zip(chunks, vectors, strict=True))
+
+    async def _check_well(self, embedder: EmbedderClient, move: Move) -> None:
+        """Raise the EmbedderError of a model that fails at any text."""
+        await embedder.embed(
+            [_PLAIN_TEXT], prompt="document", expect=move.identity.fingerprint, deadline_seconds=_EMBED_SECONDS
+        )
 
     async def _embed_apart(
         self, embedder: EmbedderClient, move: Move, chunks: Sequence[Chunk], done: Embedded, error: EmbedderError
@@ -146,13 +155,15 @@ class Mover:
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._tries += 1
             return _LOCKED_OUT_SECONDS
+        except asyncpg.ObjectNotInPrerequisiteStateError as error:
+            return await self._failed(store, AyaError(str(error), hint="aya reembed --cancel"))
         self._tries += 1
         if switched:
             log.get_logger().info("move.switched", model=describe(move.identity), tries=self._tries)
             self._begin_anew()
         return 0.0
 
-    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | EmbedderError) -> float:
+    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | AyaError) -> float:
         self._loaded, self._filled_at, self._size = None, None, FEWEST_ROWS
         told = error if isinstance(error, AyaError) else _in_the_way(error)
         self._outage.failed(told, time.monotonic())
