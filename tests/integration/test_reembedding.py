@@ -605,6 +605,29 @@ async def test_a_text_at_which_the_model_fails_is_given_up_alone(base: Knowledge
     assert await ask(base, "SELECT array_agg(id) FROM chunks WHERE embedding IS NULL") == [4]
 
 
+def dying_of(word: str) -> Callable[[list[str]], httpx2.Response | None]:
+    """Return an embedder that a word kills: the connection ends, and it is there again the next time."""
+
+    def fails(texts: list[str]) -> None:
+        if any(word in each for each in texts):
+            raise httpx2.ReadError("it died")
+
+    return fails
+
+
+@pytest.mark.parametrize("fails", [dying_of(text(17)), refusing(504, text(17))], ids=["dies", "never ends"])
+async def test_a_text_that_the_embedder_does_not_survive_ends_no_move(
+    base: Knowledge, config: Config, small: str, fails: Callable[[list[str]], httpx2.Response | None]
+) -> None:
+    """It is found by taking fewer and fewer at once, given up after three times alone, and the others go on."""
+    await fill(base, 20)
+    await begin(base, small)
+    noted = partial(ask, base, "SELECT error LIKE '%does not survive it%' FROM reembedding_exception")
+    await step_until(config, fails, noted)
+    await step_until(config, fails, partial(is_moved, base))
+    assert await ask(base, "SELECT array_agg(id) FROM chunks WHERE embedding IS NULL") == [18]
+
+
 async def test_a_base_does_not_lose_many_vectors_by_a_move(base: Knowledge, config: Config, small: str) -> None:
     """The next model refused eleven chunks of twelve: the switch refuses, and says so; of ten it takes place."""
     await fill(base, 12)
