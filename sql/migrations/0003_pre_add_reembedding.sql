@@ -164,10 +164,13 @@ $$;
 -- The end of a move: the next column takes the place of the old one, in one step and however large the table is.
 -- Returns true when that is done; false, and nothing is changed, while there is no move that runs and is prepared, or
 -- more than `most_left` chunks have no next vector yet. So many may stay without: their documents are queued.
+-- Raises object_not_in_prerequisite_state when the next model refused more chunks that have a vector now than a base
+-- can spare: ten, or one in a hundred. A model that embeds nothing must not take the place of one that does.
 CREATE FUNCTION aya_switch_model(most_left integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     missing integer[];
+    refused bigint;
 BEGIN
     LOCK TABLE chunks IN ACCESS EXCLUSIVE MODE;
     IF NOT EXISTS (SELECT FROM reembedding WHERE state = 'running') OR NOT aya_reembedding_is_prepared() THEN
@@ -182,6 +185,15 @@ BEGIN
     ) AS left_over;
     IF cardinality(missing) > most_left THEN
         RETURN false;
+    END IF;
+    SELECT count(*) INTO refused FROM reembedding_exception AS e
+    INNER JOIN chunks AS c ON e.chunk_id = c.id
+    WHERE e.error IS NOT NULL AND c.embedding IS NOT NULL;
+    IF refused > 10 THEN
+        IF refused > (SELECT count(*) / 100 FROM chunks) THEN
+            RAISE EXCEPTION 'the next model refused % chunks, which would lose their vectors', refused
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
     END IF;
     PERFORM aya_enqueue_document(id) FROM documents WHERE id = any(missing);
     DROP TRIGGER chunks_forget_next ON chunks;
@@ -203,3 +215,6 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION aya_switch_model(integer) FROM public;
+-- Whoever may call it as a trigger of a table of his own deletes with the owner's rights; as a trigger of chunks it
+-- runs all the same.
+REVOKE EXECUTE ON FUNCTION aya_chunks_forget_next() FROM public;

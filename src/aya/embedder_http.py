@@ -157,7 +157,7 @@ class EmbedderHttp:
             wait = retry_after(response.headers.get("retry-after"))
             return errors.EmbedderOverloaded(text, hint=hint, retry_after_seconds=wait)
         kind = _KINDS.get(str(said.get("type")), errors.EmbedderError)
-        return kind(text, hint=_HINTS.get(kind, hint))
+        return kind(text, hint=_HINTS.get(kind, hint), status=response.status_code)
 
 
 def retry_after(value: str | None) -> float | None:

@@ -93,6 +93,11 @@ class SchemaMismatch(DatabaseError):
 class EmbedderError(AyaError):
     """The embedding service answered with an error."""
 
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+        """status: of the HTTP answer that refused; None when it was another one that says nothing of the texts."""
+        super().__init__(message, hint=hint)
+        self.status = status
+
 
 class EmbedderUnavailable(EmbedderError):
     """The embedding service is down, or did not answer in time."""

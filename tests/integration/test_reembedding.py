@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -12,8 +13,10 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from tests.conftest import Server, await_healthy, free_port
@@ -24,6 +27,7 @@ from aya import migrations
 from aya.backoff import Backoff
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
+from aya.embedder_http import Timing
 from aya.errors import DatabaseConflict, DatabaseReadOnly
 from aya.identity import ModelIdentity
 from aya.knowledge import reembedding
@@ -38,6 +42,8 @@ from aya.settings import DatabaseSettings, as_role
 from aya_embedder import sources
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
+from aya_indexer.mover import Mover
+from aya_indexer.store import opened
 
 pytestmark = pytest.mark.database
 
@@ -525,3 +531,110 @@ async def test_a_preparation_that_was_cut_short_is_done_again(base: Knowledge, s
             assert progress.move.phase == "running"
         with pytest.raises(DatabaseConflict, match="a move to small"):
             await reembedding.begin(owner, replace(target, fingerprint="another"), "x")
+
+
+class Faulty(httpx2.AsyncHTTPTransport):
+    """The way to an embedder that fails at some texts.
+
+    fails: returns its refusal of these texts, or raises what the connection meets; None: it embeds them.
+    """
+
+    def __init__(self, fails: Callable[[list[str]], httpx2.Response | None]) -> None:
+        super().__init__()
+        self._fails = fails
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Refuse, or let the embedder answer."""
+        if request.url.path == "/embed" and (refusal := self._fails(json.loads(request.content)["texts"])) is not None:
+            return refusal
+        return await super().handle_async_request(request)
+
+
+async def at_once(_: float) -> None:
+    """Wait for nothing between two attempts at a call."""
+
+
+async def step_until(
+    config: Config, fails: Callable[[list[str]], httpx2.Response | None], condition: Callable[[], Awaitable[object]]
+) -> None:
+    """Move the base, with an embedder that fails as told, until a condition holds."""
+    transport = Faulty(fails)
+    async with (
+        opened(config.database) as store,
+        EmbedderClient(config.embedder_url, transport=transport, timing=Timing(sleep=at_once)) as embedder,
+    ):
+        mover = Mover(config)
+        while not await condition():
+            await asyncio.sleep(await mover.step(store.moves, embedder))
+
+
+def well(_: list[str]) -> None:
+    """Embed everything."""
+
+
+def refusing(status: int, word: str) -> Callable[[list[str]], httpx2.Response | None]:
+    """Return an embedder's refusal of every request in which a word stands."""
+
+    def fails(texts: list[str]) -> httpx2.Response | None:
+        if not any(word in each for each in texts):
+            return None
+        return httpx2.Response(status, json={"error": {"type": "failed", "message": "told to"}})
+
+    return fails
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 500, 504])
+async def test_a_model_that_embeds_nothing_blames_no_text(
+    base: Knowledge, config: Config, small: str, status: int
+) -> None:
+    """The move says why it waits, and not one chunk is given up; when the model is well it goes on."""
+    await fill(base, 3)
+    target = await begin(base, small)
+    told = partial(ask, base, "SELECT error LIKE '%told to%' FROM reembedding")
+    await step_until(config, refusing(status, ""), told)
+    assert await ask(base, "SELECT count(*) FROM reembedding_exception") == 0
+    await step_until(config, well, partial(is_moved, base))
+    await check_vectors(base, target)
+
+
+async def test_a_text_at_which_the_model_fails_is_given_up_alone(base: Knowledge, config: Config, small: str) -> None:
+    """The model embeds another text just after: it is well, and the others of the batch get their vectors."""
+    await fill(base, 5)
+    await begin(base, small)
+    await step_until(config, refusing(500, text(3)), partial(is_moved, base))
+    assert await ask(base, "SELECT array_agg(id) FROM chunks WHERE embedding IS NULL") == [4]
+
+
+def dying_of(word: str) -> Callable[[list[str]], httpx2.Response | None]:
+    """Return an embedder that a word kills: the connection ends, and it is there again the next time."""
+
+    def fails(texts: list[str]) -> None:
+        if any(word in each for each in texts):
+            raise httpx2.ReadError("it died")
+
+    return fails
+
+
+@pytest.mark.parametrize("fails", [dying_of(text(17)), refusing(504, text(17))], ids=["dies", "never ends"])
+async def test_a_text_that_the_embedder_does_not_survive_ends_no_move(
+    base: Knowledge, config: Config, small: str, fails: Callable[[list[str]], httpx2.Response | None]
+) -> None:
+    """It is found by taking fewer and fewer at once, given up after three times alone, and the others go on."""
+    await fill(base, 20)
+    await begin(base, small)
+    noted = partial(ask, base, "SELECT error LIKE '%does not survive it%' FROM reembedding_exception")
+    await step_until(config, fails, noted)
+    await step_until(config, fails, partial(is_moved, base))
+    assert await ask(base, "SELECT array_agg(id) FROM chunks WHERE embedding IS NULL") == [18]
+
+
+async def test_a_base_does_not_lose_many_vectors_by_a_move(base: Knowledge, config: Config, small: str) -> None:
+    """The next model refused eleven chunks of twelve: the switch refuses, and says so; of ten it takes place."""
+    await fill(base, 12)
+    await begin(base, small)
+    await ask(base, "INSERT INTO reembedding_exception SELECT id, 'refused' FROM chunks WHERE id <= 11")
+    await step_until(config, well, partial(ask, base, "SELECT error LIKE '%refused 11 chunks%' FROM reembedding"))
+    assert await ask(base, "SELECT count(*) FROM chunks WHERE embedding IS NULL") == 0
+    await ask(base, "DELETE FROM reembedding_exception WHERE chunk_id = 11")
+    await step_until(config, well, partial(is_moved, base))
+    assert await ask(base, "SELECT count(*) FROM chunks WHERE embedding IS NULL") == 10

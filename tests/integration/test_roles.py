@@ -99,3 +99,17 @@ async def test_what_a_role_adds_is_queued_though_it_may_not_queue(
         await connection.execute("INSERT INTO chunks (document_id, chunk_text) SELECT id, 'x' FROM documents")
     async with Database(database, application_name="aya-test") as opened, opened.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM index_queue") == 1
+
+
+@pytest.mark.parametrize("role", [MCP_ROLE, INDEXER_ROLE])
+async def test_nobody_borrows_the_owners_rights_by_a_trigger_of_his_own(
+    database: DatabaseSettings, server: Server, role: str
+) -> None:
+    """The function that forgets a next vector is the owner's trigger on chunks, and nobody else's anywhere."""
+    async with Database(server.settings(database.database, role), application_name="aya-test") as opened:
+        with pytest.raises(DatabaseRefused, match="permission denied for function aya_chunks_forget_next"):
+            async with opened.transaction() as connection:
+                await connection.execute("CREATE TEMP TABLE own (id integer, embedding_next integer)")
+                await connection.execute(
+                    "CREATE TRIGGER own BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION aya_chunks_forget_next()"
+                )

@@ -10,9 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aya import errors
 from aya.identity import ModelIdentity, ModelStatus
 from aya.knowledge.models import Bound, Move, Phase
-from aya_indexer.move import FEWEST_ROWS, MOST_ROWS, Order, Seen, decide, left_over, next_size, orders, smoothed
+from aya_indexer.move import (
+    FEWEST_ROWS,
+    MOST_ROWS,
+    Order,
+    Seen,
+    Suspect,
+    blame,
+    decide,
+    is_suspect,
+    left_over,
+    next_size,
+    orders,
+    smoothed,
+)
 
 MINI = ModelIdentity("a" * 16, "minilm", "r1", 384, "mean", True, "", "", 256)  # noqa: FBT003
 BASE = ModelIdentity("b" * 16, "bge-base", "r2", 768, "cls", True, "query: ", "", 512)  # noqa: FBT003
@@ -85,3 +99,45 @@ def test_the_embedder_is_told_what_the_base_has_and_where_it_goes(
 ) -> None:
     """The base's model is the default, the next one is loaded ahead; what is so already is not ordered."""
     assert orders(models, Bound(MINI, source), move) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.TextTooLong("x"), "text"),
+        (errors.EmbedderError("x", status=413), "text"),
+        (errors.EmbedderError("x", status=422), "text"),
+        (errors.EmbedderError("x", status=500), "unclear"),
+        *((errors.EmbedderError("x", status=status), "system") for status in (None, 400, 401, 403, 408, 504)),
+        (errors.EmbedderOverloaded("x"), "system"),
+        (errors.EmbedderUnavailable("x"), "system"),
+        (errors.ModelNotLoaded("x", status=404), "system"),
+    ],
+)
+def test_a_text_is_blamed_only_for_what_speaks_of_it(error: errors.EmbedderError, expected: str) -> None:
+    """A base whose chunks are given up for the embedder's own faults loses its vectors."""
+    assert blame(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.EmbedderUnavailable("x"), True),
+        (errors.EmbedderError("x", status=504), True),
+        (errors.EmbedderError("x", status=401), False),
+        (errors.EmbedderOverloaded("x"), False),
+        (errors.ModelMismatch("x"), False),
+    ],
+)
+def test_a_text_is_suspected_of_what_ends_the_embedder(error: errors.EmbedderError, *, expected: bool) -> None:
+    """Not of what the embedder says about itself."""
+    assert is_suspect(error) == expected
+
+
+def test_a_chunk_is_convicted_by_three_failures_of_it_alone() -> None:
+    """Those of several chunks count for nobody; another chunk, or another text, begins anew."""
+    suspect = Suspect()
+    for expected in (False, False, True):
+        suspect = suspect.failed([(1, "x"), (2, "x")]).failed([(1, "x")])
+        assert suspect.convicted == expected
+    assert suspect.failed([(1, "edited")]) == Suspect((1, "edited"), 1)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aya.errors import EmbedderError, EmbedderUnavailable, TextTooLong
 from aya.identity import ModelStatus
 from aya.knowledge.models import Bound, Move, Phase
 
 Step = Literal["rest", "queue_exceptions", "fill", "switch"]
+Blame = Literal["text", "unclear", "system"]
+# What the embedder answers about texts: over a cap, not what the call takes (aya_embedder.problems).
+_OF_THE_TEXT = (413, 422)
+# The model failed: at this text, or at every one.
+_UNCLEAR = 500
+# It takes longer than a request may.
+_OUT_OF_TIME = 504
 
 FEWEST_ROWS, FIRST_ROWS, MOST_ROWS = 4, 16, 512
 # A batch that takes about that long: a pause is heeded and a new document has its turn within a second.
@@ -18,6 +26,8 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.25, 0.75
 # with so many left over, which are found by their words only until the indexer has been there.
 _PATIENT_TRIES = 20
 _MOST_LEFT = 100
+# With the same chunk alone, and after the embedder had been well.
+_MOST_FAILURES = 3
 _SMOOTHING = 0.3
 
 
@@ -60,13 +70,44 @@ def next_size(rows: int, seconds: float) -> int:
     """Return how many chunks to take next time, when `rows` took `seconds`."""
     if seconds < _SHORT_SECONDS:
         return min(MOST_ROWS, rows * 2)
-    return max(FEWEST_ROWS, rows // 2) if seconds > _LONG_SECONDS else rows
+    return max(min(rows, FEWEST_ROWS), rows // 2) if seconds > _LONG_SECONDS else rows
 
 
 def smoothed(rate: float | None, rows: int, seconds: float) -> float:
     """Return the speed in rows a second, the latest batch counting for a third; rate: before it."""
     now = rows / max(seconds, 1e-3)
     return now if rate is None else rate + _SMOOTHING * (now - rate)
+
+
+def blame(error: EmbedderError) -> Blame:
+    """Return whose fault it is that texts were not embedded; unclear: the text's, if the model takes another one."""
+    if isinstance(error, TextTooLong) or error.status in _OF_THE_TEXT:
+        return "text"
+    return "unclear" if error.status == _UNCLEAR else "system"
+
+
+def is_suspect(error: EmbedderError) -> bool:
+    """Return whether a text may have killed the embedder, or does not end in time, which had just been well."""
+    return isinstance(error, EmbedderUnavailable) or error.status == _OUT_OF_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A chunk with which alone the embedder failed, and how often in a row."""
+
+    chunk: tuple[int, str] | None = None
+    failures: int = 0
+
+    @property
+    def convicted(self) -> bool:
+        """Whether that was often enough to go on without it."""
+        return self.failures >= _MOST_FAILURES
+
+    def failed(self, chunks: Sequence[tuple[int, str]]) -> Suspect:
+        """Return who is suspected once the embedder failed with these chunks, too; of several it is nobody yet."""
+        if len(chunks) != 1:
+            return self
+        return Suspect(chunks[0], self.failures + 1 if chunks[0] == self.chunk else 1)
 
 
 def left_over(tries: int) -> int:

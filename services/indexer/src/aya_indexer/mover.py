@@ -14,15 +14,28 @@ from aya.errors import AyaError, EmbedderError, ModelMismatch, TextTooLong
 from aya.knowledge.binding import describe, load
 from aya.knowledge.models import Move
 from aya_indexer.config import Config
-from aya_indexer.move import FEWEST_ROWS, FIRST_ROWS, Seen, decide, left_over, next_size, smoothed
+from aya_indexer.move import (
+    FEWEST_ROWS,
+    FIRST_ROWS,
+    Seen,
+    Suspect,
+    blame,
+    decide,
+    is_suspect,
+    left_over,
+    next_size,
+    smoothed,
+)
 from aya_indexer.move_store import Chunk, Embedded, MoveStore
 from aya_indexer.outage import Outage
-from aya_indexer.plan import fault_of
 
 _LOAD_SECONDS = 5.0
 _EMBED_SECONDS = 20.0
+# A model that cannot embed this one is not well; what it fails at then is no fault of the texts.
+_PLAIN_TEXT = "a short text"
 # After a try for which the table, or every chunk of a batch, was in somebody else's hands.
 _LOCKED_OUT_SECONDS = 0.3
+_FATAL = "the embedder does not survive it, or does not answer in time"
 # Below every id.
 _BEFORE_ALL = -(2**31) - 1
 
@@ -43,6 +56,7 @@ class Mover:
         self._filled_at: float | None = None
         self._tries = 0
         self._loaded: str | None = None
+        self._suspect = Suspect()
 
     async def step(self, store: MoveStore, embedder: EmbedderClient) -> float:
         """Make one step; return in how many seconds the next is due, 0 for at once.
@@ -85,13 +99,17 @@ class Mover:
         await self._have_loaded(embedder, move)
         started = time.monotonic()
         done = Embedded()
-        await self._embed(embedder, move, batch, done)
+        if self._suspect.convicted and list(batch) == [self._suspect.chunk]:
+            await self._check_well(embedder, move)
+            _refused(done, batch[0], _FATAL)
+        else:
+            await self._embed_suspecting(embedder, move, batch, done)
         now = time.monotonic()
         self._rate = smoothed(self._rate, len(batch), now - (self._filled_at or started))
         self._filled_at = now
         self._size = next_size(self._size, now - started)
         kept = await store.store(move, done, self._rate)
-        self._after = batch[-1][0]
+        self._after, self._suspect = batch[-1][0], Suspect()
         self._outage.over()
         return 0.0 if kept else _LOCKED_OUT_SECONDS
 
@@ -107,6 +125,18 @@ class Mover:
             )
         self._loaded = offered.fingerprint
 
+    async def _embed_suspecting(
+        self, embedder: EmbedderClient, move: Move, batch: Sequence[Chunk], done: Embedded
+    ) -> None:
+        """Embed a batch; should the embedder die of it, or not end, look for the chunk: fewer next time, at last one."""
+        try:
+            await self._embed(embedder, move, batch, done)
+        except EmbedderError as error:
+            if is_suspect(error):
+                self._suspect = self._suspect.failed(batch)
+                self._size = max(1, len(batch) // 2)
+            raise
+
     async def _embed(
         self, embedder: EmbedderClient, move: Move, chunks: Sequence[Chunk], done: Embedded, *, truncate: bool = False
     ) -> None:
@@ -120,11 +150,19 @@ class Mover:
                 deadline_seconds=_EMBED_SECONDS,
             )
         except EmbedderError as error:
-            if fault_of(error) == "system":
+            if (fault := blame(error)) == "system":
                 raise
+            if fault == "unclear":
+                await self._check_well(embedder, move)
             await self._embed_apart(embedder, move, chunks, done, error)
         else:
             done.vectors |= dict(zip(chunks, vectors, strict=True))
+
+    async def _check_well(self, embedder: EmbedderClient, move: Move) -> None:
+        """Raise the EmbedderError of a model that fails at any text."""
+        await embedder.embed(
+            [_PLAIN_TEXT], prompt="document", expect=move.identity.fingerprint, deadline_seconds=_EMBED_SECONDS
+        )
 
     async def _embed_apart(
         self, embedder: EmbedderClient, move: Move, chunks: Sequence[Chunk], done: Embedded, error: EmbedderError
@@ -137,8 +175,7 @@ class Mover:
             done.exceptions[chunks[0]] = None
             await self._embed(embedder, move, chunks, done, truncate=True)
         else:
-            done.exceptions[chunks[0]] = error.message
-            log.get_logger().warning("chunk.refused", chunk_id=chunks[0][0], error=error.message)
+            _refused(done, chunks[0], error.message)
 
     async def _switch(self, store: MoveStore, move: Move) -> float:
         try:
@@ -146,20 +183,28 @@ class Mover:
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             self._tries += 1
             return _LOCKED_OUT_SECONDS
+        except asyncpg.ObjectNotInPrerequisiteStateError as error:
+            return await self._failed(store, AyaError(str(error), hint="aya reembed --cancel"))
         self._tries += 1
         if switched:
             log.get_logger().info("move.switched", model=describe(move.identity), tries=self._tries)
             self._begin_anew()
         return 0.0
 
-    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | EmbedderError) -> float:
-        self._loaded, self._filled_at, self._size = None, None, FEWEST_ROWS
+    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | AyaError) -> float:
+        self._loaded, self._filled_at = None, None
+        self._size = min(self._size, FEWEST_ROWS)
         told = error if isinstance(error, AyaError) else _in_the_way(error)
         self._outage.failed(told, time.monotonic())
         await store.note_error(told.message)
         delay = self._config.outage.delay_seconds(self._outage.failures, random.uniform)
         self._rest_until = time.monotonic() + delay
         return delay
+
+
+def _refused(done: Embedded, chunk: Chunk, error: str) -> None:
+    done.exceptions[chunk] = error
+    log.get_logger().warning("chunk.refused", chunk_id=chunk[0], error=error)
 
 
 def _in_the_way(error: asyncpg.DependentObjectsStillExistError) -> AyaError:
