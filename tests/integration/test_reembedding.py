@@ -42,6 +42,7 @@ from aya.settings import DatabaseSettings, as_role
 from aya_embedder import sources
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
+from aya_indexer.move_store import Embedded
 from aya_indexer.mover import Mover
 from aya_indexer.store import opened
 
@@ -564,7 +565,7 @@ async def step_until(
         EmbedderClient(config.embedder_url, transport=transport, timing=Timing(sleep=at_once)) as embedder,
     ):
         mover = Mover(config)
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 the mover says for how long
             await asyncio.sleep(await mover.step(store.moves, embedder))
 
 
@@ -638,3 +639,18 @@ async def test_a_base_does_not_lose_many_vectors_by_a_move(base: Knowledge, conf
     await ask(base, "DELETE FROM reembedding_exception WHERE chunk_id = 11")
     await step_until(config, well, partial(is_moved, base))
     assert await ask(base, "SELECT count(*) FROM chunks WHERE embedding IS NULL") == 10
+
+
+async def test_nothing_is_noted_of_a_text_that_is_being_replaced(base: Knowledge, config: Config, small: str) -> None:
+    """The new text, which the model can take, would be passed over for the old one's sake."""
+    await fill(base, 2)
+    await begin(base, small)
+    async with opened(config.database) as store, base.database.connection() as editor:
+        move = await store.moves.move()
+        assert move is not None
+        edited, left = await store.moves.batch(move, 0, 2)
+        async with editor.transaction():
+            await editor.execute("UPDATE chunks SET chunk_text = 'edited' WHERE id = $1", edited[0])
+            done = Embedded(exceptions={edited: "refused", left: "refused"})
+            assert await store.moves.store(move, done, 1.0) == 1
+    assert await ask(base, "SELECT array_agg(chunk_id) FROM reembedding_exception") == [left[0]]

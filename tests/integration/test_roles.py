@@ -107,7 +107,7 @@ async def test_nobody_borrows_the_owners_rights_by_a_trigger_of_his_own(
 ) -> None:
     """The function that forgets a next vector is the owner's trigger on chunks, and nobody else's anywhere."""
     async with Database(server.settings(database.database, role), application_name="aya-test") as opened:
-        with pytest.raises(DatabaseRefused, match="permission denied for function aya_chunks_forget_next"):
+        with pytest.raises(DatabaseRefused, match="permission denied for function aya_chunks_forget_next"):  # noqa: PT012
             async with opened.transaction() as connection:
                 await connection.execute("CREATE TEMP TABLE own (id integer, embedding_next integer)")
                 await connection.execute(

@@ -27,31 +27,37 @@ LIMIT $2;
 SELECT EXISTS (SELECT FROM reembedding WHERE fingerprint = $1);
 
 -- name: store_next
--- Give chunks their next vectors, unless their texts have changed meanwhile. Who is being written by somebody else is
--- left for later: nobody waits, so nobody waits in a circle.
+-- Give chunks their next vectors, and note those that the new model could not take as they are, unless their texts have
+-- changed meanwhile; returns how many it was. Who is being written by somebody else is left for later: nobody waits, so
+-- nobody waits in a circle. All is locked once, so that nothing is noted of a text that is being replaced.
 WITH ready AS (
     SELECT
         c.id,
-        n.embedding
-    FROM unnest($1::integer[], $2::text[], $3::vector[]) AS n (id, chunk_text, embedding)
+        n.embedding,
+        n.excepted,
+        n.error
+    FROM unnest($1::integer[], $2::text[], $3::vector[], $4::boolean[], $5::text[])
+        AS n (id, chunk_text, embedding, excepted, error)
     INNER JOIN chunks AS c ON n.id = c.id AND n.chunk_text = c.chunk_text
     ORDER BY c.id
     FOR NO KEY UPDATE OF c SKIP LOCKED
+),
+
+embedded AS (
+    UPDATE chunks AS c SET embedding_next = r.embedding
+    FROM ready AS r WHERE c.id = r.id AND r.embedding IS NOT NULL
+),
+
+noted AS (
+    INSERT INTO reembedding_exception (chunk_id, error)
+    SELECT
+        r.id,
+        r.error
+    FROM ready AS r WHERE r.excepted
+    ON CONFLICT (chunk_id) DO UPDATE SET error = excluded.error
 )
 
-UPDATE chunks AS c SET embedding_next = r.embedding
-FROM ready AS r WHERE c.id = r.id;
-
--- name: note_exceptions
--- Remember chunks that the new model could not take as they are, unless their texts have changed meanwhile.
-INSERT INTO reembedding_exception (chunk_id, error)
-SELECT
-    c.id,
-    n.error
-FROM unnest($1::integer[], $2::text[], $3::text[]) AS n (id, chunk_text, error)
-INNER JOIN chunks AS c ON n.id = c.id AND n.chunk_text = c.chunk_text
-FOR KEY SHARE OF c SKIP LOCKED
-ON CONFLICT (chunk_id) DO UPDATE SET error = excluded.error;
+SELECT count(*) FROM ready;
 
 -- name: note_speed
 -- It advances, and so fast; it was paused meanwhile, and then it does not.

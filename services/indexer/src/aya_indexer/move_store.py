@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -80,10 +80,9 @@ class MoveStore:
             await self._connection.execute(_MODEL["hold_model"])
             if not await self._still_moves(move):
                 return 0
-            stored = await self._connection.execute(_SQL["store_next"], *_columns(done.vectors))
-            noted = await self._connection.execute(_SQL["note_exceptions"], *_error_columns(done.exceptions))
+            kept = int(await self._connection.fetchval(_SQL["store_next"], *_columns(done)))
             await self._connection.execute(_SQL["note_speed"], rate)
-        return _rows(stored) + _rows(noted)
+        return kept
 
     async def note_error(self, error: str) -> None:
         """Remember why the move does not advance."""
@@ -102,14 +101,13 @@ class MoveStore:
         return bool(await self._connection.fetchval(_SQL["still_moves"], move.identity.fingerprint))
 
 
-def _columns(vectors: Mapping[Chunk, Vector]) -> tuple[Sequence[object], ...]:
-    return [key for key, _ in vectors], [text for _, text in vectors], as_array(vectors.values())
-
-
-def _error_columns(errors: Mapping[Chunk, str | None]) -> tuple[Sequence[object], ...]:
-    return [key for key, _ in errors], [text for _, text in errors], list(errors.values())
-
-
-def _rows(status: str) -> int:
-    """Return how many rows a statement touched, from its command tag ("UPDATE 5", "INSERT 0 5")."""
-    return int(status.rpartition(" ")[2])
+def _columns(done: Embedded) -> tuple[Sequence[object], ...]:
+    without = [chunk for chunk in done.exceptions if chunk not in done.vectors]
+    chunks = [*done.vectors, *without]
+    return (
+        [key for key, _ in chunks],
+        [text for _, text in chunks],
+        [*as_array(done.vectors.values()), *(None for _ in without)],
+        [chunk in done.exceptions for chunk in chunks],
+        [done.exceptions.get(chunk) for chunk in chunks],
+    )

@@ -128,7 +128,7 @@ class Mover:
     async def _embed_suspecting(
         self, embedder: EmbedderClient, move: Move, batch: Sequence[Chunk], done: Embedded
     ) -> None:
-        """Embed a batch; should the embedder die of it, or not end, look for the chunk: fewer next time, at last one."""
+        """Embed a batch; should the embedder die of it, or not end, look for the chunk: fewer next time, at last 1."""
         try:
             await self._embed(embedder, move, batch, done)
         except EmbedderError as error:
