@@ -36,8 +36,9 @@ WITH ready AS (
         n.embedding,
         n.excepted,
         n.error
-    FROM unnest($1::integer[], $2::text[], $3::vector[], $4::boolean[], $5::text[])
-        AS n (id, chunk_text, embedding, excepted, error)
+    FROM
+        unnest($1::integer[], $2::text[], $3::vector[], $4::boolean[], $5::text[])
+            AS n (id, chunk_text, embedding, excepted, error)
     INNER JOIN chunks AS c ON n.id = c.id AND n.chunk_text = c.chunk_text
     ORDER BY c.id
     FOR NO KEY UPDATE OF c SKIP LOCKED
