@@ -6,11 +6,14 @@ clients follow the database from model to model (aya.knowledge.reembedding) with
 
 from __future__ import annotations
 
+import asyncio
+import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aya import db, queries
 from aya.embedder_client import EmbedderClient
-from aya.errors import EmbedderUnavailable, ModelMismatch, ModelNotLoaded, SchemaMismatch
+from aya.errors import EmbedderError, EmbedderUnavailable, ModelMismatch, ModelNotLoaded, SchemaMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge.models import Bound
 from aya.settings import DatabaseSettings
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge")
 # Somebody waits for an answer; a model that takes longer to load is said to be warming up.
 LOAD_SECONDS = 8.0
+# Between two looks whether a model that computed can make room now.
+_FULL_SECONDS = 0.3
 
 
 async def bound(connection: Connection) -> Bound | None:
@@ -106,9 +111,18 @@ async def load(embedder: EmbedderClient, source: str, *, seconds: float, default
     """Have the embedder load a model beside the others and return what it is; safe to repeat.
 
     default: make it the default once it is ready.
+    While all the models there compute, none can make room for another: that passes, and is waited out.
     Raises EmbedderUnavailable when it is not ready within `seconds`, EmbedderError when it cannot be loaded.
     """
-    await embedder.load_model(source, default=default)
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            await embedder.load_model(source, default=default)
+            break
+        except EmbedderError as error:
+            if error.status != HTTPStatus.CONFLICT or time.monotonic() > until:
+                raise
+        await asyncio.sleep(_FULL_SECONDS)
     try:
         return await embedder.await_model(source, seconds)
     except EmbedderUnavailable as error:
