@@ -7,6 +7,9 @@ nodes/NAME/data              the PostgreSQL data directory
 nodes/NAME/launchd/*.plist   the node's processes, rendered for this machine
 nodes/NAME/log/              what they print
 nodes/NAME/embedder/         vectors that the embedder has computed before
+nodes/NAME/watchdog.json     what the watchdog has promised its partner (mode 600)
+nodes/NAME/agent/            the node's certificate, and its key (mode 600)
+authority/                   what signs the certificates
 postgresql/                  a readable copy of the binaries, only when the wheel's own cannot be read
 """
 
@@ -25,7 +28,7 @@ from aya.json_object import json_object
 
 Role = Literal["primary", "standby", "copy"]
 ROLE_OF_NODE: dict[str, Role] = {"alpha": "primary", "beta": "standby", "air": "copy"}
-STATE_VERSION = 1
+STATE_VERSION = 2
 # sun_path is 104 bytes on macOS and 108 on Linux; the socket's own name takes up to 20 of them.
 _LONGEST_SOCKET_DIRECTORY = 80
 _RESTORE = "aya down, then restore or remove it"
@@ -33,12 +36,22 @@ _RESTORE = "aya down, then restore or remove it"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of this machine, as state.json keeps it. Ports are on 127.0.0.1."""
+    """One node of this machine, as state.json keeps it. Ports are on 127.0.0.1.
+
+    agent_port, health_port: of the watchdog, where the partner and where anybody asks it; on air nobody listens there.
+    """
 
     name: str
     role: Role
     postgres_port: int
     embedder_port: int
+    agent_port: int
+    health_port: int
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Return all of them."""
+        return (self.postgres_port, self.embedder_port, self.agent_port, self.health_port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,19 @@ class Home:
     def embedder_cache(self, node: str) -> Path:
         """Where the node's embedder keeps vectors; whatever is in it may be deleted."""
         return self.node_directory(node) / "embedder"
+
+    @property
+    def authority_directory(self) -> Path:
+        """The key and the certificate that sign the nodes' own."""
+        return self.path / "authority"
+
+    def agent_directory(self, node: str) -> Path:
+        """The node's certificate and key."""
+        return self.node_directory(node) / "agent"
+
+    def newborn_file(self, node: str) -> Path:
+        """Stands from the making of a cluster until its watchdog takes it up: then no partner was ever promised a thing."""
+        return self.node_directory(node) / "watchdog.new"
 
     def secrets_file(self, node: str) -> Path:
         """Passwords by role, mode 600."""

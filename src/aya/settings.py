@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
@@ -67,16 +67,34 @@ class NodeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One of the servers that replicate each other. addresses: host names or IP addresses; every one is tried."""
+
+    name: str
+    addresses: tuple[str, ...]
+    postgres_port: int
+    agent_port: int
+    health_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """aya.toml, checked. None or the default where it says nothing."""
+    """aya.toml, checked. None or the default where it says nothing.
+
+    members: the servers on machines of their own, by name; empty when all are on this one. witnesses: addresses that
+    answer as long as this machine has a network.
+    """
 
     postgres_major: int = 18
     pg_config: str | None = None
     dsn: str | None = field(default=None, repr=False)
     model: str = "minilm"
+    members: Mapping[str, Member] = field(default_factory=dict[str, Member])
+    witnesses: tuple[tuple[str, int], ...] = ()
 
 
-_KNOWN_KEYS = {"postgres": {"major", "pg_config", "dsn"}, "embedder": {"model"}}
+_KNOWN_KEYS = {"postgres": {"major", "pg_config", "dsn"}, "embedder": {"model"}, "cluster": {"alpha", "beta", "witnesses"}}
+_MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
 
 def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
@@ -94,7 +112,36 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         pg_config=environ.get("AYA_PG_CONFIG") or _text(postgres, "pg_config"),
         dsn=environ.get("AYA_DSN") or _text(postgres, "dsn"),
         model=environ.get("AYA_MODEL") or _text(embedder, "model") or "minilm",
+        members=_members(table.get("cluster", {})),
+        witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
     )
+
+
+def _members(cluster: Mapping[str, Any]) -> dict[str, Member]:
+    """Return the servers that [cluster.alpha] and [cluster.beta] describe: both, or none."""
+    tables = {name: json_object(cluster[name]) for name in ("alpha", "beta") if name in cluster}
+    if len(tables) == 1:
+        raise ConfigError("aya.toml: [cluster] needs both alpha and beta", hint="edit aya.toml")
+    return {name: _member(name, table) for name, table in tables.items()}
+
+
+def _member(name: str, table: dict[str, Any] | None) -> Member:
+    if table is None or table.keys() - {"addresses", *_MEMBER_PORTS}:
+        raise ConfigError(
+            f"aya.toml: [cluster.{name}] may have addresses, {', '.join(_MEMBER_PORTS)}", hint="edit aya.toml"
+        )
+    addresses = _texts(table.get("addresses", []), f"cluster.{name}.addresses")
+    if not addresses:
+        raise ConfigError(f'aya.toml: [cluster.{name}] needs addresses = ["…"]', hint="edit aya.toml")
+    ports = {key: parse_port(str(table.get(key, default))) for key, default in _MEMBER_PORTS.items()}
+    return Member(name, addresses, **ports)
+
+
+def _texts(value: object, key: str) -> tuple[str, ...]:
+    words = cast("list[object]", value) if isinstance(value, list) else [None]
+    if not all(isinstance(word, str) and word for word in words):
+        raise ConfigError(f"aya.toml: {key} must be a list of strings", hint="edit aya.toml")
+    return tuple(str(word) for word in words)
 
 
 def _read_toml(home: Home) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from aya import migrations
 from aya.home import Home
 from aya.postgres.cluster import Cluster
-from aya.postgres.config import REPLICATION_ROLE, ClusterConfig
+from aya.postgres.config import SERVERS, ClusterConfig, replication_role
 from aya.postgres.provision import owner_settings, provision_primary
 
 SUPERUSER = "postgres"
@@ -36,7 +36,9 @@ def create(home: Home, node: str, cluster: Cluster, secrets: dict[str, str], pri
     if primary is None:
         cluster.create(secrets[SUPERUSER])
     else:
-        cluster.create_standby(primary, secrets[REPLICATION_ROLE], node)
+        cluster.create_standby(primary, secrets[replication_role(node)], node)
+    if node in SERVERS:
+        home.newborn_file(node).write_text("standby" if primary else "primary", encoding="utf-8")
     unfinished.unlink()
     return True
 

@@ -45,7 +45,7 @@ def down(home: Home) -> Stopped:
 def _names(found: Sequence[leftovers.Leftover]) -> tuple[str, ...]:
     """Return the names of the services, and of servers that run without their wrapper; pure."""
     services = {one.name for one in found if one.kind == "service"}
-    wrapped = {f"postgres {label.split('.')[2]}" for label in services if label.endswith(".postgres")}
+    wrapped = {f"postgres {label.split('.')[2]}" for label in services if label.endswith((".postgres", ".watchdog"))}
     servers = {one.name for one in found if one.kind == "postgres"} - wrapped
     return (*sorted(services), *sorted(servers))
 

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from aya import certificates
 from aya.errors import ConfigError
 from aya.home import Home, Node
 from aya.local.plan import services
+from aya.postgres.config import SERVERS
 from aya.postgres.privileges import can_enter, run_as
 from aya.postgres.provision import new_secrets
 from aya.processes import plist
@@ -45,6 +47,8 @@ def make_node(home: Home, node: str) -> None:
             )
     for part in (home.log_directory(node), directory / "launchd"):
         part.mkdir(mode=0o700, exist_ok=True)
+    if node in SERVERS:
+        certificates.make(home.authority_directory, {node: home.agent_directory(node)})
 
 
 def make_secrets(home: Home, node: str) -> dict[str, str]:

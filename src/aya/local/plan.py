@@ -9,10 +9,14 @@ from aya.home import ROLE_OF_NODE, Node
 from aya.settings import Config
 
 NODES = tuple(ROLE_OF_NODE)
+# Of a node: PostgreSQL, the embedder, and two of the watchdog.
+_PORTS = 4
+# Each of these runs a PostgreSQL.
+_OF_SERVER = ("postgres", "watchdog")
 # The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
 _SERVICES = {
-    "alpha": ("postgres", "embedder", "indexer"),
-    "beta": ("postgres", "embedder", "indexer"),
+    "alpha": ("watchdog", "embedder", "indexer"),
+    "beta": ("watchdog", "embedder", "indexer"),
     "air": ("postgres", "embedder"),
 }
 
@@ -47,14 +51,19 @@ def settle(
     for name in names:
         if name in nodes:
             continue
-        taken = {port for node in nodes.values() for port in (node.postgres_port, node.embedder_port)}
-        postgres = choose_port(taken)
-        nodes[name] = Node(name, ROLE_OF_NODE[name], postgres, choose_port({*taken, postgres}))
+        taken = {port for node in nodes.values() for port in node.ports}
+        ports: list[int] = []
+        for _ in range(_PORTS):
+            ports.append(choose_port({*taken, *ports}))
+        nodes[name] = Node(name, ROLE_OF_NODE[name], *ports)
     return {name: nodes[name] for name in NODES if name in nodes}
 
 
 def services(node: str, config: Config) -> tuple[str, ...]:
-    """Return the services of a node, in starting order; with a DSN there is no PostgreSQL of ours."""
+    """Return the services of a node, in starting order; with a DSN there is no PostgreSQL of ours.
+
+    On alpha and beta nothing but the watchdog starts PostgreSQL.
+    """
     if node not in _SERVICES:
         raise ConfigError(f"there is no node {node!r}", hint="aya up")
-    return tuple(service for service in _SERVICES[node] if service != "postgres" or config.dsn is None)
+    return tuple(service for service in _SERVICES[node] if service not in _OF_SERVER or config.dsn is None)

@@ -20,7 +20,7 @@ from aya.local.align import Alignment
 from aya.local.lock import exclusive
 from aya.local.report import Report
 from aya.migrations import migrate
-from aya.postgres.config import ClusterConfig
+from aya.postgres.config import SERVERS, ClusterConfig
 from aya.postgres.provision import owner_settings
 from aya.postgres.run import cluster_of
 from aya.processes import ports
@@ -28,7 +28,7 @@ from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
 
-_OWNERS = {"postgres": "PostgreSQL's", "embedder": "the embedder's"}
+_OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "embedder": "the embedder's"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,18 @@ class _Machine:
     async def check(self, chosen: Sequence[Node]) -> None:
         """Raise SchemaMismatch where a running database is not the one that this AYA knows; align the models."""
         for node in chosen:
-            if node.role != "standby":
+            if await self._leads(node):
                 dsn = self._config.dsn
                 database = parse_dsn(dsn) if dsn else node_settings(self._home, node.name, environ={}).database
                 await migrate(database, node=node.name)
                 await self._bind(node, database)
+
+    async def _leads(self, node: Node) -> bool:
+        """Return whether this node's database is one to be written to."""
+        if self._config.dsn is not None or node.name not in SERVERS:
+            return True
+        cluster = cluster_of(self._home, self._config, node.name)
+        return await wait.is_writable(cluster, self._home.secrets(node.name))
 
     async def start(self, chosen: Sequence[Node]) -> None:
         """Start everything of these nodes; on any failure stop it again, unless it ran before we came."""
@@ -119,7 +126,7 @@ class _Machine:
         for node in chosen:
             # First, and not waited for: it loads its model while the servers are being made.
             self._supervisor.rpc().start(self._process(node, "embedder").label)
-        databases = {node.name: await self._start_database(node) for node in chosen}
+        databases = await self._start_databases(chosen)
         for node in chosen:
             await self._start_embedder(node, databases[node.name])
         for node in chosen:
@@ -141,13 +148,28 @@ class _Machine:
                 if port is not None and not (running and running.alive):
                     await asyncio.to_thread(ports.require_free, port, f"{_OWNERS[process.service]} of node {node.name}")
 
-    async def _start_database(self, node: Node) -> DatabaseSettings:
+    async def _start_databases(self, chosen: Sequence[Node]) -> dict[str, DatabaseSettings]:
         if self._config.dsn is not None:
-            settings = parse_dsn(self._config.dsn)
-            done = await migrate(settings, node=node.name)
-            self._report.step(node.name, f"the database {settings.display()} has schema {done.version}")
-            return settings
-        return await self._start_cluster(node)
+            return {node.name: await self._migrate_given(node) for node in chosen}
+        servers = [node for node in chosen if node.name in SERVERS]
+        for node in servers:
+            # A primary may have to wait for its standby before it opens: both begin, and then each is waited for.
+            if cluster_of(self._home, self._config, node.name).exists() and not clusters.marker(self._home, node.name).exists():
+                self._supervisor.rpc().start(self._server_process(node).label)
+        databases: dict[str, DatabaseSettings] = {}
+        for node in chosen:
+            databases[node.name] = await self._start_cluster(node)
+            if node.name not in SERVERS:
+                await self._finish(node)
+            elif node is servers[0]:
+                await self._finish(await self._leader(servers))
+        return databases
+
+    async def _migrate_given(self, node: Node) -> DatabaseSettings:
+        settings = parse_dsn(self._config.dsn or "")
+        done = await migrate(settings, node=node.name)
+        self._report.step(node.name, f"the database {settings.display()} has schema {done.version}")
+        return settings
 
     async def _start_cluster(self, node: Node) -> DatabaseSettings:
         secrets = layout.make_secrets(self._home, node.name)
@@ -157,16 +179,39 @@ class _Machine:
         if made:
             origin = "as a copy of alpha" if primary else "with its own data directory"
             self._report.step(node.name, f"PostgreSQL {cluster.binaries.version} made {origin}")
-        process = self._process(node, "postgres")
         version = await wait.until(
-            wait.postgres_probe(cluster, secrets), self._supervisor, process, deadline_seconds=wait.POSTGRES_SECONDS
+            wait.postgres_probe(cluster, secrets),
+            self._supervisor,
+            self._server_process(node),
+            deadline_seconds=wait.POSTGRES_SECONDS,
         )
         self._report.step(node.name, f"PostgreSQL {version} answers on 127.0.0.1:{node.postgres_port}")
-        if node.role != "standby":
-            done = await clusters.finish(node.name, cluster, secrets)
-            if done.applied:
-                self._report.step(node.name, f"schema brought to version {done.version}")
         return owner_settings(cluster, secrets)
+
+    async def _leader(self, servers: Sequence[Node]) -> Node:
+        """Wait until one of the servers lets clients write, and return which."""
+
+        async def probe() -> str | None:
+            for node in servers:
+                cluster = cluster_of(self._home, self._config, node.name)
+                if cluster.exists() and await wait.is_writable(cluster, self._home.secrets(node.name)):
+                    return node.name
+            return None
+
+        found = await wait.until(
+            probe,
+            self._supervisor,
+            self._server_process(servers[0]),
+            deadline_seconds=wait.LEADER_SECONDS,
+            still_waiting=lambda said: self._report.step(servers[0].name, f"no server is open for writing yet: {said}"),
+        )
+        return self._nodes[found]
+
+    async def _finish(self, node: Node) -> None:
+        cluster = cluster_of(self._home, self._config, node.name)
+        done = await clusters.finish(node.name, cluster, self._home.secrets(node.name))
+        if done.applied:
+            self._report.step(node.name, f"schema brought to version {done.version}")
 
     async def _start_embedder(self, node: Node, database: DatabaseSettings) -> None:
         url = _embedder_url(node)
@@ -179,7 +224,7 @@ class _Machine:
             still_waiting=lambda said: self._report.step(node.name, f"still waiting for the embedder: {said}"),
         )
         self._report.step(node.name, f"the embedder answers on {url} ({model})")
-        if node.role != "standby":  # which reads alpha's binding
+        if await self._leads(node):  # a standby reads its primary's binding
             await self._bind(node, database)
 
     async def _end_frozen(self, node: Node) -> None:
@@ -210,6 +255,9 @@ class _Machine:
                 pid = await wait.until(probe, self._supervisor, process, deadline_seconds=wait.SETTLE_SECONDS)
                 self._report.step(node.name, f"the indexer runs (pid {pid})")
 
+    def _server_process(self, node: Node) -> Process:
+        return next(process for process in self._of(node) if process.service in {"postgres", "watchdog"})
+
     def _primary(self) -> ClusterConfig:
         return cluster_of(self._home, self._config, "alpha").config
 
@@ -225,4 +273,5 @@ def _embedder_url(node: Node) -> str:
 
 
 def _port(node: Node, service: str) -> int | None:
-    return {"postgres": node.postgres_port, "embedder": node.embedder_port}.get(service)
+    ports = {"postgres": node.postgres_port, "watchdog": node.agent_port, "embedder": node.embedder_port}
+    return ports.get(service)

@@ -18,6 +18,8 @@ from aya.processes.supervisor import Supervisor
 from aya.status.last import last_event
 
 POSTGRES_SECONDS = 120.0
+# A primary that waits for its standby tells so in its log; a person may have to answer.
+LEADER_SECONDS = 60.0
 # The first start of a model that is not on this machine yet downloads it.
 EMBEDDER_SECONDS = 1800.0
 SETTLE_SECONDS = 15.0
@@ -125,6 +127,22 @@ def postgres_probe(cluster: Cluster, secrets: dict[str, str]) -> Probe:
             connection.terminate()
 
     return probe
+
+
+async def is_writable(cluster: Cluster, secrets: dict[str, str]) -> bool:
+    """Return whether a server lets clients write: it is no standby, and not closed by its watchdog."""
+    settings = superuser_settings(cluster, secrets[SUPERUSER])
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            with db.translated(settings):
+                connection = await db.connect(settings, application_name="aya-up")
+    except (AyaError, TimeoutError):
+        return False
+    try:
+        said = connection.get_settings()
+        return said.default_transaction_read_only == "off" and said.in_hot_standby == "off"
+    finally:
+        connection.terminate()
 
 
 def embedder_probe(url: str) -> Probe:

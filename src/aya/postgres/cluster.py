@@ -17,13 +17,16 @@ from aya.errors import PostgresError
 from aya.postgres import files
 from aya.postgres.binaries import Binaries
 from aya.postgres.config import (
-    BETA_SLOT,
-    REPLICATION_ROLE,
+    GUARD_FILE,
     SETTINGS_FILE,
     ClusterConfig,
+    Guard,
+    guard_text,
     host_access_text,
     initdb_options,
+    replication_role,
     settings_text,
+    slot_name,
 )
 from aya.postgres.privileges import RunAs
 from aya.processes.leftovers import same_directory
@@ -53,7 +56,7 @@ class Cluster:
         if self.exists():
             self.check_version()
             return
-        with self._filling(), self._password_file(password) as pwfile:
+        with self.filling(), self._password_file(password) as pwfile:
             self._run(
                 "initdb",
                 f"--pgdata={self.data_directory}",
@@ -63,31 +66,50 @@ class Cluster:
             self.configure()
 
     def create_standby(self, primary: ClusterConfig, password: str, name: str) -> None:
-        """Copy the primary with pg_basebackup and follow it under the slot and the name of the standby."""
+        """Copy the primary with pg_basebackup, to follow it under the standby's own role, slot and name."""
         if self.exists():
             self.check_version()
             return
-        passfile = self.data_directory.with_name("replication.pgpass")
-        passfile.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(passfile, f"*:*:*:{REPLICATION_ROLE}:{password}\n", self.user)
-        source = (
-            f"host={primary.addresses[0]} port={primary.port} user={REPLICATION_ROLE}"
-            f" passfile={_conninfo_value(str(passfile))} application_name={name}"
+        self.data_directory.parent.mkdir(parents=True, exist_ok=True)
+        source = self.upstream(primary.addresses, primary.port, password, name)
+        with self.filling():
+            self.copy_from(source, name)
+
+    def copy_from(self, upstream: str, name: str) -> None:
+        """Fill an empty data directory from the primary. upstream: as `upstream` returns it."""
+        self._run(
+            "pg_basebackup",
+            f"--pgdata={self.data_directory}",
+            f"--dbname={upstream}",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            f"--slot={slot_name(name)}",
         )
-        with self._filling():
-            self._run(
-                "pg_basebackup",
-                f"--pgdata={self.data_directory}",
-                f"--dbname={source}",
-                "--wal-method=stream",
-                "--checkpoint=fast",
-                "--write-recovery-conf",
-                f"--slot={BETA_SLOT}",
-            )
-            self.configure()
+        self.mark_standby()
+        # The copy brought the primary's along; the watchdog's first word replaces it.
+        self.guard(Guard(upstream=upstream, slot=slot_name(name)))
+        self.configure()
+
+    def upstream(self, addresses: tuple[str, ...], port: int, password: str, name: str) -> str:
+        """Return how `name` streams from a primary; its password goes into a file beside the data directory."""
+        passfile = self.data_directory.with_name("replication.pgpass")
+        files.write_text(passfile, f"*:*:*:{replication_role(name)}:{password}\n", self.user)
+        return (
+            f"host={','.join(addresses)} port={port} user={replication_role(name)}"
+            f" passfile={_conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
+            " keepalives_idle=2 keepalives_interval=1 keepalives_count=3"
+        )
+
+    def mark_standby(self) -> None:
+        """Have the next start follow a primary."""
+        self._write("standby.signal", "")
+
+    def guard(self, guard: Guard) -> None:
+        """Write aya.watchdog.conf; it holds from the next reload or start on."""
+        self._write(GUARD_FILE, guard_text(guard))
 
     @contextmanager
-    def _filling(self) -> Generator[None]:
+    def filling(self) -> Generator[None]:
         """Make the data directory, and empty it when the block fails: half a cluster would pass for a whole one."""
         self.user.make_directory(self.data_directory)
         if any(self.data_directory.iterdir()):
@@ -127,7 +149,7 @@ class Cluster:
         if include not in text:
             self._write("postgresql.conf", f"{text}\n{include}\n")
         self._write(SETTINGS_FILE, settings_text(self.config))
-        self._write("pg_hba.conf", host_access_text())
+        self._write("pg_hba.conf", host_access_text(self.config))
 
     def _read(self, name: str) -> str:
         file = self.data_directory / name
@@ -161,6 +183,10 @@ class Cluster:
     def command(self) -> list[str]:
         """Return the command line that runs the server in the foreground."""
         return [self.binaries.program("postgres"), "-D", str(self.data_directory)]
+
+    def run_tool(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as the cluster's user; PostgresError with its last words."""
+        return self._run(program, *arguments)
 
     def _run(self, program: str, *arguments: str) -> str:
         return run_program(self.binaries, self.user, (program, *arguments))

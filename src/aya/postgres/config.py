@@ -11,18 +11,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTINGS_FILE = "aya.conf"
-REPLICATION_ROLE = "aya_replicator"
-BETA_SLOT = "beta_slot"
+# What changes while a server runs; the watchdog alone writes it.
+GUARD_FILE = "aya.watchdog.conf"
+WATCHDOG_ROLE = "aya_watchdog"
+# The two that replicate each other, whoever leads.
+SERVERS = ("alpha", "beta")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """Where one cluster listens. addresses: host names or IP addresses to listen on."""
+    """Where one cluster listens, and whom it lets in.
+
+    addresses: host names or IP addresses to listen on. neighbours: of the machines whose clients are let in, each with
+    the node that may replicate from there; empty: this machine only.
+    """
 
     port: int
     socket_directory: Path
     addresses: tuple[str, ...] = ("127.0.0.1",)
     platform: str = sys.platform
+    neighbours: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a watchdog sets on its server.
+
+    synchronous: the name of the standby that every commit waits for; None: none does. read_only: clients may not write.
+    upstream: how the primary is reached (a connection string), for a standby; None: no stream. slot: at the primary.
+    """
+
+    synchronous: str | None = None
+    read_only: bool = True
+    upstream: str | None = None
+    slot: str | None = None
+
+
+def slot_name(node: str) -> str:
+    """Return the name of the physical slot that keeps the WAL of a standby."""
+    return f"{node}_slot"
+
+
+def replication_role(node: str) -> str:
+    """Return the role under which a node replicates; its own, for the name beta must not be anybody's to claim."""
+    return f"aya_replica_{node}"
+
+
+def guard_text(guard: Guard) -> str:
+    """Return aya.watchdog.conf."""
+    settings = {
+        "synchronous_standby_names": f"FIRST 1 ({guard.synchronous})" if guard.synchronous else "",
+        "default_transaction_read_only": "on" if guard.read_only else "off",
+        "primary_conninfo": guard.upstream or "",
+        "primary_slot_name": guard.slot or "",
+    }
+    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    return "# Written by the watchdog while it runs; changes are lost.\n" + "\n".join(lines) + "\n"
 
 
 def settings_text(config: ClusterConfig) -> str:
@@ -42,6 +86,7 @@ def settings_text(config: ClusterConfig) -> str:
         "wal_keep_size": "256MB",
         "wal_sender_timeout": "20s",
         "wal_receiver_timeout": "20s",
+        "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "200ms",
         "client_connection_check_interval": "10s",
         "tcp_keepalives_idle": "30",
@@ -62,7 +107,7 @@ def settings_text(config: ClusterConfig) -> str:
     return (
         "# Written by aya at every start; changes belong into postgresql.conf above the include.\n"
         + "\n".join(lines)
-        + "\n"
+        + f"\ninclude_if_exists '{GUARD_FILE}'\n"
     )
 
 
@@ -70,18 +115,25 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def host_access_text() -> str:
-    """Return pg_hba.conf: passwords everywhere, this machine only, replication for its own role only."""
-    return "\n".join(
-        (
-            "# Written by aya. TYPE DATABASE USER ADDRESS METHOD",
-            "local  all          all                             scram-sha-256",
-            "host   all          all             127.0.0.1/32    scram-sha-256",
-            "host   all          all             ::1/128         scram-sha-256",
-            f"host   replication  {REPLICATION_ROLE}  127.0.0.1/32    scram-sha-256",
-            "",
-        )
-    )
+def host_access_text(config: ClusterConfig) -> str:
+    """Return pg_hba.conf: passwords everywhere, the named machines only, replication for a node's own role only."""
+    lines = [
+        "# Written by aya. TYPE DATABASE USER ADDRESS METHOD",
+        "local  all          all                             scram-sha-256",
+        "host   all          all             127.0.0.1/32    scram-sha-256",
+        "host   all          all             ::1/128         scram-sha-256",
+    ]
+    neighbours = config.neighbours or tuple(("127.0.0.1", node) for node in SERVERS)
+    for address, node in neighbours:
+        host = f"{address}/{128 if ':' in address else 32}" if _is_address(address) else address
+        if host not in {"127.0.0.1/32", "::1/128"}:
+            lines.append(f"host   all          all  {host}  scram-sha-256")
+        lines.append(f"host   replication  {replication_role(node)}  {host}  scram-sha-256")
+    return "\n".join((*lines, ""))
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
 
 
 def initdb_options(major: int) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 aya_user        owns the database; migrations, the command line, a person in psql
 aya_mcp         the MCP server: documents and chunks
 aya_indexer     the indexer: reads documents, writes chunks
-aya_replicator  streaming replication, nothing else
+aya_replica_N   streaming replication to node N, nothing else
+aya_watchdog    enters, and looks whether the server answers
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from aya import db, queries
 from aya.postgres import scram
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import BETA_SLOT, REPLICATION_ROLE
+from aya.postgres.config import SERVERS, WATCHDOG_ROLE, replication_role, slot_name
 from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
 
 if TYPE_CHECKING:
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
 MCP_ROLE = "aya_mcp"
 INDEXER_ROLE = "aya_indexer"
 CLIENT_ROLES = (OWNER, MCP_ROLE, INDEXER_ROLE)
-ROLES = (*CLIENT_ROLES, REPLICATION_ROLE)
+REPLICATION_ROLES = tuple(replication_role(node) for node in SERVERS)
+ROLES = (*CLIENT_ROLES, *REPLICATION_ROLES, WATCHDOG_ROLE)
 _SQL = queries.load("aya.postgres", "roles.sql")
 _SECRET_BYTES = 24
+# What pg_rewind reads the source by, when not as a superuser (its manual page, Notes).
+_REWIND_FUNCTIONS = (
+    "pg_ls_dir(text, boolean, boolean)",
+    "pg_stat_file(text, boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text, bigint, bigint, boolean)",
+)
 
 
 def new_secrets(existing: dict[str, str]) -> dict[str, str]:
@@ -46,8 +55,8 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
             for role in ROLES:
                 await _ensure_role(connection, role, secrets[role])
             await _ensure_database(connection, database)
-            if not await connection.fetchval(_SQL["slot_exists"], BETA_SLOT):
-                await connection.execute(_SQL["create_slot"], BETA_SLOT)
+            if not await connection.fetchval(_SQL["slot_exists"], slot_name("beta")):
+                await connection.execute(_SQL["create_slot"], slot_name("beta"))
         finally:
             await connection.close()
         inside = await db.connect(
@@ -70,11 +79,14 @@ def owner_settings(cluster: Cluster, secrets: dict[str, str], database: str = DE
 
 
 async def _ensure_role(connection: Connection, role: str, password: str) -> None:
-    attribute = "REPLICATION" if role == REPLICATION_ROLE else ""
+    attribute = "REPLICATION" if role in REPLICATION_ROLES else ""
     if not await connection.fetchval(_SQL["role_exists"], role):
         await _run(connection, "create_role_statement", role, _verifier(password), attribute)
     elif not scram.matches(password, await connection.fetchval(_SQL["stored_password"], role)):
         await _run(connection, "set_password_statement", role, _verifier(password))
+    if role in REPLICATION_ROLES:
+        for function in _REWIND_FUNCTIONS:
+            await _run(connection, "let_rewind_statement", function, role)
     if role == MCP_ROLE:
         await _run(connection, "let_read_statistics_statement", role)
     if role in CLIENT_ROLES:
@@ -92,6 +104,9 @@ async def _ensure_database(connection: Connection, database: str) -> None:
         await _run(connection, "close_database_statement", closed)
     for role in CLIENT_ROLES:
         await _run(connection, "open_database_statement", database, role)
+    # pg_rewind's and the watchdog's
+    for role in (*REPLICATION_ROLES, WATCHDOG_ROLE):
+        await _run(connection, "open_database_statement", "postgres", role)
 
 
 async def _run(connection: Connection, statement: str, *arguments: str) -> None:

@@ -49,3 +49,7 @@ SELECT format('GRANT pg_read_all_stats TO %I', $1::text);
 -- name: pin_synchronous_commit_statement
 -- No session of this role gives up durability by itself.
 SELECT format('ALTER ROLE %I SET synchronous_commit = %L', $1::text, 'on');
+
+-- name: let_rewind_statement
+-- A former primary rewinds itself by reading the files of the present one: the function (trusted text) and the role.
+SELECT format('GRANT EXECUTE ON FUNCTION pg_catalog.%s TO %I', $1::text, $2::text);

@@ -32,6 +32,8 @@ _DEFAULT_FILES = 1024
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
               "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
 _INHERITED_PREFIXES = ("AYA_", "HF_")
+# What runs a PostgreSQL: stopped last, for the others use it.
+_SERVERS = ("postgres", "watchdog")
 _OWN = ("AYA_HOME", "AYA_NODE", "AYA_DEBUG")
 
 
@@ -118,7 +120,7 @@ class Supervisor:
 
     def _stop(self, processes: Sequence[Process]) -> None:
         """Stop all services at once, and then all servers: supervisord by itself takes a second for each, in turn."""
-        servers = [process for process in processes if process.service == "postgres"]
+        servers = [process for process in processes if process.service in _SERVERS]
         for group in ([process for process in processes if process not in servers], servers):
             known = self.processes()
             labels = [process.label for process in group if process.label in known]

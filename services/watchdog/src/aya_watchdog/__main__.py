@@ -1,0 +1,5 @@
+"""`python -m aya_watchdog`."""
+
+from aya_watchdog.main import main
+
+main()

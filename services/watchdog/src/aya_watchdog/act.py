@@ -1,0 +1,314 @@
+"""What the tables decide, done: each promise is on disk before its effect, and every step may be cut off and made again.
+
+The steps and their order are those of docs/failover.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from aya import log
+from aya.errors import PostgresError
+from aya.postgres.cluster import SUPERUSER
+from aya.postgres.config import Guard, replication_role, slot_name
+from aya_watchdog import protocol, state_file
+from aya_watchdog.config import Config
+from aya_watchdog.observe import Observer
+from aya_watchdog.protocol import State
+from aya_watchdog.server import SQL, Server
+from aya_watchdog.views import Peer
+
+_ARM_SECONDS = 30.0
+_PROMOTE_SECONDS = 20
+_CLOSE_SECONDS = 5.0
+_STOP_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
+# pg_basebackup and pg_rewind copy from a server that may be far; they are bounded by their own connection's patience.
+_OLD_DIRECTORY = "data.replaced"
+
+
+class Actor:
+    """Carries out decisions on one node. state: what the file holds; nobody else writes it."""
+
+    def __init__(self, config: Config, server: Server, observer: Observer, state: State) -> None:
+        self._config = config
+        self._server = server
+        self._observer = observer
+        self._file = state_file.path(config.directory)
+        self._saving = asyncio.Lock()
+        self.state = state
+        self.resigned: int | None = None
+        self.resigned_at = -inf
+        self.peer: Callable[[], Peer | None] = lambda: None
+        self.actions: dict[str, Callable[[], Awaitable[None]]] = {
+            "start": self.start, "stop": self.stop, "restart": self.restart, "yield": self.yield_,
+            "tighten": self.tighten, "relax": self.relax, "arm": self.arm, "open": self.open, "fence": self.fence,
+            "vouch": self.vouch, "resign": self.resign, "begin": self.begin, "consent": self.consent,
+            "intend": self.intend, "force": self.force, "promote": self.promote, "abandon": self.abandon,
+            "finish": self.finish, "give_up": self.give_up, "rejoin": self.rejoin, "export": self.export,
+        }  # fmt: skip
+
+    async def become(self, change: Callable[[State], State]) -> None:
+        """Change the state: on disk first. Raises ProtocolError, and nothing has changed."""
+        async with self._saving:
+            changed = change(self.state)
+            if changed != self.state:
+                await asyncio.to_thread(state_file.save, self._file, changed)
+                self.state = changed
+
+    # What a server is told
+
+    def guard(self, *, read_only: bool = True, solo: bool | None = None) -> Guard:
+        """Return the settings of this node in its present state. solo: None: as the state says."""
+        partner = self._config.partner
+        if self.state.role == "standby":
+            return self._following() if self.state.intent is None else Guard()
+        alone = protocol.may_acknowledge_alone(self.state) if solo is None else solo
+        return Guard(synchronous=partner.name if partner and not alone else None, read_only=read_only)
+
+    def _following(self) -> Guard:
+        partner = self._config.partner
+        if partner is None:
+            return Guard()
+        upstream = self._server.cluster.upstream(
+            partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node
+        )
+        return Guard(upstream=upstream, slot=slot_name(self._config.node))
+
+    async def start(self) -> None:
+        """Start the server closed to clients; a standby's opens for readers by itself."""
+        if self.state.role == "standby" and self.state.intent is None and not self._server.follows:
+            self._server.cluster.mark_standby()
+        self.resigned, self.resigned_at = None, -inf
+        await self._server.start(self.guard())
+
+    async def stop(self) -> None:
+        """Stop the server."""
+        await self._server.stop(seconds=_STOP_SECONDS)
+
+    async def restart(self) -> None:
+        """End a server that answers nobody; it is started again by the next decision."""
+        await self._server.kill()
+
+    # A primary's
+
+    async def tighten(self) -> None:
+        """Have every commit wait for the partner, from now on and until it has given its right up."""
+        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")))
+
+    async def relax(self) -> None:
+        """Have commits wait for nobody: everything that waits is acknowledged."""
+        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")))
+
+    async def open(self) -> None:
+        """Let clients write."""
+        await self._server.reload(self.guard(read_only=False))
+
+    async def fence(self) -> None:
+        """Let nobody write, and nobody wait: a commit that waits for the partner ends with an unknown outcome."""
+        await self._server.reload(self.guard(read_only=True))
+        await self._server.run("end_waiting", SUPERUSER)
+
+    async def arm(self) -> None:
+        """Give the partner the right to be promoted.
+
+        In this order: the state says that we may not acknowledge alone; the setting holds in every process (two
+        reloads were seen by a session, and the checkpointer, which publishes it, has made a checkpoint since); then the
+        row is committed, which itself waits for the partner. Whatever was acknowledged without the partner is before
+        that row in the log, so who has replayed the row has it.
+        """
+        peer = self.peer()
+        await self.become(lambda state: protocol.begin_arming(state, peer.given_up if peer else 0))
+        arming, epoch = self.state.arming, self.state.epoch
+        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")))
+        partner = self._config.partner
+        async with self._server.connected() as session:
+            await session.execute("CHECKPOINT")
+            await session.execute(SQL["write_arming"], arming, epoch, partner.name if partner else "")
+
+    async def begin(self) -> None:
+        """Write the row of the epoch; the first of a new primary's."""
+        async with self._server.connected() as session:
+            for statement in SQL["found"].split(";"):
+                if statement.strip():
+                    await session.execute(statement)
+            await session.execute(SQL["write_epoch"], self.state.epoch, self._config.node, self._reason)
+
+    async def vouch(self) -> None:
+        """Go on alone, on a person's word."""
+        await self.become(protocol.vouch)
+
+    async def consent(self) -> None:
+        """Take the partner's written word that it will not be promoted."""
+        peer = self.peer()
+        if peer is not None:
+            await self.become(lambda state: protocol.note_consent(state, peer.given_up))
+
+    async def resign(self) -> None:
+        """Stop for the partner to take over. Everything is sent before the server ends."""
+        async with self._server.connected() as session:
+            await session.execute("CHECKPOINT")
+        await self._server.reload(self.guard(read_only=True))
+        await self._server.run("end_clients", SUPERUSER)
+        await self.stop()
+        # The last record begins there; who has replayed more than that has replayed it.
+        self.resigned = await asyncio.to_thread(self._server.last_checkpoint) + 1
+        self.resigned_at = time.monotonic()
+
+    async def yield_(self) -> None:
+        """Follow whoever leads a later epoch."""
+        peer = self.peer()
+        if peer is None:
+            return
+        was = self.state.role
+        await self.become(lambda state: protocol.yield_to(state, peer.epoch))
+        self.resigned, self.resigned_at = None, -inf
+        if was == "standby" and self.state.intent is None and self._server.pid is not None:
+            await self._server.reload(self.guard())
+
+    # A standby's
+
+    _reason = "created"
+
+    async def intend(self) -> None:
+        """Resolve to be promoted, and close the stream."""
+        await self.become(lambda state: protocol.intend(state, self._observer.armed))
+        await self._close_stream()
+
+    async def force(self) -> None:
+        """Resolve to be promoted without the right to it, and close the stream."""
+        await self.become(protocol.force)
+        await self._close_stream()
+
+    async def _close_stream(self) -> None:
+        await self._server.reload(Guard())
+        async with asyncio.timeout(_CLOSE_SECONDS), self._server.connected() as session:
+            while not await session.fetchval(SQL["receiver_is_gone"]):
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def promote(self) -> None:
+        """Be promoted; the right to it was checked again since the stream was closed."""
+        async with self._server.connected() as session:
+            if not await session.fetchval(SQL["promote"], _PROMOTE_SECONDS):
+                raise PostgresError("the server was not promoted in time", hint="docs/operations/failover.md")
+
+    async def abandon(self) -> None:
+        """Give the intent up, and follow again."""
+        await self.become(protocol.abandon)
+        await self._server.reload(self.guard())
+
+    async def finish(self) -> None:
+        """Lead the new epoch: its row first, then the clients."""
+        forced = self.state.forced
+        self._reason = "forced by a person" if forced else self.why
+        await self.become(lambda state: protocol.begin_epoch(state, self._observer.armed))
+        await self.begin()
+        await self._server.reload(self.guard(read_only=False))
+        log.get_logger().warning("epoch.begun", epoch=self.state.epoch, reason=self._reason)
+
+    why = "the primary is gone"
+
+    async def give_up(self) -> None:
+        """Never be promoted by any arming that is known so far."""
+        peer, armed = self.peer(), self._observer.armed
+        latest = max(self.state.arming, armed.arming, peer.arming if peer else 0)
+        await self.become(lambda state: protocol.give_up(state, latest))
+
+    # The way back
+
+    async def export(self) -> None:
+        """Keep what only this server has, then stop it."""
+        try:
+            await self._export()
+        finally:
+            await self.stop()
+
+    async def _export(self) -> None:
+        """Write the documents that differ from the primary's into a file, for a person. Nothing of it was acknowledged."""
+
+    async def rejoin(self) -> None:
+        """Make the data directory the primary's again: rewound if that can be, else copied anew."""
+        partner = self._config.partner
+        if partner is None:
+            return
+        await self.stop()
+        logger = log.get_logger()
+        try:
+            await asyncio.to_thread(self._rewind)
+            logger.info("cluster.rewound", primary=partner.name)
+        except PostgresError as error:
+            logger.warning("cluster.copied_anew", primary=partner.name, why=error.message)
+            await asyncio.to_thread(self._copy)
+        self._server.cluster.mark_standby()
+        await self.become(protocol.rejoined)
+
+    def _rewind(self) -> None:
+        partner = self._config.partner
+        assert partner is not None  # noqa: S101 - rejoin has looked
+        cluster = self._server.cluster
+        if self._server.follows:
+            raise PostgresError("it followed already, and its history is not in the primary's log any more")
+        source = cluster.upstream(partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node)
+        cluster.run_tool(
+            "pg_rewind", f"--target-pgdata={cluster.data_directory}", f"--source-server={source} dbname=postgres"
+        )
+
+    def _copy(self) -> None:
+        partner = self._config.partner
+        assert partner is not None  # noqa: S101 - rejoin has looked
+        cluster, data = self._server.cluster, self._server.cluster.data_directory
+        source = cluster.upstream(partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node)
+        old = data.with_name(_OLD_DIRECTORY)
+        shutil.rmtree(old, ignore_errors=True)
+        data.rename(old)
+        try:
+            with cluster.filling():
+                cluster.copy_from(source, self._config.node)
+        except BaseException:
+            shutil.rmtree(data, ignore_errors=True)
+            old.rename(data)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+    # Slots
+
+    async def tend_slots(self) -> None:
+        """Keep the partner's WAL: on a primary where it streams from, on a standby where it would."""
+        partner = self._config.partner
+        if partner is None or self._observer.condition != "running":
+            return
+        name = slot_name(partner.name)
+        async with self._server.connected() as session:
+            slot = await session.fetchrow(SQL["slot"], name)
+            if slot is not None and slot["wal_status"] == "lost" and not slot["active"]:
+                log.get_logger().warning("slot.lost", slot=name)
+                await session.execute(SQL["drop_slot"], name)
+                slot = None
+            if slot is None:
+                await session.execute(SQL["create_slot"], name)
+            elif self._observer.row.get("in_recovery"):
+                await session.execute(SQL["advance_slot"], name)
+            if not self._observer.row.get("in_recovery"):
+                ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
+                if ended:
+                    log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)
+
+
+def exported(directory: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows into a new file of `directory`, one JSON object a line, and return it."""
+    file = directory / f"only-here-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -1,0 +1,317 @@
+"""The watchdog's loop: look, decide by the table, act, and say why; again at every news, and four times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aya import log
+from aya.certificates import identity
+from aya.errors import AyaError, ConfigError, UsageError
+from aya.postgres import holders
+from aya_watchdog import state_file
+from aya_watchdog.act import LOST, Actor
+from aya_watchdog.config import Config
+from aya_watchdog.decide import Decision, decide_primary, decide_standby
+from aya_watchdog.observe import Observer
+from aya_watchdog.partner import Partner, to_document
+from aya_watchdog.protocol import ProtocolError, Role, State
+from aya_watchdog.server import SQL, Server
+from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
+
+# What may go on while the node is looked at; the others are a matter of milliseconds.
+_LONG = frozenset({"start", "arm", "rejoin", "export", "stop", "restart", "resign", "promote", "finish"})
+# What does not wait for a long one to end, but ends it.
+_URGENT = frozenset({"fence", "yield", "tighten"})
+# A tick that comes so late was slept through, or the machine was stopped.
+_SLEPT_SECONDS = 2.0
+_AFTER_FAILURE_SECONDS = 0.5
+_SLOTS_SECONDS = 5.0
+_FAREWELL_SECONDS = 3.0
+_ORDER_SECONDS = 60.0
+
+
+class Watchdog:
+    """One node's. `status` and the like are for whoever asks over HTTP."""
+
+    def __init__(self, config: Config, state: State) -> None:
+        self.config = config
+        self.server = Server(
+            config.cluster,
+            config.superuser_password,
+            config.home.log_directory(config.node) / "postgres.log",
+            node=config.node,
+            home=config.home.path,
+        )
+        self._news = asyncio.Event()
+        self.partner = self._make_partner()
+        self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
+        self.actor = Actor(config, self.server, self.observer, state)
+        self.actor.peer = lambda: self.partner.seen.peer if self.partner else None
+        self.decision = Decision("QUARANTINE", "nothing", "the watchdog has just started")
+        self.view: PrimaryView | StandbyView | None = None
+        self.paused = False
+        self.order: Order | None = None
+        self._ordered_at = 0.0
+        self.leaving = False
+        self._job: tuple[str, asyncio.Task[None]] | None = None
+        self._failed: dict[str, float] = {}
+        self._told: tuple[str, str] | None = None
+        self.failures = 0
+
+    def _make_partner(self) -> Partner | None:
+        member = self.config.partner
+        if member is None:
+            return None
+        files = identity(self.config.directory / "agent")
+        return Partner(
+            member, files, self.config.probe_password, seconds=self.config.poll_seconds, changed=self._news.set
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then say goodbye to the partner and stop the server."""
+        with holders.alone(self.config.cluster.data_directory):
+            async with asyncio.TaskGroup() as tasks:
+                work = [tasks.create_task(self._work(), name="loop"), tasks.create_task(self._slots(), name="slots")]
+                if self.partner:
+                    work.append(tasks.create_task(self.partner.run(), name="partner"))
+                await stop.wait()
+                await self._leave()
+                for task in work:
+                    task.cancel()
+            self.observer.close()
+
+    async def _work(self) -> None:
+        last = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now - last > _SLEPT_SECONDS:
+                log.get_logger().warning("machine.slept", seconds=round(now - last, 1))
+                self.observer.woke()
+            last = now
+            if not await self._tick():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.config.poll_seconds):
+                        await self._news.wait()
+            self._news.clear()
+
+    async def _tick(self) -> bool:
+        """Make one step; return whether something was done, so that the next look comes at once."""
+        await self.observer.look(self.actor.state)
+        await self._hear()
+        self.view = view = await self._view()
+        decision = decide_primary(view) if isinstance(view, PrimaryView) else decide_standby(view)
+        self._tell(decision)
+        if self.order and time.monotonic() - self._ordered_at > _ORDER_SECONDS:
+            self.order = None
+        if decision.action == "nothing":
+            return False
+        return await self._act(decision)
+
+    async def _hear(self) -> None:
+        """Take note of what a standby learns by the way: the latest arming that its primary has begun."""
+
+    async def _view(self) -> PrimaryView | StandbyView:
+        state = self.actor.state
+        common = self.observer.common(state, paused=self.paused, order=self.order, leaving=self.leaving)
+        if state.role == "primary":
+            return self.observer.primary(state, common, self.actor.resigned_at)
+        return await self.observer.standby(state, common)
+
+    async def _act(self, decision: Decision) -> bool:
+        action = decision.action
+        if self._job is not None and self._job[1].done():
+            self._job = None
+        if self._job is not None:
+            if self._job[0] == action or action not in _URGENT:
+                return False
+            self._job[1].cancel()
+            self._job = None
+        if time.monotonic() < self._failed.get(action, 0.0):
+            return False
+        self.actor.why = decision.why
+        work = self._attempt(action, self.actor.actions[action]())
+        if action in _LONG:
+            self._job = (action, asyncio.create_task(work, name=action))
+            return False
+        await work
+        return True
+
+    async def _attempt(self, action: str, work: Awaitable[None]) -> None:
+        began = time.monotonic()
+        try:
+            await work
+        except (AyaError, ProtocolError, *LOST) as error:
+            self.failures += 1
+            self._failed[action] = time.monotonic() + _AFTER_FAILURE_SECONDS
+            log.get_logger().warning("action.failed", action=action, error=str(error) or type(error).__name__)
+        else:
+            log.get_logger().info("action.done", action=action, seconds=round(time.monotonic() - began, 3))
+            self._order_done(action)
+        self._news.set()
+        if self.partner and action in {"resign", "intend", "force", "finish", "give_up", "consent", "open"}:
+            await self._nudge()
+
+    def _order_done(self, action: str) -> None:
+        ends = {"vouch": "degrade", "resign": "switchover", "intend": "failover", "force": "force", "rejoin": "rejoin"}
+        if self.order is not None and ends.get(action) == self.order:
+            self.order = None
+
+    async def _nudge(self) -> None:
+        if self.partner:
+            with suppress(Exception):
+                await self.partner.nudge()
+
+    def _tell(self, decision: Decision) -> None:
+        told = (decision.state, decision.why)
+        if told != self._told:
+            log.get_logger().info(
+                "condition.changed", condition=decision.state, action=decision.action, why=decision.why,
+                epoch=self.actor.state.epoch,
+            )  # fmt: skip
+            self._told = told
+        self.decision = decision
+
+    async def _slots(self) -> None:
+        while True:
+            with suppress(*LOST):
+                await self.actor.tend_slots()
+            await asyncio.sleep(_SLOTS_SECONDS)
+
+    async def _leave(self) -> None:
+        """Let the partner know that it need not reckon with us, then stop the server."""
+        self.leaving = True
+        self._news.set()
+        if self._job is not None:
+            self._job[1].cancel()
+        if self.paused:
+            return
+        state = self.actor.state
+        if state.role == "standby" and state.intent is None:
+            with suppress(ProtocolError, OSError):
+                await self.actor.give_up()
+            await self._nudge()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    while self._is_counted_on():  # noqa: ASYNC110 - in another process
+                        await asyncio.sleep(0.05)
+        await self.server.stop()
+
+    def _is_counted_on(self) -> bool:
+        peer = self.partner.seen.peer if self.partner else None
+        fresh = self.partner is not None and self.partner.seen.strikes == 0
+        return fresh and peer is not None and peer.role == "primary" and not peer.leaving and peer.consent < peer.arming
+
+    # What others ask
+
+    def peer(self) -> Peer:
+        """Return what the partner is told."""
+        state, observer = self.actor.state, self.observer
+        since = time.monotonic() - observer.condition_at
+        return Peer(
+            role=state.role,
+            epoch=state.epoch,
+            arming=state.arming,
+            consent=state.consent,
+            given_up=state.given_up,
+            intent=state.intent,
+            server=observer.condition,
+            server_since=round(since, 1),
+            armed=observer.armed,
+            resigned=self.actor.resigned,
+            open=bool(observer.condition == "running" and observer.row.get("open")),
+            timeline=int(observer.row.get("timeline") or 0),
+            leaving=self.leaving,
+        )
+
+    def nudged(self) -> None:
+        """Hear that the partner has news."""
+        if self.partner:
+            self.partner.hurry()
+
+    def status(self) -> dict[str, Any]:
+        """Return everything that a person or a program may want to know."""
+        partner = self.partner.seen if self.partner else None
+        row = self.observer.row if self.observer.condition == "running" else {}
+        age = None if partner is None or partner.heard_at < 0 else round(time.monotonic() - partner.heard_at, 2)
+        return {
+            "node": self.config.node,
+            "role": self.actor.state.role,
+            "condition": self.decision.state,
+            "why": self.decision.why,
+            "action": self._job[0] if self._job else None,
+            "epoch": self.actor.state.epoch,
+            "paused": self.paused,
+            "server": self.observer.condition,
+            "in_recovery": row.get("in_recovery"),
+            "writable": self.actor.state.role == "primary" and bool(row.get("open")),
+            "synchronous": bool(row.get("is_synchronous")),
+            "timeline": row.get("timeline"),
+            "position": row.get("position") or row.get("replayed"),
+            "state": {name: getattr(self.actor.state, name) for name in ("arming", "consent", "given_up", "intent")},
+            "armed": self.observer.armed.arming or None,
+            "partner": partner and {
+                "node": self.partner.member.name if self.partner else None,
+                "age_seconds": age,
+                "address": partner.address or None,
+                "error": partner.error if partner.strikes else None,
+                "said": to_document(partner.peer) if partner.peer else None,
+            },
+        }  # fmt: skip
+
+    async def ask_for(self, order: Order) -> dict[str, Any]:
+        """Take a person's order. Raises UsageError when it cannot be carried out, saying why."""
+        refused = self._refusal(order)
+        if refused:
+            raise UsageError(refused, hint="aya status, or docs/operations/failover.md")
+        self.order, self._ordered_at = order, time.monotonic()
+        self._news.set()
+        return self.status()
+
+    def _refusal(self, order: Order) -> str | None:
+        role, condition = self.actor.state.role, self.decision.state
+        needs = {"switchover": "primary", "degrade": "primary"}.get(order, "standby")
+        if role != needs:
+            return f"{self.config.node} is the {role}; this is for the {needs}"
+        if order == "switchover" and condition != "SYNC":
+            return f"the partner could not take over without a loss ({condition}: {self.decision.why})"
+        if order == "failover" and condition not in {"ARMED", "SUSPECT"}:
+            return f"this node may lack rows ({condition}: {self.decision.why}); --force takes that"
+        return None
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Leave everything as it is from now on, or look after it again."""
+        self.paused = paused
+        log.get_logger().warning("watchdog.paused" if paused else "watchdog.resumed")
+        self._news.set()
+
+    async def history(self) -> list[dict[str, Any]]:
+        """Return the epochs, the latest first, as this node's server has them."""
+        async with self.server.connected() as session:
+            rows = await session.fetch(SQL["history"], 100)
+        return [{**dict(row), "began_at": row["began_at"].isoformat()} for row in rows]
+
+
+def open_watchdog(config: Config) -> Watchdog:
+    """Return the watchdog of a node that has a cluster. A node without a state file assumes the least."""
+    if not config.cluster.exists():
+        raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
+    file, newborn = state_file.path(config.directory), config.home.newborn_file(config.node)
+    state = state_file.load(file)
+    if state is None:
+        state = State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config))
+        state_file.save(file, state)
+    newborn.unlink(missing_ok=True)
+    return Watchdog(config, state)
+
+
+def _role_of(newborn: Path) -> Role:
+    return "standby" if newborn.read_text(encoding="utf-8") == "standby" else "primary"
+
+
+def _follows(config: Config) -> bool:
+    return (config.cluster.data_directory / "standby.signal").exists()

@@ -1,0 +1,37 @@
+"""The watchdog's process: it starts this node's PostgreSQL, watches both nodes, and decides who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from aya import service
+from aya.certificates import identity
+from aya.errors import AyaError
+from aya_watchdog.config import Config, read
+from aya_watchdog.loop import open_watchdog
+from aya_watchdog.web import served
+
+
+def main() -> None:
+    """Run the service until SIGTERM; exit 0 then, 1 on a failure that a restart may mend."""
+    try:
+        config = read()
+    except AyaError as error:
+        sys.exit(f"aya-watchdog: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
+    sys.exit(service.run("watchdog", lambda stop: run(config, stop), node=config.node))
+
+
+async def run(config: Config, stop: asyncio.Event) -> None:
+    """Watch until `stop` is set."""
+    watchdog = open_watchdog(config)
+    config.socket.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    async with served(
+        watchdog,
+        identity(config.directory / "agent"),
+        host=config.listen,
+        agent_port=config.own.agent_port,
+        health_port=config.own.health_port,
+        socket=config.socket,
+    ):
+        await watchdog.run(stop)

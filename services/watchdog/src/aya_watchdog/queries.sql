@@ -1,0 +1,118 @@
+-- name: primary
+-- One look at a primary: whether it is one, who may write, whom commits wait for, and what the partner ($1) has.
+SELECT
+    pg_is_in_recovery() AS in_recovery,
+    (SELECT setting FROM pg_settings WHERE name = 'default_transaction_read_only') = 'off' AS open,
+    current_setting('synchronous_standby_names') AS synchronous,
+    (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS position,
+    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    to_regclass('aya.armings') IS NOT NULL AS founded,
+    follower.state = 'streaming' AS streaming,
+    follower.sync_state = 'sync' AS is_synchronous,
+    (follower.flush_lsn - '0/0'::pg_lsn)::bigint AS flushed,
+    follower.reply_time::text AS heard,
+    slot.wal_status AS slot
+FROM (SELECT 1) AS one
+LEFT JOIN pg_stat_replication AS follower ON follower.application_name = $1 AND follower.usename = $2
+LEFT JOIN pg_replication_slots AS slot ON slot.slot_name = $3;
+
+-- name: standby
+-- One look at a standby: whether it is one, how far it has replayed, and how its stream is.
+SELECT
+    pg_is_in_recovery() AS in_recovery,
+    coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0)::bigint AS replayed,
+    coalesce(pg_last_wal_receive_lsn() - '0/0'::pg_lsn, 0)::bigint AS received,
+    pg_is_in_recovery() AND pg_is_wal_replay_paused() AS replay_paused,
+    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    to_regclass('aya.armings') IS NOT NULL AS founded,
+    receiver.status = 'streaming' AS streaming,
+    receiver.last_msg_receipt_time::text AS heard
+FROM (SELECT 1) AS one
+LEFT JOIN pg_stat_wal_receiver AS receiver ON true;
+
+-- name: latest_arming
+-- The latest arming in this database.
+SELECT arming, epoch FROM aya.armings ORDER BY arming DESC LIMIT 1;
+
+-- name: has_epoch
+-- Whether the row of an epoch is written.
+SELECT exists(SELECT FROM aya.epochs WHERE epoch = $1);
+
+-- name: found
+-- Where epochs and armings are kept; safe to repeat.
+CREATE SCHEMA IF NOT EXISTS aya;
+CREATE TABLE IF NOT EXISTS aya.epochs (
+    epoch bigint PRIMARY KEY,
+    node text NOT NULL,
+    timeline integer NOT NULL,
+    reason text NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS aya.armings (
+    arming bigint PRIMARY KEY,
+    epoch bigint NOT NULL,
+    node text NOT NULL,
+    armed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: write_epoch
+-- The first row of an epoch.
+INSERT INTO aya.epochs (epoch, node, timeline, reason)
+SELECT $1, $2, (pg_split_walfile_name(pg_walfile_name(pg_current_wal_lsn()))).timeline_id, $3
+ON CONFLICT (epoch) DO NOTHING;
+
+-- name: write_arming
+-- The partner's right to be promoted; older rows say nothing any more.
+WITH old AS (DELETE FROM aya.armings WHERE arming < $1 - 100)
+INSERT INTO aya.armings (arming, epoch, node) VALUES ($1, $2, $3);
+
+-- name: history
+-- The epochs, the latest first.
+SELECT epoch, node, timeline, reason, began_at FROM aya.epochs ORDER BY epoch DESC LIMIT $1;
+
+-- name: reload
+-- Have the server read its settings again.
+SELECT pg_reload_conf();
+
+-- name: loaded_at
+-- When this session last read the settings.
+SELECT pg_conf_load_time()::text;
+
+-- name: end_waiting
+-- End the sessions whose commit waits for the partner, and those that have begun to write.
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1
+AND (wait_event = 'SyncRep' OR backend_xid IS NOT NULL);
+
+-- name: end_clients
+-- End every client's session.
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1;
+
+-- name: receiver_is_gone
+-- Whether the stream from the primary is closed.
+SELECT NOT exists(SELECT FROM pg_stat_wal_receiver);
+
+-- name: promote
+-- Become a primary; false when it took longer than the time given.
+SELECT pg_promote(wait => true, wait_seconds => $1);
+
+-- name: slot
+-- How the partner's slot is: its name, whether it is in use, whether its WAL is gone.
+SELECT active, coalesce(wal_status, 'lost') AS wal_status FROM pg_replication_slots WHERE slot_name = $1;
+
+-- name: create_slot
+-- Keep WAL for the partner from now on.
+SELECT pg_create_physical_replication_slot($1, immediately_reserve => true);
+
+-- name: drop_slot
+-- Let go of a slot whose WAL is gone.
+SELECT pg_drop_replication_slot($1);
+
+-- name: advance_slot
+-- A standby's slot for its partner follows the last restart point: from there a rewound partner would stream.
+SELECT pg_replication_slot_advance($1, redo_lsn) FROM pg_control_checkpoint();
+
+-- name: impostors
+-- Sessions that call themselves the partner ($1) without being it ($2): commits must not wait for them.
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication WHERE application_name = $1 AND usename <> $2;

@@ -1,0 +1,184 @@
+"""The server on this machine: started, watched and ended by its watchdog, and by nobody else.
+
+The server outlives a watchdog that crashes: it runs in a session of its own, and the next watchdog adopts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+
+from aya import log, queries
+from aya.errors import PostgresError
+from aya.postgres.cluster import Cluster, postmaster_pid
+from aya.postgres.config import Guard
+from aya.postgres.provision import superuser_settings
+from aya.postgres.run import check, server_environment
+from aya.processes import ports
+
+SQL = queries.load("aya_watchdog")
+CONNECT_SECONDS = 2.0
+_STOP_SECONDS = 30.0
+_KILL_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+
+Connection = asyncpg.Connection[Any]
+
+
+class Server:
+    """One PostgreSQL of ours. Every call is bounded in time; a connection that hangs is abandoned, never waited for."""
+
+    def __init__(self, cluster: Cluster, password: str, log_file: Path, *, node: str, home: Path) -> None:
+        self.cluster = cluster
+        self._settings = superuser_settings(cluster, password)
+        self._log_file = log_file
+        self._environment = {**os.environ, "AYA_NODE": node, "AYA_HOME": str(home)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the postmaster's process id, adopted or our own child; None when there is none."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        return postmaster_pid(self.cluster.data_directory)
+
+    @property
+    def follows(self) -> bool:
+        """Return whether its next start, or the present run, is a standby's, by what is on disk."""
+        return (self.cluster.data_directory / "standby.signal").exists()
+
+    async def start(self, guard: Guard) -> None:
+        """Start it with these settings, and return at once; nothing happens when it runs."""
+        if self.pid is not None:
+            return
+        await asyncio.to_thread(self._start, guard)
+
+    def _start(self, guard: Guard) -> None:
+        check(self.cluster)
+        ports.require_free(self.cluster.config.port, "PostgreSQL's")
+        self.cluster.configure()
+        self.cluster.guard(guard)
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.cluster.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=server_environment(self._environment),
+                start_new_session=True,
+                **self.cluster.user.process_identity(),
+            )
+
+    async def stop(self, *, seconds: float = _STOP_SECONDS) -> None:
+        """Stop it fast: clients are cut, everything is sent to the standby. At once when that takes too long."""
+        for signum, patience in ((signal.SIGINT, seconds), (signal.SIGQUIT, _KILL_SECONDS), (signal.SIGKILL, None)):
+            if await self._signal(signum, patience):
+                return
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it and all its processes at once, frozen ones too; the next start recovers."""
+        pid = self.pid
+        if pid is None:
+            return
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            family = [process, *process.children(recursive=True)]
+            for each in family:
+                with suppress(psutil.Error):
+                    each.kill()
+            await asyncio.to_thread(psutil.wait_procs, family, _KILL_SECONDS)
+
+    async def _signal(self, signum: signal.Signals, patience: float | None) -> bool:
+        """Send a signal and wait; return whether the server is gone."""
+        pid = self.pid
+        if pid is None:
+            return True
+        if patience is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
+            # One that was stopped hears nothing before it goes on.
+            os.kill(pid, signal.SIGCONT)
+        try:
+            async with asyncio.timeout(patience):
+                while self.pid is not None:
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            log.get_logger().warning("server.resisted", signal=signum.name, seconds=patience)
+            return False
+        return True
+
+    @asynccontextmanager
+    async def connected(self, *, seconds: float = CONNECT_SECONDS) -> AsyncGenerator[Connection]:
+        """Lend a new superuser connection, which may write also where clients may not; it is dropped, not closed.
+
+        seconds: for the connection to be made, and for every statement. Raises OSError, TimeoutError, PostgresError.
+        """
+        async with asyncio.timeout(seconds):
+            connection = await self.connect(seconds)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def connect(self, seconds: float) -> Connection:
+        """Open a connection that the caller ends with terminate(): close() would wait for a server that hangs."""
+        return await asyncpg.connect(
+            self._settings.dsn(),
+            timeout=seconds,
+            server_settings={
+                "application_name": "aya-watchdog",
+                "default_transaction_read_only": "off",
+                "statement_timeout": "0",
+            },
+        )
+
+    async def reload(self, guard: Guard) -> None:
+        """Write the settings and have the server read them; returns when this server's postmaster was told twice.
+
+        Signals go out in order: when a session has read the settings a second time, every process of the server was
+        told of the first (what relies on that is `act.arm`).
+        """
+        await asyncio.to_thread(self.cluster.guard, guard)
+        async with self.connected() as connection:
+            for _ in range(2):
+                before = await connection.fetchval(SQL["loaded_at"])
+                await connection.execute(SQL["reload"])
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    while await connection.fetchval(SQL["loaded_at"]) == before:
+                        await asyncio.sleep(_POLL_SECONDS / 4)
+
+    async def run(self, name: str, *arguments: object, seconds: float = CONNECT_SECONDS) -> Any:  # noqa: ANN401
+        """Run one named statement on a connection of its own and return its first value."""
+        async with self.connected() as connection, asyncio.timeout(seconds):
+            return await connection.fetchval(SQL[name], *arguments)
+
+    def tool(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs on the data directory; PostgresError with its last words."""
+        return self.cluster.run_tool(program, *arguments)
+
+    def control(self) -> dict[str, str]:
+        """Return what pg_controldata says, by name. For a stopped server."""
+        lines = self.tool("pg_controldata", f"--pgdata={self.cluster.data_directory}").splitlines()
+        pairs = (line.partition(":") for line in lines)
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+    def last_checkpoint(self) -> int:
+        """Return the position, in bytes, of the last checkpoint record of a stopped server."""
+        place = self.control().get("Latest checkpoint location", "")
+        high, _, low = place.partition("/")
+        if not low:
+            raise PostgresError("pg_controldata names no checkpoint", hint="docs/operations/failover.md")
+        return (int(high, 16) << 32) + int(low, 16)
