@@ -20,9 +20,9 @@ EPOCHS = [
         "node": "beta",
         "timeline": 2,
         "reason": "the primary is gone",
-        "began_at": "2026-01-02T00:00:00+00:00",
+        "began_at": "2026-01-02T00:00:00Z",
     },
-    {"epoch": 1, "node": "alpha", "timeline": 1, "reason": "founded", "began_at": "2026-01-01T00:00:00+00:00"},
+    {"epoch": 1, "node": "alpha", "timeline": 1, "reason": "founded", "began_at": "2026-01-01T00:00:00Z"},
 ]
 
 

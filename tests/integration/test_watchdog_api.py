@@ -153,7 +153,7 @@ async def test_a_partner_that_does_not_answer_is_shown_as_such(board: HandMade, 
 async def test_the_history_is_patronis_and_asked_for_once(board: HandMade, http: httpx2.AsyncClient) -> None:
     """However many ask: each asking would cost a connection of the server."""
     answers = await asyncio.gather(*(http.get("/history") for _ in range(20)))
-    assert answers[0].json() == [[1, 0, "the primary is gone", "2026-01-02T00:00:00+00:00", "beta"]]
+    assert answers[0].json() == [[1, 0, "the primary is gone", "2026-01-02T00:00:00Z", "beta"]]
     assert board.histories == 1
 
 
