@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -237,13 +238,13 @@ def silent(where: Where) -> Iterator[list[socket.socket]]:
         one.close()
 
 
-async def test_strangers_that_say_nothing_cannot_use_up_the_files(
+async def test_strangers_that_say_nothing_cannot_stay(
     board: HandMade, where: Where, silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More connections than are served are cut, and those that are silent end; then there is room again."""
+    """Not with half a request either."""
     monkeypatch.setattr(door, "HEAD_SECONDS", 0.5)
     address = ("127.0.0.1", where.health_port)
-    silent.extend(socket.create_connection(address) for _ in range(door.MOST_CONNECTIONS + 10))
+    silent.extend(socket.create_connection(address) for _ in range(10))
     silent[0].sendall(b"GET /primary HT")
     async with asyncio.timeout(20):
         for one in silent:
@@ -255,3 +256,29 @@ async def test_strangers_that_say_nothing_cannot_use_up_the_files(
                 pass
         async with httpx2.AsyncClient(trust_env=False) as http:
             assert (await http.get(f"http://127.0.0.1:{where.health_port}/primary")).status_code == 200
+
+
+async def test_strangers_cannot_use_up_the_files(
+    board: HandMade, where: Where, silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More connections than are served are cut at once; when others end there is room again."""
+    monkeypatch.setattr(door, "HEAD_SECONDS", 600.0)
+    address = ("127.0.0.1", where.health_port)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(20):
+        for _ in range(door.MOST_CONNECTIONS + 5):
+            one = socket.socket()
+            silent.append(one)
+            one.settimeout(0)
+            await loop.sock_connect(one, address)
+        for one in silent[door.MOST_CONNECTIONS :]:
+            with contextlib.suppress(ConnectionError):
+                assert await loop.sock_recv(one, 100) == b""
+        for one in silent:
+            one.close()
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            while True:
+                with contextlib.suppress(httpx2.TransportError):
+                    answer = await http.get(f"http://127.0.0.1:{where.health_port}/primary")
+                    assert answer.status_code == 200
+                    break

@@ -8,9 +8,10 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.conftest import free_port
 from tests.watchdog_board import HandMade, identities
@@ -19,6 +20,7 @@ from aya.certificates import Identity, client_context, server_context
 from aya_watchdog.channel import Channel
 from aya_watchdog.hosting import Where, hosted
 from aya_watchdog.names import Names
+from aya_watchdog.views import Peer
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -74,14 +76,41 @@ async def test_the_partner_says_what_it_is(people: dict[str, Identity]) -> None:
 
 async def test_the_connection_is_kept(people: dict[str, Identity]) -> None:
     """A second look needs no second handshake, and news are told by it."""
-    board, port, before = HandMade(), free_port(), 0
+    board, port = HandMade(), free_port()
     async with agent_of_beta(people, board, port), to_beta(people, port) as channel:
         await channel.ask()
-        before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+        before = from_ports(port)
         for _ in range(5):
             assert (await channel.ask(news=True)).peer == board.told
-        assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
-    assert board.nudges == 5
+            assert from_ports(port) == before
+    assert (board.nudges, len(before)) == (5, 1)
+
+
+def from_ports(port: int) -> set[int]:
+    """Return the ports from which this process has connections to `port`."""
+    found = psutil.Process().net_connections("tcp")
+    return {one.laddr.port for one in found if one.raddr and one.raddr.port == port and one.status == "ESTABLISHED"}
+
+
+async def test_a_kept_connection_that_ends_under_a_request_is_made_anew(people: dict[str, Identity]) -> None:
+    """As when the agent is restarted in that very moment."""
+    requests = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            requests += 1
+            body = b'{"role": "standby", "epoch": 3}'
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            await reader.readuntil(b"\r\n\r\n")
+            requests += 1
+        writer.close()
+
+    async with answering(once, server_context(people["beta"])) as port, to_beta(people, port) as channel:
+        for _ in range(2):
+            assert (await channel.ask()).peer == Peer("standby", 3)
+    assert requests == 3
 
 
 async def test_an_agent_that_was_restarted_is_heard_at_once(people: dict[str, Identity]) -> None:
@@ -145,6 +174,7 @@ async def test_the_first_address_that_answers_is_enough(
     board, port = HandMade(), free_port()
     with socket.create_server(("127.0.0.2", port)):
         async with (
+            asyncio.timeout(25),
             agent_of_beta(people, board, port),
             to_beta(people, port, "127.0.0.2", "127.0.0.3", "127.0.0.1", seconds=30.0) as channel,
         ):
