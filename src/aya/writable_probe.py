@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _EVERY_SECONDS = 0.02
 _CONNECT_SECONDS = 2.0
+# The last is what asyncpg raises when the connection ends while it begins a query.
+_LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # false where nobody may write: on a standby, and on a primary that is closed
 _WRITE = """
 SELECT current_setting('transaction_read_only') = 'off'
@@ -71,7 +73,7 @@ class WritableProbe:
 
     async def _try(self, server: DatabaseSettings) -> None:
         while True:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*_LOST):
                 await self._write_on(server)
             await asyncio.sleep(_EVERY_SECONDS)
 

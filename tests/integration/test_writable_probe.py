@@ -77,6 +77,7 @@ async def test_a_commit_that_waits_for_a_standby_is_no_write(server: Server, dat
                 os.kill(postmaster, signal.SIGSTOP)
                 began = asyncio.get_running_loop().time()
             assert asyncio.get_running_loop().time() - began < 2
+            assert asyncio.all_tasks() == {asyncio.current_task()}, "asyncpg asks the server to stop it"
         finally:
             os.kill(postmaster, signal.SIGCONT)
             await connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
