@@ -17,6 +17,8 @@ AyaError
 │   ├── TextTooLong            over the model's window, and the caller refused truncation
 │   └── ModelMismatch          its vectors must not be mixed with those in the database
 │       └── ModelNotLoaded     it has not loaded the model whose vectors were asked for
+├── WatchdogError          a watchdog refused an order, or its nodes did not get there
+│   └── WatchdogUnavailable    none runs here, or it does not answer (retryable)
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
 The message says what happened and why; `hint` is the next command to type; `retryable` says whether
@@ -126,6 +128,16 @@ class ModelMismatch(EmbedderError):
 
 class ModelNotLoaded(ModelMismatch):
     """The embedder has not loaded the model whose vectors were asked for."""
+
+
+class WatchdogError(AyaError):
+    """A watchdog refused an order, or what was ordered did not come about."""
+
+
+class WatchdogUnavailable(WatchdogError):
+    """No watchdog runs on this node, or it does not answer."""
+
+    retryable = True
 
 
 class PostgresError(AyaError):

@@ -92,11 +92,11 @@ class Home:
         return self.path / "authority"
 
     def agent_directory(self, node: str) -> Path:
-        """The node's certificate and key."""
+        """Return where the node's certificate and key are."""
         return self.node_directory(node) / "agent"
 
     def newborn_file(self, node: str) -> Path:
-        """Stands from the making of a cluster until its watchdog takes it up: then no partner was ever promised a thing."""
+        """Return what stands until a new cluster's watchdog has begun: no partner was ever promised a thing."""
         return self.node_directory(node) / "watchdog.new"
 
     def secrets_file(self, node: str) -> Path:

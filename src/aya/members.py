@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aya.home import Home
 from aya.postgres.config import SERVERS
 from aya.settings import Config, Member
@@ -18,8 +16,3 @@ def members(home: Home, config: Config) -> dict[str, Member]:
         for name, node in home.nodes().items()
         if name in SERVERS
     }
-
-
-def socket_of(home: Home, node: str) -> Path:
-    """Return the unix socket by which a node's watchdog takes a person's commands."""
-    return home.runtime_directory / f"{node}-watchdog.sock"

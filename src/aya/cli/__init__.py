@@ -45,6 +45,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
+    "failover": ("aya.cli.failover:command", "Make the standby the primary, because the primary is gone."),
+    "switchover": ("aya.cli.switchover:command", "Have primary and standby change places; no row is lost."),
+    "degrade": ("aya.cli.degrade:command", "Let the primary go on alone: the other server is off."),
+    "pause": ("aya.cli.pause:pause", "Keep the watchdogs from changing anything."),
+    "resume": ("aya.cli.pause:resume", "Let the watchdogs look after the servers again."),
+    "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
+    "history": ("aya.cli.history:command", "Show who has led, since when and why."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }

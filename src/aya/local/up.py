@@ -154,7 +154,7 @@ class _Machine:
         servers = [node for node in chosen if node.name in SERVERS]
         for node in servers:
             # A primary may have to wait for its standby before it opens: both begin, and then each is waited for.
-            if cluster_of(self._home, self._config, node.name).exists() and not clusters.marker(self._home, node.name).exists():
+            if self._is_whole(node):
                 self._supervisor.rpc().start(self._server_process(node).label)
         databases: dict[str, DatabaseSettings] = {}
         for node in chosen:
@@ -164,6 +164,10 @@ class _Machine:
             elif node is servers[0]:
                 await self._finish(await self._leader(servers))
         return databases
+
+    def _is_whole(self, node: Node) -> bool:
+        made = cluster_of(self._home, self._config, node.name).exists()
+        return made and not clusters.marker(self._home, node.name).exists()
 
     async def _migrate_given(self, node: Node) -> DatabaseSettings:
         settings = parse_dsn(self._config.dsn or "")

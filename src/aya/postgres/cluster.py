@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -32,6 +34,8 @@ from aya.postgres.privileges import RunAs
 from aya.processes.leftovers import same_directory
 
 _TIMEOUT_SECONDS = 120
+# A copy of the whole base over a slow network; `aya up` shows that it goes on.
+_COPY_SECONDS = 24 * 3600.0
 SUPERUSER = "postgres"
 
 
@@ -77,7 +81,12 @@ class Cluster:
 
     def copy_from(self, upstream: str, name: str) -> None:
         """Fill an empty data directory from the primary. upstream: as `upstream` returns it."""
-        self._run(
+        run_program(self.binaries, self.user, self.copy_command(upstream, name), seconds=_COPY_SECONDS)
+        self.follow(upstream, name)
+
+    def copy_command(self, upstream: str, name: str) -> tuple[str, ...]:
+        """Return what copies the primary into the empty data directory; `follow` is to come after it."""
+        return (
             "pg_basebackup",
             f"--pgdata={self.data_directory}",
             f"--dbname={upstream}",
@@ -85,6 +94,9 @@ class Cluster:
             "--checkpoint=fast",
             f"--slot={slot_name(name)}",
         )
+
+    def follow(self, upstream: str, name: str) -> None:
+        """Have a fresh copy follow the primary from its next start on."""
         self.mark_standby()
         # The copy brought the primary's along; the watchdog's first word replaces it.
         self.guard(Guard(upstream=upstream, slot=slot_name(name)))
@@ -188,14 +200,34 @@ class Cluster:
         """Run one of PostgreSQL's programs as the cluster's user; PostgresError with its last words."""
         return self._run(program, *arguments)
 
+    async def run_long(self, command: Sequence[str]) -> None:
+        """Run one of PostgreSQL's programs for as long as it takes; it is ended with whoever waits for it."""
+        with _output_file() as output:
+            process = await asyncio.create_subprocess_exec(
+                self.binaries.program(command[0]),
+                *command[1:],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_environment(),
+                **self.user.process_identity(),
+            )
+            try:
+                code = await process.wait()
+            except BaseException:
+                process.kill()
+                await process.wait()
+                raise
+            _checked(command, code, output)
+
     def _run(self, program: str, *arguments: str) -> str:
         return run_program(self.binaries, self.user, (program, *arguments))
 
 
-def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
+def run_program(binaries: Binaries, user: RunAs, command: Sequence[str], *, seconds: float = _TIMEOUT_SECONDS) -> str:
     """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words."""
-    # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+    with _output_file() as output:
         try:
             done = subprocess.run(
                 [binaries.program(command[0]), *command[1:]],
@@ -204,16 +236,27 @@ def run_program(binaries: Binaries, user: RunAs, command: Sequence[str]) -> str:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=_environment(),
-                timeout=_TIMEOUT_SECONDS,
+                timeout=seconds,
                 check=False,
                 **user.process_identity(),
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise PostgresError(f"{command[0]} could not be run: {error}", hint="aya status") from error
-        output.seek(0)
-        printed = output.read()
-    if done.returncode != 0:
-        last = " / ".join(printed.strip().splitlines()[-3:]) or f"exit code {done.returncode}"
+        return _checked(command, done.returncode, output)
+
+
+@contextmanager
+def _output_file() -> Generator[IO[str]]:
+    # A file, not a pipe: pg_ctl start leaves a server behind that would keep a pipe open.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        yield output
+
+
+def _checked(command: Sequence[str], code: int, output: IO[str]) -> str:
+    output.seek(0)
+    printed = output.read()
+    if code != 0:
+        last = " / ".join(printed.strip().splitlines()[-3:]) or f"exit code {code}"
         raise PostgresError(f"{command[0]} failed: {last}", hint="aya status")
     return printed
 

@@ -1,4 +1,4 @@
-"""What the tables decide, done: each promise is on disk before its effect, and every step may be cut off and made again.
+"""What the tables decide, done: a promise is on disk before its effect; every step may be cut off and made again.
 
 The steps and their order are those of docs/failover.md.
 """
@@ -6,13 +6,9 @@ The steps and their order are those of docs/failover.md.
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from math import inf
-from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -20,7 +16,7 @@ from aya import log
 from aya.errors import PostgresError
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import Guard, replication_role, slot_name
-from aya_watchdog import protocol, state_file
+from aya_watchdog import protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
 from aya_watchdog.protocol import State
@@ -32,25 +28,34 @@ _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
-# pg_basebackup and pg_rewind copy from a server that may be far; they are bounded by their own connection's patience.
-_OLD_DIRECTORY = "data.replaced"
+# How often a former primary's server may fail to start before what only it has is given up.
+_EXPORT_STARTS = 2
 
 
 class Actor:
     """Carries out decisions on one node. state: what the file holds; nobody else writes it."""
 
-    def __init__(self, config: Config, server: Server, observer: Observer, state: State) -> None:
+    def __init__(  # noqa: PLR0913 - what one node is made of
+        self, config: Config, server: Server, observer: Observer, state: State, *, tell: Callable[..., None]
+    ) -> None:
         self._config = config
         self._server = server
         self._observer = observer
         self._file = state_file.path(config.directory)
         self._saving = asyncio.Lock()
+        self._tell = tell
         self.state = state
         self.resigned: int | None = None
         self.resigned_at = -inf
+        self.exported = way_back.is_broken(server.cluster)
+        self._starts = 0
+        self.why = "created"
+        self._reason = "created"
+        self.by: str | None = None
+        self.asked = False
         self.peer: Callable[[], Peer | None] = lambda: None
         self.actions: dict[str, Callable[[], Awaitable[None]]] = {
-            "start": self.start, "stop": self.stop, "restart": self.restart, "yield": self.yield_,
+            "start": self.start, "restart": self.restart, "yield": self.yield_,
             "tighten": self.tighten, "relax": self.relax, "arm": self.arm, "open": self.open, "fence": self.fence,
             "vouch": self.vouch, "resign": self.resign, "begin": self.begin, "consent": self.consent,
             "intend": self.intend, "force": self.force, "promote": self.promote, "abandon": self.abandon,
@@ -71,7 +76,7 @@ class Actor:
         """Return the settings of this node in its present state. solo: None: as the state says."""
         partner = self._config.partner
         if self.state.role == "standby":
-            return self._following() if self.state.intent is None else Guard()
+            return Guard() if self.state.intent is not None or self.state.rejoin else self._following()
         alone = protocol.may_acknowledge_alone(self.state) if solo is None else solo
         return Guard(synchronous=partner.name if partner and not alone else None, read_only=read_only)
 
@@ -86,7 +91,12 @@ class Actor:
 
     async def start(self) -> None:
         """Start the server closed to clients; a standby's opens for readers by itself."""
-        if self.state.role == "standby" and self.state.intent is None and not self._server.follows:
+        state = self.state
+        if state.rejoin:
+            # For its rows to be kept; one that does not come up has none to give.
+            self._starts += 1
+            self.exported = self._starts > _EXPORT_STARTS
+        elif state.role == "standby" and state.intent is None and not self._server.follows:
             self._server.cluster.mark_standby()
         self.resigned, self.resigned_at = None, -inf
         await self._server.start(self.guard())
@@ -172,27 +182,33 @@ class Actor:
         was = self.state.role
         await self.become(lambda state: protocol.yield_to(state, peer.epoch))
         self.resigned, self.resigned_at = None, -inf
+        self.exported, self._starts = way_back.is_broken(self._server.cluster), 0
         if was == "standby" and self.state.intent is None and self._server.pid is not None:
             await self._server.reload(self.guard())
 
     # A standby's
 
-    _reason = "created"
+    def _resolved(self) -> None:
+        """Keep why and on whose word this node resolved to lead, for the row of the epoch."""
+        self.asked = self.by is not None
+        self._reason = f"{self.why}; {self.by}" if self.by else self.why
 
     async def intend(self) -> None:
         """Resolve to be promoted, and close the stream."""
+        self._resolved()
         await self.become(lambda state: protocol.intend(state, self._observer.armed))
         await self._close_stream()
 
     async def force(self) -> None:
         """Resolve to be promoted without the right to it, and close the stream."""
+        self._resolved()
         await self.become(protocol.force)
         await self._close_stream()
 
     async def _close_stream(self) -> None:
         await self._server.reload(Guard())
         async with asyncio.timeout(_CLOSE_SECONDS), self._server.connected() as session:
-            while not await session.fetchval(SQL["receiver_is_gone"]):
+            while not await session.fetchval(SQL["receiver_is_gone"]):  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def promote(self) -> None:
@@ -208,14 +224,10 @@ class Actor:
 
     async def finish(self) -> None:
         """Lead the new epoch: its row first, then the clients."""
-        forced = self.state.forced
-        self._reason = "forced by a person" if forced else self.why
         await self.become(lambda state: protocol.begin_epoch(state, self._observer.armed))
         await self.begin()
         await self._server.reload(self.guard(read_only=False))
         log.get_logger().warning("epoch.begun", epoch=self.state.epoch, reason=self._reason)
-
-    why = "the primary is gone"
 
     async def give_up(self) -> None:
         """Never be promoted by any arming that is known so far."""
@@ -226,58 +238,60 @@ class Actor:
     # The way back
 
     async def export(self) -> None:
-        """Keep what only this server has, then stop it."""
+        """Keep what only this server has in a file, once; then stop it."""
         try:
             await self._export()
         finally:
+            # Once is enough: what cannot be kept, cannot be kept the second time, and the way back is not barred.
+            self.exported = True
             await self.stop()
 
     async def _export(self) -> None:
-        """Write the documents that differ from the primary's into a file, for a person. Nothing of it was acknowledged."""
+        partner, peer = self._config.partner, self.peer()
+        if partner is None or peer is None:
+            return
+        ours = int(self._observer.row.get("timeline") or 0)
+        history = await way_back.history_of(partner, self._config.stream_password, self._config.node, peer.timeline)
+        forked = way_back.fork(history, ours)
+        if forked is None:
+            log.get_logger().warning("export.impossible", why="the primary does not come from this server's timeline")
+            return
+        rows = await way_back.only_here(self._server, forked)
+        if rows:
+            file = way_back.kept(self._config.directory / "only-here", rows)
+            log.get_logger().warning("rows.kept", file=str(file), rows=len(rows))
+            self._tell("rows.kept", file=str(file), rows=len(rows))
 
     async def rejoin(self) -> None:
         """Make the data directory the primary's again: rewound if that can be, else copied anew."""
         partner = self._config.partner
         if partner is None:
             return
+        peer, armed = self.peer(), self._observer.armed
+        await self.become(lambda state: protocol.leave(state, max(armed.arming, peer.arming if peer else 0)))
         await self.stop()
-        logger = log.get_logger()
-        try:
-            await asyncio.to_thread(self._rewind)
-            logger.info("cluster.rewound", primary=partner.name)
-        except PostgresError as error:
-            logger.warning("cluster.copied_anew", primary=partner.name, why=error.message)
-            await asyncio.to_thread(self._copy)
+        upstream = way_back.source(self._server.cluster, partner, self._config.stream_password, self._config.node)
+        if not await self._is_rewound(upstream):
+            await way_back.copy(self._server.cluster, upstream, self._config.node)
+            log.get_logger().info("cluster.copied", primary=partner.name)
         self._server.cluster.mark_standby()
         await self.become(protocol.rejoined)
+        way_back.tidy(self._server.cluster, rejoin=False)
 
-    def _rewind(self) -> None:
-        partner = self._config.partner
-        assert partner is not None  # noqa: S101 - rejoin has looked
+    async def _is_rewound(self, upstream: str) -> bool:
+        """Rewind; return False when only a copy will do. Raises PostgresError while the primary cannot be reached."""
         cluster = self._server.cluster
-        if self._server.follows:
-            raise PostgresError("it followed already, and its history is not in the primary's log any more")
-        source = cluster.upstream(partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node)
-        cluster.run_tool(
-            "pg_rewind", f"--target-pgdata={cluster.data_directory}", f"--source-server={source} dbname=postgres"
-        )
-
-    def _copy(self) -> None:
-        partner = self._config.partner
-        assert partner is not None  # noqa: S101 - rejoin has looked
-        cluster, data = self._server.cluster, self._server.cluster.data_directory
-        source = cluster.upstream(partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node)
-        old = data.with_name(_OLD_DIRECTORY)
-        shutil.rmtree(old, ignore_errors=True)
-        data.rename(old)
+        if self._server.follows or way_back.is_broken(cluster):
+            return False
         try:
-            with cluster.filling():
-                cluster.copy_from(source, self._config.node)
-        except BaseException:
-            shutil.rmtree(data, ignore_errors=True)
-            old.rename(data)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+            await way_back.rewind(cluster, upstream)
+        except PostgresError as error:
+            log.get_logger().warning("cluster.not_rewound", why=error.message)
+            if way_back.is_unreachable(error):
+                raise
+            return False
+        log.get_logger().info("cluster.rewound")
+        return True
 
     # Slots
 
@@ -301,14 +315,6 @@ class Actor:
                 ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
                 if ended:
                     log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)
-
-
-def exported(directory: Path, rows: list[dict[str, Any]]) -> Path:
-    """Write rows into a new file of `directory`, one JSON object a line, and return it."""
-    file = directory / f"only-here-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
-    return file
 
 
 LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -13,7 +13,7 @@ from aya_watchdog.protocol import Armed, may_acknowledge_alone, may_be_promoted
 from aya_watchdog.views import PrimaryView, StandbyView
 
 Action = Literal[
-    "nothing", "start", "stop", "yield", "tighten", "relax", "arm", "open", "fence", "vouch", "resign", "restart",
+    "nothing", "start", "yield", "tighten", "relax", "arm", "open", "fence", "vouch", "resign", "restart",
     "begin", "consent", "intend", "force", "promote", "abandon", "finish", "give_up", "rejoin", "export",
 ]  # fmt: skip
 View = TypeVar("View", PrimaryView, StandbyView)
@@ -66,14 +66,14 @@ def _alone(seen: PrimaryView) -> bool:
 
 
 def _has_caught_up(seen: PrimaryView) -> bool:
-    """The partner streams, follows this very epoch, and has what this server recovered before it opened."""
+    """Return whether the partner streams, follows this very epoch, and has what this server recovered before it opened."""
     follows = seen.follower is not None and seen.follower.streaming and seen.follower.flushed >= seen.recovered
     peer = seen.peer
     return follows and _fresh(seen) and peer is not None and peer.role == "standby" and peer.epoch == seen.state.epoch
 
 
 def _is_armed(seen: PrimaryView) -> bool:
-    """The row of the latest arming is written, and the partner has not given it up."""
+    """Return whether the row of the latest arming is written, and the partner has not given it up."""
     return (
         not _alone(seen)
         and seen.armed == Armed(seen.state.epoch, seen.state.arming)
@@ -134,7 +134,7 @@ def _may(seen: StandbyView) -> bool:
 
 
 def _led(seen: StandbyView) -> bool:
-    """A living primary of this epoch is there to be followed."""
+    """Return whether a living primary of this epoch is there to be followed."""
     peer = seen.peer
     return _fresh(seen) and peer is not None and peer.role == "primary" and peer.epoch == seen.state.epoch
 
@@ -156,7 +156,7 @@ def _handed_over(seen: StandbyView) -> bool:
 
 
 def _server_is_gone(seen: StandbyView) -> bool:
-    """The partner's agent lives, and says that its server does not come back."""
+    """Return whether the partner's agent lives, and says that its server does not come back."""
     peer = seen.peer
     return peer is not None and peer.server != "running" and peer.server_since >= HOLD_SECONDS and peer.resigned is None
 
@@ -178,14 +178,19 @@ STANDBY: tuple[Row[StandbyView], ...] = (
         "the right to be promoted is not held after all", always=True),
     Row("FENCING", lambda v: v.state.intent is not None, "nothing", "the server does not answer yet"),
     Row("FOLLOW", _superseded, "yield", "the partner leads a later epoch: follow it", always=True),
-    Row("REJOINING", lambda v: v.state.rejoin and v.server != "stopped", "export",
+    Row("REJOINING", lambda v: v.state.rejoin and not _led(v), "nothing",
+        "waits for the primary, to follow its history"),
+    Row("REJOINING", lambda v: v.state.rejoin and v.server == "hung" and v.server_age >= HUNG_SECONDS, "restart",
+        "the server runs and lets nobody in"),
+    Row("REJOINING", lambda v: v.state.rejoin and v.exported, "rejoin",
+        "this server's own history is given up for the primary's"),
+    Row("REJOINING", lambda v: v.state.rejoin and v.server == "stopped", "start",
+        "the server is started closed to clients: what only it has is kept first"),
+    Row("REJOINING", lambda v: v.state.rejoin and v.server == "running", "export",
         "this server has a history of its own: what only it has is kept in a file"),
-    Row("REJOINING", lambda v: v.state.rejoin and _led(v), "rejoin", "this server's own history is rewound"),
-    Row("REJOINING", lambda v: v.state.rejoin, "nothing", "waits for the primary, to rewind to its history"),
+    Row("REJOINING", lambda v: v.state.rejoin, "nothing", "the server recovers: what only it has is kept first"),
     Row("FOLLOW", lambda v: (v.server == "stopped" or v.leaving) and _holds_right(v), "give_up",
         "a server that stops gives up being promoted until it is armed again", always=True),
-    Row("FOLLOW", lambda v: v.server == "stopped" and v.order == "rejoin", "rejoin", "a person wants a fresh copy",
-        always=True),
     Row("FOLLOW", lambda v: v.server == "stopped", "start", "the server is started to follow"),
     Row("FOLLOW", lambda v: v.server == "hung" and v.server_age >= HUNG_SECONDS, "restart",
         "the server runs and lets nobody in"),
@@ -196,10 +201,10 @@ STANDBY: tuple[Row[StandbyView], ...] = (
     Row("FENCING", lambda v: v.order == "force", "force", "a person answers for the primary being off", always=True),
     Row("FENCING", lambda v: v.order == "failover" and _may(v), "intend", "a person wants this node to lead",
         always=True),
-    Row("REJOINING", lambda v: v.order == "rejoin", "stop", "a person wants a fresh copy", always=True),
+    Row("REJOINING", lambda v: v.order == "rejoin" and _led(v), "rejoin", "a person wants a fresh copy", always=True),
     Row("FENCING", _handed_over, "intend", "the primary has stopped for this node to take over"),
-    Row("REJOINING", lambda v: (v.diverged or v.lost) and _led(v), "stop",
-        "the primary's history cannot be followed from here: rewind, or copy it anew"),
+    Row("REJOINING", lambda v: (v.diverged or v.lost) and _led(v), "rejoin",
+        "the primary's history cannot be followed from here: it is copied anew"),
     Row("FOLLOW", lambda v: _led(v) and not v.following and v.stream_age >= GIVE_UP_SECONDS and _holds_right(v),
         "give_up", "this node cannot follow: the primary must not wait for it"),
     Row("ARMED", lambda v: not _struck(v) and v.strikes == 0 and _may(v), "nothing", "follows, and may be promoted"),

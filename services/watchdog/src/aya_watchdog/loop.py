@@ -11,20 +11,23 @@ from typing import Any
 
 from aya import log
 from aya.certificates import identity
-from aya.errors import AyaError, ConfigError, UsageError
+from aya.errors import AyaError, ConfigError, UsageError, WatchdogError
 from aya.postgres import holders
-from aya_watchdog import state_file
+from aya_watchdog import shown, state_file, way_back
 from aya_watchdog.act import LOST, Actor
+from aya_watchdog.alerts import Alerts
 from aya_watchdog.config import Config
-from aya_watchdog.decide import Decision, decide_primary, decide_standby
+from aya_watchdog.decide import Action, Decision, decide_primary, decide_standby
+from aya_watchdog.lineage import Lineage
+from aya_watchdog.metrics import Metrics
 from aya_watchdog.observe import Observer
-from aya_watchdog.partner import Partner, to_document
+from aya_watchdog.partner import Partner
 from aya_watchdog.protocol import ProtocolError, Role, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 
 # What may go on while the node is looked at; the others are a matter of milliseconds.
-_LONG = frozenset({"start", "arm", "rejoin", "export", "stop", "restart", "resign", "promote", "finish"})
+_LONG = frozenset({"start", "arm", "rejoin", "export", "restart", "resign", "promote", "finish"})
 # What does not wait for a long one to end, but ends it.
 _URGENT = frozenset({"fence", "yield", "tighten"})
 # A tick that comes so late was slept through, or the machine was stopped.
@@ -33,6 +36,7 @@ _AFTER_FAILURE_SECONDS = 0.5
 _SLOTS_SECONDS = 5.0
 _FAREWELL_SECONDS = 3.0
 _ORDER_SECONDS = 60.0
+_EPOCHS = 100
 
 
 class Watchdog:
@@ -47,27 +51,29 @@ class Watchdog:
             node=config.node,
             home=config.home.path,
         )
+        self.counters = Metrics()
+        self.alerts = Alerts(config.node, config.on_event, count=self.counters.alerted)
         self._news = asyncio.Event()
         self.partner = self._make_partner()
         self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
-        self.actor = Actor(config, self.server, self.observer, state)
+        self.actor = Actor(config, self.server, self.observer, state, tell=self.alerts.tell)
         self.actor.peer = lambda: self.partner.seen.peer if self.partner else None
         self.decision = Decision("QUARANTINE", "nothing", "the watchdog has just started")
         self.view: PrimaryView | StandbyView | None = None
         self.paused = False
-        self.order: Order | None = None
+        self.ordered: Order | None = None
         self._ordered_at = 0.0
         self.leaving = False
-        self._job: tuple[str, asyncio.Task[None]] | None = None
+        self.job: tuple[Action, asyncio.Task[None]] | None = None
         self._failed: dict[str, float] = {}
         self._told: tuple[str, str] | None = None
-        self.failures = 0
+        self.looked_at = time.monotonic()
 
     def _make_partner(self) -> Partner | None:
         member = self.config.partner
         if member is None:
             return None
-        files = identity(self.config.directory / "agent")
+        files = identity(self.config.home.agent_directory(self.config.node))
         return Partner(
             member, files, self.config.probe_password, seconds=self.config.poll_seconds, changed=self._news.set
         )
@@ -76,9 +82,15 @@ class Watchdog:
         """Work until `stop` is set; then say goodbye to the partner and stop the server."""
         with holders.alone(self.config.cluster.data_directory):
             async with asyncio.TaskGroup() as tasks:
-                work = [tasks.create_task(self._work(), name="loop"), tasks.create_task(self._slots(), name="slots")]
+                work = [
+                    tasks.create_task(self._work(), name="loop"),
+                    tasks.create_task(self._slots(), name="slots"),
+                    tasks.create_task(self.alerts.run(), name="alerts"),
+                ]
                 if self.partner:
+                    lineage = Lineage(self.observer, self.partner.member, self.config.stream_password, self.config.node)
                     work.append(tasks.create_task(self.partner.run(), name="partner"))
+                    work.append(tasks.create_task(lineage.run(), name="lineage"))
                 await stop.wait()
                 await self._leave()
                 for task in work:
@@ -102,64 +114,65 @@ class Watchdog:
     async def _tick(self) -> bool:
         """Make one step; return whether something was done, so that the next look comes at once."""
         await self.observer.look(self.actor.state)
-        await self._hear()
+        self.looked_at = time.monotonic()
         self.view = view = await self._view()
         decision = decide_primary(view) if isinstance(view, PrimaryView) else decide_standby(view)
         self._tell(decision)
-        if self.order and time.monotonic() - self._ordered_at > _ORDER_SECONDS:
-            self.order = None
+        if self.ordered and time.monotonic() - self._ordered_at > _ORDER_SECONDS:
+            self.ordered = None
         if decision.action == "nothing":
             return False
         return await self._act(decision)
 
-    async def _hear(self) -> None:
-        """Take note of what a standby learns by the way: the latest arming that its primary has begun."""
-
     async def _view(self) -> PrimaryView | StandbyView:
         state = self.actor.state
-        common = self.observer.common(state, paused=self.paused, order=self.order, leaving=self.leaving)
+        common = self.observer.common(state, paused=self.paused, order=self.ordered, leaving=self.leaving)
         if state.role == "primary":
-            return self.observer.primary(state, common, self.actor.resigned_at)
-        return await self.observer.standby(state, common)
+            return self.observer.primary(common, self.actor.resigned_at)
+        exported = self.actor.exported or self.server.follows
+        return await self.observer.standby(common, exported=exported)
 
     async def _act(self, decision: Decision) -> bool:
         action = decision.action
-        if self._job is not None and self._job[1].done():
-            self._job = None
-        if self._job is not None:
-            if self._job[0] == action or action not in _URGENT:
+        if self.job is not None and self.job[1].done():
+            self.job = None
+        if self.job is not None:
+            if self.job[0] == action or action not in _URGENT:
                 return False
-            self._job[1].cancel()
-            self._job = None
+            self.job[1].cancel()
+            self.job = None
         if time.monotonic() < self._failed.get(action, 0.0):
             return False
         self.actor.why = decision.why
+        self.counters.decided(action)
         work = self._attempt(action, self.actor.actions[action]())
         if action in _LONG:
-            self._job = (action, asyncio.create_task(work, name=action))
+            self.job = (action, asyncio.create_task(work, name=action))
             return False
         await work
         return True
 
-    async def _attempt(self, action: str, work: Awaitable[None]) -> None:
+    async def _attempt(self, action: Action, work: Awaitable[None]) -> None:
         began = time.monotonic()
         try:
             await work
         except (AyaError, ProtocolError, *LOST) as error:
-            self.failures += 1
+            self.counters.failed(action)
             self._failed[action] = time.monotonic() + _AFTER_FAILURE_SECONDS
             log.get_logger().warning("action.failed", action=action, error=str(error) or type(error).__name__)
         else:
             log.get_logger().info("action.done", action=action, seconds=round(time.monotonic() - began, 3))
             self._order_done(action)
+            if action == "finish":
+                self.counters.began_epoch(asked=self.actor.asked)
         self._news.set()
         if self.partner and action in {"resign", "intend", "force", "finish", "give_up", "consent", "open"}:
             await self._nudge()
 
     def _order_done(self, action: str) -> None:
         ends = {"vouch": "degrade", "resign": "switchover", "intend": "failover", "force": "force", "rejoin": "rejoin"}
-        if self.order is not None and ends.get(action) == self.order:
-            self.order = None
+        if self.ordered is not None and ends.get(action) == self.ordered:
+            self.ordered = None
 
     async def _nudge(self) -> None:
         if self.partner:
@@ -172,6 +185,10 @@ class Watchdog:
             log.get_logger().info(
                 "condition.changed", condition=decision.state, action=decision.action, why=decision.why,
                 epoch=self.actor.state.epoch,
+            )  # fmt: skip
+            self.alerts.tell(
+                "condition.changed", condition=decision.state, why=decision.why, epoch=self.actor.state.epoch,
+                role=self.actor.state.role,
             )  # fmt: skip
             self._told = told
         self.decision = decision
@@ -186,8 +203,8 @@ class Watchdog:
         """Let the partner know that it need not reckon with us, then stop the server."""
         self.leaving = True
         self._news.set()
-        if self._job is not None:
-            self._job[1].cancel()
+        if self.job is not None:
+            self.job[1].cancel()
         if self.paused:
             return
         state = self.actor.state
@@ -206,27 +223,11 @@ class Watchdog:
         fresh = self.partner is not None and self.partner.seen.strikes == 0
         return fresh and peer is not None and peer.role == "primary" and not peer.leaving and peer.consent < peer.arming
 
-    # What others ask
+    # What is asked of it (aya_watchdog.board.Board)
 
     def peer(self) -> Peer:
         """Return what the partner is told."""
-        state, observer = self.actor.state, self.observer
-        since = time.monotonic() - observer.condition_at
-        return Peer(
-            role=state.role,
-            epoch=state.epoch,
-            arming=state.arming,
-            consent=state.consent,
-            given_up=state.given_up,
-            intent=state.intent,
-            server=observer.condition,
-            server_since=round(since, 1),
-            armed=observer.armed,
-            resigned=self.actor.resigned,
-            open=bool(observer.condition == "running" and observer.row.get("open")),
-            timeline=int(observer.row.get("timeline") or 0),
-            leaving=self.leaving,
-        )
+        return shown.peer(self)
 
     def nudged(self) -> None:
         """Hear that the partner has news."""
@@ -235,73 +236,44 @@ class Watchdog:
 
     def status(self) -> dict[str, Any]:
         """Return everything that a person or a program may want to know."""
-        partner = self.partner.seen if self.partner else None
-        row = self.observer.row if self.observer.condition == "running" else {}
-        age = None if partner is None or partner.heard_at < 0 else round(time.monotonic() - partner.heard_at, 2)
-        return {
-            "node": self.config.node,
-            "role": self.actor.state.role,
-            "condition": self.decision.state,
-            "why": self.decision.why,
-            "action": self._job[0] if self._job else None,
-            "epoch": self.actor.state.epoch,
-            "paused": self.paused,
-            "server": self.observer.condition,
-            "in_recovery": row.get("in_recovery"),
-            "writable": self.actor.state.role == "primary" and bool(row.get("open")),
-            "synchronous": bool(row.get("is_synchronous")),
-            "timeline": row.get("timeline"),
-            "position": row.get("position") or row.get("replayed"),
-            "state": {name: getattr(self.actor.state, name) for name in ("arming", "consent", "given_up", "intent")},
-            "armed": self.observer.armed.arming or None,
-            "partner": partner and {
-                "node": self.partner.member.name if self.partner else None,
-                "age_seconds": age,
-                "address": partner.address or None,
-                "error": partner.error if partner.strikes else None,
-                "said": to_document(partner.peer) if partner.peer else None,
-            },
-        }  # fmt: skip
+        return shown.status(self)
 
-    async def ask_for(self, order: Order) -> dict[str, Any]:
+    def metrics(self) -> bytes:
+        """Return what is measured and counted, in Prometheus' text format."""
+        return self.counters.render(self.status())
+
+    async def order(self, order: Order, by: str) -> dict[str, Any]:
         """Take a person's order. Raises UsageError when it cannot be carried out, saying why."""
-        refused = self._refusal(order)
+        refused = shown.refusal(order, self.actor.state.role, self.decision, self.config.node)
         if refused:
             raise UsageError(refused, hint="aya status, or docs/operations/failover.md")
-        self.order, self._ordered_at = order, time.monotonic()
+        self.ordered, self._ordered_at, self.actor.by = order, time.monotonic(), by
         self._news.set()
         return self.status()
 
-    def _refusal(self, order: Order) -> str | None:
-        role, condition = self.actor.state.role, self.decision.state
-        needs = {"switchover": "primary", "degrade": "primary"}.get(order, "standby")
-        if role != needs:
-            return f"{self.config.node} is the {role}; this is for the {needs}"
-        if order == "switchover" and condition != "SYNC":
-            return f"the partner could not take over without a loss ({condition}: {self.decision.why})"
-        if order == "failover" and condition not in {"ARMED", "SUSPECT"}:
-            return f"this node may lack rows ({condition}: {self.decision.why}); --force takes that"
-        return None
-
-    def set_paused(self, *, paused: bool) -> None:
+    def set_paused(self, paused: bool, by: str) -> None:  # noqa: FBT001 as in the Board
         """Leave everything as it is from now on, or look after it again."""
         self.paused = paused
-        log.get_logger().warning("watchdog.paused" if paused else "watchdog.resumed")
+        log.get_logger().warning("watchdog.paused" if paused else "watchdog.resumed", by=by)
         self._news.set()
 
     async def history(self) -> list[dict[str, Any]]:
-        """Return the epochs, the latest first, as this node's server has them."""
-        async with self.server.connected() as session:
-            rows = await session.fetch(SQL["history"], 100)
+        """Return the epochs, the latest first, as this node's server has them. Raises WatchdogError."""
+        try:
+            async with self.server.connected() as session:
+                rows = await session.fetch(SQL["history"], _EPOCHS)
+        except LOST as error:
+            raise WatchdogError(f"the server of {self.config.node} does not answer", hint="aya status") from error
         return [{**dict(row), "began_at": row["began_at"].isoformat()} for row in rows]
 
 
 def open_watchdog(config: Config) -> Watchdog:
     """Return the watchdog of a node that has a cluster. A node without a state file assumes the least."""
-    if not config.cluster.exists():
-        raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     file, newborn = state_file.path(config.directory), config.home.newborn_file(config.node)
     state = state_file.load(file)
+    way_back.tidy(config.cluster, rejoin=state is not None and state.rejoin)
+    if not config.cluster.exists():
+        raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     if state is None:
         state = State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config))
         state_file.save(file, state)

@@ -8,9 +8,10 @@ import sys
 from aya import service
 from aya.certificates import identity
 from aya.errors import AyaError
+from aya.processes.supervisor import own_directory
 from aya_watchdog.config import Config, read
+from aya_watchdog.hosting import Where, hosted
 from aya_watchdog.loop import open_watchdog
-from aya_watchdog.web import served
 
 
 def main() -> None:
@@ -25,13 +26,9 @@ def main() -> None:
 async def run(config: Config, stop: asyncio.Event) -> None:
     """Watch until `stop` is set."""
     watchdog = open_watchdog(config)
-    config.socket.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    async with served(
-        watchdog,
-        identity(config.directory / "agent"),
-        host=config.listen,
-        agent_port=config.own.agent_port,
-        health_port=config.own.health_port,
-        socket=config.socket,
-    ):
+    own_directory(config.socket.parent)
+    files = identity(config.home.agent_directory(config.node))
+    partner = config.partner.name if config.partner else None
+    where = Where(config.listen, config.own.agent_port, config.own.health_port, config.socket)
+    async with hosted(watchdog, files, partner, where):
         await watchdog.run(stop)

@@ -19,14 +19,15 @@ from aya_watchdog.views import Server as Condition
 LOOK_SECONDS = 1.0
 # A session that is open says nothing of a postmaster that is frozen: after so long another one is opened.
 _SESSION_SECONDS = 2.0
-_STUCK_SECONDS = 5.0
 _WITNESS_SECONDS = 0.5
 
 
 class Observer:
     """Remembers what the ages are counted from. now is monotonic seconds."""
 
-    def __init__(self, server: Server, node: str, partner: Partner | None, witnesses: tuple[tuple[str, int], ...]) -> None:
+    def __init__(
+        self, server: Server, node: str, partner: Partner | None, witnesses: tuple[tuple[str, int], ...]
+    ) -> None:
         self._server = server
         self._node = node
         self._partner = partner
@@ -40,6 +41,7 @@ class Observer:
         self.armed = Armed()
         self.began = False
         self.recovered = 0
+        self.diverged = self.lost = False
         self._heard: object = None
         self._heard_at = -inf
         self.awake_at = time.monotonic()
@@ -116,11 +118,16 @@ class Observer:
         """Let go of the session."""
         self._forget()
 
+    def is_stuck(self, seconds: float) -> bool:
+        """Return whether this standby runs and has not streamed for so long."""
+        stands = self.condition == "running" and bool(self.row.get("in_recovery")) and not self.row.get("streaming")
+        return stands and time.monotonic() - max(self._heard_at, self.condition_at) >= seconds
+
     def woke(self) -> None:
         """Count from now on: this machine slept."""
         self.awake_at = time.monotonic()
 
-    def primary(self, state: State, common: dict[str, Any], resigned_at: float) -> PrimaryView:
+    def primary(self, common: dict[str, Any], resigned_at: float) -> PrimaryView:
         """Return what a primary decides by."""
         row, now = self.row, time.monotonic()
         running = self.condition == "running"
@@ -143,15 +150,14 @@ class Observer:
             resigned_age=now - resigned_at,
         )
 
-    async def standby(self, state: State, common: dict[str, Any]) -> StandbyView:
+    async def standby(self, common: dict[str, Any], *, exported: bool) -> StandbyView:
         """Return what a standby decides by; asks the witnesses when it comes to that."""
         row, now, partner = self.row, time.monotonic(), self._partner
         running = self.condition == "running"
         following = running and bool(row.get("streaming"))
         strikes = partner.seen.strikes if partner else 0
         stream_age = now - max(self._heard_at, self.condition_at)
-        probe_age = now - partner.seen.probed_at if partner else inf
-        stuck = running and not following and stream_age >= _STUCK_SECONDS and probe_age < _STUCK_SECONDS
+        probe_age = now - partner.seen.entered_at if partner else inf
         alone = False
         if strikes and self._witnesses:
             alone = not await reachable(self._witnesses, _WITNESS_SECONDS)
@@ -164,8 +170,10 @@ class Observer:
             alone=alone,
             replay_paused=running and bool(row.get("replay_paused")),
             following=following,
-            diverged=stuck,
+            diverged=running and not following and self.diverged,
+            lost=running and not following and self.lost,
             replayed=row.get("replayed", 0) if running else 0,
+            exported=exported,
         )
 
     def common(self, state: State, *, paused: bool, order: Order | None, leaving: bool) -> dict[str, Any]:

@@ -149,11 +149,16 @@ def yield_to(state: State, epoch: int) -> State:
     return check(State("standby", epoch, state.arming, given_up=given_up, rejoin=led or state.rejoin))
 
 
+def leave(state: State, arming: int) -> State:
+    """Resolve to have the data directory replaced: until that is done it is nobody's to be promoted.
+
+    arming: the latest that is known.
+    """
+    if state.role != "standby" or state.intent is not None:
+        raise ProtocolError(f"only a standby is made anew: {state}")
+    return check(replace(state, rejoin=True, given_up=max(state.given_up, state.arming, arming)))
+
+
 def rejoined(state: State) -> State:
     """Return the state of a standby whose data directory is the primary's again."""
     return check(replace(state, rejoin=False))
-
-
-def hear_of(state: State, arming: int) -> State:
-    """Take note of the latest arming that the primary has begun."""
-    return state if state.role == "primary" else check(replace(state, arming=max(state.arming, arming)))

@@ -2,7 +2,8 @@
 -- One look at a primary: whether it is one, who may write, whom commits wait for, and what the partner ($1) has.
 SELECT
     pg_is_in_recovery() AS in_recovery,
-    (SELECT setting FROM pg_settings WHERE name = 'default_transaction_read_only') = 'off' AS open,
+    current_setting('default_transaction_read_only') = 'off' AS open,
+    current_setting('server_version_num')::integer AS server_version,
     current_setting('synchronous_standby_names') AS synchronous,
     (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS position,
     (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
@@ -20,6 +21,7 @@ LEFT JOIN pg_replication_slots AS slot ON slot.slot_name = $3;
 -- One look at a standby: whether it is one, how far it has replayed, and how its stream is.
 SELECT
     pg_is_in_recovery() AS in_recovery,
+    current_setting('server_version_num')::integer AS server_version,
     coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0)::bigint AS replayed,
     coalesce(pg_last_wal_receive_lsn() - '0/0'::pg_lsn, 0)::bigint AS received,
     pg_is_in_recovery() AND pg_is_wal_replay_paused() AS replay_paused,
@@ -116,3 +118,28 @@ SELECT pg_replication_slot_advance($1, redo_lsn) FROM pg_control_checkpoint();
 -- name: impostors
 -- Sessions that call themselves the partner ($1) without being it ($2): commits must not wait for them.
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication WHERE application_name = $1 AND usename <> $2;
+
+-- name: timeline_history
+-- Where the timelines of this server fork: its history file.
+SELECT pg_read_binary_file($1);
+
+-- name: position
+-- Where a primary's log ends, in bytes.
+SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint;
+
+-- name: tables
+-- The tables of the knowledge base.
+SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1;
+
+-- name: rows_of_statement
+-- The statement that finds what given transactions ($1 of it: their numbers as text) wrote into a table (trusted text).
+SELECT format('SELECT to_jsonb(found)::text AS row FROM %s AS found WHERE xmin::text = ANY($1::text[])', $1::text);
+
+-- name: slot_of_partner
+-- How a primary keeps the WAL for a standby: whether it is gone, where what is kept begins (in bytes).
+SELECT wal_status, (restart_lsn - '0/0'::pg_lsn)::bigint AS begins FROM pg_replication_slots WHERE slot_name = $1;
+
+-- name: timeline
+-- The timeline that a primary writes.
+SELECT (pg_split_walfile_name(pg_walfile_name(pg_current_wal_flush_lsn()))).timeline_id;

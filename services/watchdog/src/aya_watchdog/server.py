@@ -113,7 +113,7 @@ class Server:
             os.kill(pid, signal.SIGCONT)
         try:
             async with asyncio.timeout(patience):
-                while self.pid is not None:
+                while self.pid is not None:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             log.get_logger().warning("server.resisted", signal=signum.name, seconds=patience)
@@ -121,28 +121,27 @@ class Server:
         return True
 
     @asynccontextmanager
-    async def connected(self, *, seconds: float = CONNECT_SECONDS) -> AsyncGenerator[Connection]:
+    async def connected(
+        self, *, database: str | None = None, seconds: float = CONNECT_SECONDS
+    ) -> AsyncGenerator[Connection]:
         """Lend a new superuser connection, which may write also where clients may not; it is dropped, not closed.
 
-        seconds: for the connection to be made, and for every statement. Raises OSError, TimeoutError, PostgresError.
+        seconds: for the connection to be made. Raises OSError, TimeoutError, asyncpg's errors.
         """
         async with asyncio.timeout(seconds):
-            connection = await self.connect(seconds)
+            connection = await self.connect(seconds, database=database, default_transaction_read_only="off")
         try:
             yield connection
         finally:
             connection.terminate()
 
-    async def connect(self, seconds: float) -> Connection:
+    async def connect(self, seconds: float, *, database: str | None = None, **settings: str) -> Connection:
         """Open a connection that the caller ends with terminate(): close() would wait for a server that hangs."""
         return await asyncpg.connect(
             self._settings.dsn(),
+            database=database,
             timeout=seconds,
-            server_settings={
-                "application_name": "aya-watchdog",
-                "default_transaction_read_only": "off",
-                "statement_timeout": "0",
-            },
+            server_settings={"application_name": "aya-watchdog", "statement_timeout": "0", **settings},
         )
 
     async def reload(self, guard: Guard) -> None:
@@ -157,7 +156,7 @@ class Server:
                 before = await connection.fetchval(SQL["loaded_at"])
                 await connection.execute(SQL["reload"])
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    while await connection.fetchval(SQL["loaded_at"]) == before:
+                    while await connection.fetchval(SQL["loaded_at"]) == before:  # noqa: ASYNC110 - another process
                         await asyncio.sleep(_POLL_SECONDS / 4)
 
     async def run(self, name: str, *arguments: object, seconds: float = CONNECT_SECONDS) -> Any:  # noqa: ANN401

@@ -25,11 +25,8 @@ def load(file: Path) -> State | None:
     if document.pop("version", None) != _VERSION:
         raise ConfigError(f"{file} was written by another version of AYA", hint="docs/operations/failover.md")
     try:
-        state = State(**document)
-        if set(document) != {field.name for field in fields(State)}:
-            raise TypeError("a field is missing")
-        return check(state)
-    except (TypeError, ProtocolError) as error:
+        return check(State(**{field.name: document[field.name] for field in fields(State)}))
+    except (KeyError, TypeError, ProtocolError) as error:
         raise ConfigError(f"{file} is damaged: {error}", hint="docs/operations/failover.md") from error
 
 

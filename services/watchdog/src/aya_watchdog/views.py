@@ -93,6 +93,7 @@ class StandbyView(Common):
     stream_age: since the stream last brought something. awake_age: since this agent started or its machine woke.
     alone: no other address answers either. replay_paused: a person has stopped the replay.
     following: the stream is open. diverged: its history is not the primary's; lost: the primary has not the WAL needed.
+    exported: what only this server has is kept, or there is nothing.
     replayed: position in bytes.
     """
 
@@ -106,4 +107,5 @@ class StandbyView(Common):
     following: bool = False
     diverged: bool = False
     lost: bool = False
+    exported: bool = False
     replayed: int = 0
