@@ -35,7 +35,7 @@ _EXPORT_STARTS = 2
 class Actor:
     """Carries out decisions on one node. state: what the file holds; nobody else writes it."""
 
-    def __init__(  # noqa: PLR0913 - what one node is made of
+    def __init__(
         self, config: Config, server: Server, observer: Observer, state: State, *, tell: Callable[..., None]
     ) -> None:
         self._config = config
@@ -148,9 +148,7 @@ class Actor:
     async def begin(self) -> None:
         """Write the row of the epoch; the first of a new primary's."""
         async with self._server.connected() as session:
-            for statement in SQL["found"].split(";"):
-                if statement.strip():
-                    await session.execute(statement)
+            await session.execute(SQL["found"])
             await session.execute(SQL["write_epoch"], self.state.epoch, self._config.node, self._reason)
 
     async def vouch(self) -> None:

@@ -66,7 +66,7 @@ def _alone(seen: PrimaryView) -> bool:
 
 
 def _has_caught_up(seen: PrimaryView) -> bool:
-    """Return whether the partner streams, follows this very epoch, and has what this server recovered before it opened."""
+    """Return whether the partner follows this very epoch, and has what this server recovered before it opened."""
     follows = seen.follower is not None and seen.follower.streaming and seen.follower.flushed >= seen.recovered
     peer = seen.peer
     return follows and _fresh(seen) and peer is not None and peer.role == "standby" and peer.epoch == seen.state.epoch

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import psutil
@@ -31,7 +31,7 @@ _STOP_SECONDS = 30.0
 _KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
-Connection = asyncpg.Connection[Any]
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
 class Server:
