@@ -51,7 +51,7 @@ class Actor:
         self._starts = 0
         self.why = "created"
         self._reason = "created"
-        self.by: str | None = None
+        self.by = ""
         self.asked = False
         self.peer: Callable[[], Peer | None] = lambda: None
         self.actions: dict[str, Callable[[], Awaitable[None]]] = {
@@ -98,7 +98,8 @@ class Actor:
             self.exported = self._starts > _EXPORT_STARTS
         elif state.role == "standby" and state.intent is None and not self._server.follows:
             self._server.cluster.mark_standby()
-        self.resigned, self.resigned_at = None, -inf
+        if self.resigned is not None:
+            self.resigned, self.resigned_at, self.by = None, -inf, ""
         await self._server.start(self.guard())
 
     async def stop(self) -> None:
@@ -165,8 +166,6 @@ class Actor:
         """Stop for the partner to take over. Everything is sent before the server ends."""
         async with self._server.connected() as session:
             await session.execute("CHECKPOINT")
-        await self._server.reload(self.guard(read_only=True))
-        await self._server.run("end_clients", SUPERUSER)
         await self.stop()
         # The last record begins there; who has replayed more than that has replayed it.
         self.resigned = await asyncio.to_thread(self._server.last_checkpoint) + 1
@@ -178,7 +177,8 @@ class Actor:
         if peer is None:
             return
         was = self.state.role
-        await self.become(lambda state: protocol.yield_to(state, peer.epoch))
+        resigned = self.resigned is not None
+        await self.become(lambda state: protocol.yield_to(state, peer.epoch, resigned=resigned))
         self.resigned, self.resigned_at = None, -inf
         self.exported, self._starts = way_back.is_broken(self._server.cluster), 0
         if was == "standby" and self.state.intent is None and self._server.pid is not None:
@@ -188,8 +188,10 @@ class Actor:
 
     def _resolved(self) -> None:
         """Keep why and on whose word this node resolved to lead, for the row of the epoch."""
-        self.asked = self.by is not None
-        self._reason = f"{self.why}; {self.by}" if self.by else self.why
+        peer = self.peer()
+        word = self.by or (peer.word if peer else "")
+        self.asked = bool(word)
+        self._reason = f"{self.why}; {word}" if word else self.why
 
     async def intend(self) -> None:
         """Resolve to be promoted, and close the stream."""
@@ -211,9 +213,11 @@ class Actor:
 
     async def promote(self) -> None:
         """Be promoted; the right to it was checked again since the stream was closed."""
-        async with self._server.connected() as session:
-            if not await session.fetchval(SQL["promote"], _PROMOTE_SECONDS):
-                raise PostgresError("the server was not promoted in time", hint="docs/operations/failover.md")
+        async with self._server.connected() as session, asyncio.timeout(_PROMOTE_SECONDS):
+            # pg_promote itself looks only ten times in a second whether it is done.
+            await session.execute(SQL["promote"])
+            while await session.fetchval(SQL["in_recovery"]):  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(_LOOK_SECONDS / 4)
 
     async def abandon(self) -> None:
         """Give the intent up, and follow again."""

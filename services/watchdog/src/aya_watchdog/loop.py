@@ -167,17 +167,14 @@ class Watchdog:
                 self.counters.began_epoch(asked=self.actor.asked)
         self._news.set()
         if self.partner and action in {"resign", "intend", "force", "finish", "give_up", "consent", "open"}:
-            await self._nudge()
+            self.partner.tell()
 
     def _order_done(self, action: str) -> None:
         ends = {"vouch": "degrade", "resign": "switchover", "intend": "failover", "force": "force", "rejoin": "rejoin"}
         if self.ordered is not None and ends.get(action) == self.ordered:
             self.ordered = None
-
-    async def _nudge(self) -> None:
-        if self.partner:
-            with suppress(Exception):
-                await self.partner.nudge()
+        if action in {"finish", "yield"}:
+            self.actor.by = ""
 
     def _tell(self, decision: Decision) -> None:
         told = (decision.state, decision.why)
@@ -211,7 +208,8 @@ class Watchdog:
         if state.role == "standby" and state.intent is None:
             with suppress(ProtocolError, OSError):
                 await self.actor.give_up()
-            await self._nudge()
+            if self.partner:
+                self.partner.tell()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FAREWELL_SECONDS):
                     while self._is_counted_on():  # noqa: ASYNC110 - in another process

@@ -165,6 +165,7 @@ class Observer:
             **common,
             strikes=strikes,
             probe_age=probe_age,
+            refused=partner is not None and partner.seen.refused,
             stream_age=stream_age,
             awake_age=now - self.awake_at,
             alone=alone,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
 import asyncpg
 
@@ -26,13 +27,14 @@ class Seen:
     """The latest of the partner. Times are monotonic seconds; -inf: never.
 
     heard_at: when the question was sent that `peer` answers. strikes: looks in a row by which no address answered.
-    address: the one that did.
+    address: the one that did. entered_at: when its server let us in; refused: nobody listens there, the machine says.
     """
 
     peer: Peer | None = None
     heard_at: float = -inf
     strikes: int = 0
     entered_at: float = -inf
+    refused: bool = False
     address: str = ""
     error: str = "not asked yet"
 
@@ -49,6 +51,7 @@ class Partner:
         self._seconds = seconds
         self._changed = changed
         self._hurry = asyncio.Event()
+        self._news = asyncio.Event()
         self._channel = Channel(member.name, member.addresses, member.agent_port, client_context(identity))
 
     def hurry(self) -> None:
@@ -60,10 +63,17 @@ class Partner:
         async with self._channel, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="partner.agent")
             tasks.create_task(self._knock(), name="partner.server")
+            tasks.create_task(self._telling(), name="partner.news")
 
-    async def nudge(self) -> None:
-        """Tell the partner that there are news here; whether it hears that is its own affair."""
-        await self._channel.ask(news=True)
+    async def _telling(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._channel.ask(news=True)
+
+    def tell(self) -> None:
+        """Tell the partner that there are news here, and come back at once; whether it hears them is its own affair."""
+        self._news.set()
 
     async def _listen(self) -> None:
         while True:
@@ -91,11 +101,13 @@ class Partner:
         while True:
             began = time.monotonic()
             tries = [asyncio.create_task(self._enter(address), name="knock") for address in self.member.addresses]
-            if any(await asyncio.gather(*tries)):
+            found = await asyncio.gather(*tries)
+            self.seen.refused = set(found) == {"refused"}
+            if "entered" in found:
                 self.seen.entered_at = time.monotonic()
             await asyncio.sleep(max(0.0, _KNOCK_SECONDS - (time.monotonic() - began)))
 
-    async def _enter(self, address: str) -> bool:
+    async def _enter(self, address: str) -> Literal["entered", "refused", "silent"]:
         try:
             # Cancelled while it connects, it has nothing to cancel at the server.
             async with asyncio.timeout(_ENTER_SECONDS):
@@ -107,10 +119,12 @@ class Partner:
                     database="postgres",
                     server_settings={"application_name": "aya-watchdog"},
                 )
+        except ConnectionRefusedError:
+            return "refused"
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-            return False
+            return "silent"
         connection.terminate()
-        return True
+        return "entered"
 
 
 async def reachable(addresses: tuple[tuple[str, int], ...], seconds: float) -> bool:

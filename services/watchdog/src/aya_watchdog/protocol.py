@@ -140,13 +140,18 @@ def vouch(state: State) -> State:
     return check(replace(state, consent=state.arming))
 
 
-def yield_to(state: State, epoch: int) -> State:
-    """Return the state of a node that learned of a later epoch: it follows whoever leads it."""
+def yield_to(state: State, epoch: int, *, resigned: bool = False) -> State:
+    """Return the state of a node that learned of a later epoch: it follows whoever leads it.
+
+    resigned: its server has stopped for a handover, and not run since: what it has, the later epoch has, too.
+    """
     if epoch <= state.epoch:
         raise ProtocolError(f"epoch {epoch} is not later than {state.epoch}")
     led = state.role == "primary"
     given_up = max(state.given_up, state.arming) if led else state.given_up
-    return check(State("standby", epoch, state.arming, given_up=given_up, rejoin=led or state.rejoin))
+    return check(
+        State("standby", epoch, state.arming, given_up=given_up, rejoin=(led and not resigned) or state.rejoin)
+    )
 
 
 def leave(state: State, arming: int) -> State:

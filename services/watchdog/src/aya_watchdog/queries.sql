@@ -86,18 +86,17 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1
 AND (wait_event = 'SyncRep' OR backend_xid IS NOT NULL);
 
--- name: end_clients
--- End every client's session.
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1;
-
 -- name: receiver_is_gone
 -- Whether the stream from the primary is closed.
 SELECT NOT exists(SELECT FROM pg_stat_wal_receiver);
 
 -- name: promote
--- Become a primary; false when it took longer than the time given.
-SELECT pg_promote(wait => true, wait_seconds => $1);
+-- Become a primary, soon.
+SELECT pg_promote(wait => false);
+
+-- name: in_recovery
+-- Whether it is not one yet.
+SELECT pg_is_in_recovery();
 
 -- name: slot
 -- How the partner's slot is: its name, whether it is in use, whether its WAL is gone.

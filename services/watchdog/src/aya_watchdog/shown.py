@@ -30,6 +30,7 @@ def peer(dog: Watchdog) -> Peer:
         server_since=round(time.monotonic() - observer.condition_at, 1),
         armed=observer.armed,
         resigned=dog.actor.resigned,
+        word=dog.actor.by if dog.actor.resigned is not None else "",
         open=observer.condition == "running" and bool(observer.row.get("open")),
         timeline=int(observer.row.get("timeline") or 0),
         leaving=dog.leaving,

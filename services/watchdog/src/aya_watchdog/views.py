@@ -19,7 +19,7 @@ class Peer:
     """What the partner's agent said of itself last.
 
     armed: the latest arming row in its database. resigned: it has stopped its server for a handover, and that server's
-    last position (in bytes); None when it has not.
+    last position (in bytes), None when it has not; word: of whom it did so.
     """
 
     role: Role
@@ -32,6 +32,7 @@ class Peer:
     server_since: float = 0.0
     armed: Armed = NOBODY
     resigned: int | None = None
+    word: str = ""
     open: bool = False
     timeline: int = 0
     leaving: bool = False
@@ -90,6 +91,7 @@ class StandbyView(Common):
     """What a standby decides by.
 
     strikes: consecutive failed looks at the partner's agent, by every address. probe_age: since its server let us in.
+    refused: the partner's machine says that no server listens there.
     stream_age: since the stream last brought something. awake_age: since this agent started or its machine woke.
     alone: no other address answers either. replay_paused: a person has stopped the replay.
     following: the stream is open. diverged: its history is not the primary's; lost: the primary has not the WAL needed.

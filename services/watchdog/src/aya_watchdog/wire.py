@@ -78,6 +78,7 @@ CHECKS: dict[str, _Check] = {
     "server": lambda value: value in get_args(Server),
     "server_since": _is_seconds,
     "resigned": _is_number_or_nothing,
+    "word": lambda value: isinstance(value, str),
     "open": _is_truth,
     "timeline": _is_number,
     "leaving": _is_truth,
