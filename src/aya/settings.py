@@ -81,7 +81,8 @@ class Member:
 class Config:
     """aya.toml, checked. None or the default where it says nothing.
 
-    members: the servers on machines of their own, by name; empty when all are on this one. witnesses: addresses that
+    members: the servers on machines of their own, by name; empty when all are on this one. clients: addresses or
+    networks from which clients are let in, beside these machines' own. witnesses: addresses that
     answer as long as this machine has a network. on_event: commands that the watchdog runs when something happened.
     """
 
@@ -91,13 +92,14 @@ class Config:
     model: str = "minilm"
     members: Mapping[str, Member] = field(default_factory=dict[str, Member])
     witnesses: tuple[tuple[str, int], ...] = ()
+    clients: tuple[str, ...] = ()
     on_event: tuple[str, ...] = ()
 
 
 _KNOWN_KEYS = {
     "postgres": {"major", "pg_config", "dsn"},
     "embedder": {"model"},
-    "cluster": {"alpha", "beta", "witnesses"},
+    "cluster": {"alpha", "beta", "clients", "witnesses"},
     "watchdog": {"on_event"},
 }
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
@@ -120,6 +122,7 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         model=environ.get("AYA_MODEL") or _text(embedder, "model") or "minilm",
         members=_members(table.get("cluster", {})),
         witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
+        clients=_texts(table.get("cluster", {}).get("clients", []), "cluster.clients"),
         on_event=_texts(table.get("watchdog", {}).get("on_event", []), "watchdog.on_event"),
     )
 

@@ -16,14 +16,15 @@ GUARD_FILE = "aya.watchdog.conf"
 WATCHDOG_ROLE = "aya_watchdog"
 # The two that replicate each other, whoever leads.
 SERVERS = ("alpha", "beta")
+_LOOPBACK = ("127.0.0.1/32", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """Where one cluster listens, and whom it lets in.
 
-    addresses: host names or IP addresses to listen on. neighbours: of the machines whose clients are let in, each with
-    the node that may replicate from there; empty: this machine only.
+    addresses: host names or IP addresses to listen on. neighbours: of the servers' machines, each with the node that
+    may replicate from there; empty: this machine only. clients: addresses or networks whose clients are let in, too.
     """
 
     port: int
@@ -31,6 +32,7 @@ class ClusterConfig:
     addresses: tuple[str, ...] = ("127.0.0.1",)
     platform: str = sys.platform
     neighbours: tuple[tuple[str, str], ...] = ()
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +126,17 @@ def host_access_text(config: ClusterConfig) -> str:
         "host   all          all             ::1/128         scram-sha-256",
     ]
     neighbours = config.neighbours or tuple(("127.0.0.1", node) for node in SERVERS)
-    for address, node in neighbours:
-        host = f"{address}/{128 if ':' in address else 32}" if _is_address(address) else address
-        if host not in {"127.0.0.1/32", "::1/128"}:
-            lines.append(f"host   all          all  {host}  scram-sha-256")
-        lines.append(f"host   replication  {replication_role(node)}  {host}  scram-sha-256")
+    for host in dict.fromkeys(_host(address) for address in (*(each for each, _ in neighbours), *config.clients)):
+        if host not in _LOOPBACK:
+            lines.append(f"host   all          all             {host}  scram-sha-256")
+    lines += [f"host   replication  {replication_role(node)}  {_host(address)}  scram-sha-256" for address, node in neighbours]
     return "\n".join((*lines, ""))
 
 
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
+def _host(address: str) -> str:
+    """Return an address, a network or a name as pg_hba.conf has it; pure."""
+    is_address = "/" not in address and (":" in address or address.replace(".", "").isdigit())
+    return f"{address}/{128 if ':' in address else 32}" if is_address else address
 
 
 def initdb_options(major: int) -> tuple[str, ...]:

@@ -41,8 +41,17 @@ def cluster_of(home: Home, config: Config, node: str) -> Cluster:
     """Return the cluster of a node of this home, which need not exist yet."""
     data = home.data_directory(node)
     user = run_as(data)
+    return Cluster(resolve(config, home, user), data, _listening(home, config, node), user)
+
+
+def _listening(home: Home, config: Config, node: str) -> ClusterConfig:
+    """Return where it listens: on this machine only, or, when aya.toml names the servers, on all its addresses."""
     sockets = home.runtime_directory / node
-    return Cluster(resolve(config, home, user), data, ClusterConfig(home.node(node).postgres_port, sockets), user)
+    own = config.members.get(node)
+    if own is None:
+        return ClusterConfig(home.node(node).postgres_port, sockets)
+    neighbours = tuple((address, one.name) for one in config.members.values() for address in one.addresses)
+    return ClusterConfig(own.postgres_port, sockets, ("*",), neighbours=neighbours, clients=config.clients)
 
 
 def check(cluster: Cluster) -> None:

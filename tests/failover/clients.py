@@ -1,0 +1,168 @@
+"""Clients that write all the time, by one unchanged DSN, and keep a journal of what they were told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from aya.settings import DatabaseSettings
+
+CONNECT_SECONDS = 1.0
+_STATEMENT_SECONDS = 20.0
+_PAUSE_SECONDS = 0.02
+ACCOUNTS = 10
+BALANCE = 1000
+LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS lab_entries (id text PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS lab_accounts (id integer PRIMARY KEY, balance integer NOT NULL);
+CREATE TABLE IF NOT EXISTS lab_transfers (id text PRIMARY KEY, source integer, target integer, amount integer);
+INSERT INTO lab_accounts SELECT number, {BALANCE} FROM generate_series(1, {ACCOUNTS}) AS number ON CONFLICT DO NOTHING;
+"""
+
+
+@dataclass
+class Journal:
+    """What clients were told. acknowledged, failed, unknown: ids of entries and transfers; at: when each was told.
+
+    began: when the statement of an acknowledged one was sent. Times are monotonic seconds.
+    """
+
+    acknowledged: dict[str, float] = field(default_factory=dict[str, float])
+    began: dict[str, float] = field(default_factory=dict[str, float])
+    failed: set[str] = field(default_factory=set[str])
+    unknown: set[str] = field(default_factory=set[str])
+
+    def first_after(self, moment: float) -> float | None:
+        """Return how many seconds after a moment the first write was acknowledged that was sent since; None: none."""
+        found = [at for id_, at in self.acknowledged.items() if self.began[id_] >= moment]
+        return min(found) - moment if found else None
+
+    def longest_gap(self) -> float:
+        """Return the longest time between two acknowledgements, in seconds."""
+        told = sorted(self.acknowledged.values())
+        return max((later - earlier for earlier, later in itertools.pairwise(told)), default=0.0)
+
+
+class Unacknowledged(Exception):
+    """The commit did not wait for the standby to the end: its outcome is unknown."""
+
+
+class Writer:
+    """One client: it connects, writes, and when that fails connects again, to whoever leads by then."""
+
+    def __init__(self, name: str, settings: DatabaseSettings, journal: Journal, seed: int) -> None:
+        self._name, self._settings, self._journal = name, settings, journal
+        self._random = random.Random(seed)
+        self._numbers = itertools.count(1)
+        self._warned = False
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            connection = None
+            try:
+                connection = await asyncpg.connect(
+                    self._settings.dsn(), timeout=CONNECT_SECONDS, command_timeout=_STATEMENT_SECONDS
+                )
+                connection.add_log_listener(self._hear)
+                while True:
+                    await self._write(connection)
+                    await asyncio.sleep(self._random.random() * _PAUSE_SECONDS)
+            except LOST:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except Unacknowledged:
+                continue
+            finally:
+                if connection is not None:
+                    connection.terminate()
+
+    def _hear(self, _connection: object, message: Any) -> None:  # noqa: ANN401 - asyncpg's own
+        self._warned = self._warned or message.sqlstate == "01000"
+
+    async def _write(self, connection: asyncpg.Connection[Any]) -> None:
+        id_ = f"{self._name}-{next(self._numbers)}"
+        began = time.monotonic()
+        try:
+            if self._random.random() < 0.5:  # noqa: PLR2004 - one or the other
+                await connection.execute("INSERT INTO lab_entries VALUES ($1)", id_)
+            else:
+                await self._transfer(connection, id_)
+        except asyncpg.ReadOnlySQLTransactionError:
+            self._journal.failed.add(id_)
+            raise
+        except asyncio.CancelledError:
+            self._journal.unknown.add(id_)
+            raise
+        except LOST:
+            self._journal.unknown.add(id_)
+            raise
+        if self._warned:
+            self._warned = False
+            self._journal.unknown.add(id_)
+            raise Unacknowledged
+        self._journal.began[id_] = began
+        self._journal.acknowledged[id_] = time.monotonic()
+
+    async def _transfer(self, connection: asyncpg.Connection[Any], id_: str) -> None:
+        source, target = sorted(self._random.sample(range(1, ACCOUNTS + 1), 2))
+        amount = self._random.randint(-50, 50)
+        async with connection.transaction():
+            await connection.execute("UPDATE lab_accounts SET balance = balance - $2 WHERE id = $1", source, amount)
+            await connection.execute("UPDATE lab_accounts SET balance = balance + $2 WHERE id = $1", target, amount)
+            await connection.execute("INSERT INTO lab_transfers VALUES ($1, $2, $3, $4)", id_, source, target, amount)
+
+
+async def found(settings: DatabaseSettings) -> tuple[set[str], int]:
+    """Return the ids that the database has, and the sum of all balances."""
+    connection = await asyncpg.connect(settings.dsn(), timeout=10)
+    try:
+        ids = await connection.fetch("SELECT id FROM lab_entries UNION ALL SELECT id FROM lab_transfers")
+        total = await connection.fetchval("SELECT sum(balance) FROM lab_accounts")
+    finally:
+        await connection.close()
+    return {row["id"] for row in ids}, total
+
+
+async def check(settings: DatabaseSettings, journal: Journal) -> None:
+    """Compare the journal with the database; AssertionError for a lost, a resurrected or an invented row."""
+    ids, total = await found(settings)
+    lost = journal.acknowledged.keys() - ids
+    invented = ids - journal.acknowledged.keys() - journal.unknown
+    assert not lost, f"{len(lost)} acknowledged rows are lost: {sorted(lost)[:5]}"
+    assert not invented, f"{len(invented)} rows are there that nobody was told of: {sorted(invented)[:5]}"
+    assert total == ACCOUNTS * BALANCE, f"the balances add up to {total}"
+
+
+async def prepare(settings: DatabaseSettings) -> None:
+    """Make the tables."""
+    connection = await asyncpg.connect(settings.dsn(), timeout=10)
+    try:
+        await connection.execute(SCHEMA)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def writing(
+    settings: DatabaseSettings, journal: Journal, *, writers: int = 4, name: str = "w", seed: int = 1
+) -> AsyncGenerator[None]:
+    """Have clients write for as long as the block lasts."""
+    tasks = [
+        asyncio.create_task(Writer(f"{name}{number}", settings, journal, seed + number).run())
+        for number in range(writers)
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,120 @@
+"""Hosts on one machine: a network namespace each, joined by a bridge; links that are really cut. Needs root and Linux.
+
+The tests and their clients are on the bridge itself. A packet that is lost is lost silently, as on a real network: its
+destination's hardware address is made a wrong one, so that it arrives nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_NOWHERE = "02:00:00:00:00:fe"
+
+
+def is_possible() -> bool:
+    """Return whether namespaces can be made here: tried, not guessed."""
+    if os.geteuid() != 0:
+        return False
+    name = f"aya-try-{os.getpid()}"
+    try:
+        _ip("netns", "add", name)
+        _ip("netns", "delete", name)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)
+
+
+class Network:
+    """Some hosts. addresses: by host; `client` is the bridge's own."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._tag = f"a{os.getpid() % 100000}"
+        self._subnet = f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+        self.addresses = {host: f"{self._subnet}.{number}" for number, host in enumerate(hosts, 1)}
+        self.client = f"{self._subnet}.254"
+
+    def space(self, host: str) -> str:
+        """Return the name of a host's namespace."""
+        return f"{self._tag}-{host}"
+
+    def inside(self, host: str) -> list[str]:
+        """Return what a command line begins with to run on a host."""
+        return ["ip", "netns", "exec", self.space(host)]
+
+    def make(self) -> None:
+        """Make them, all links whole."""
+        _ip("link", "add", self._tag, "type", "bridge")
+        _ip("address", "add", f"{self.client}/24", "dev", self._tag)
+        _ip("link", "set", self._tag, "up")
+        for host, address in self.addresses.items():
+            space, port = self.space(host), f"{self._tag}{host[:2]}"
+            _ip("netns", "add", space)
+            _ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _ip("link", "set", port, "master", self._tag, "up")
+            _ip("-n", space, "address", "add", f"{address}/24", "dev", "eth0")
+            _ip("-n", space, "link", "set", "eth0", "up")
+            _ip("-n", space, "link", "set", "lo", "up")
+
+    def remove(self) -> None:
+        """Remove them; what still runs there loses its network."""
+        for host in self.addresses:
+            with suppress(subprocess.CalledProcessError):
+                _ip("netns", "delete", self.space(host))
+        with suppress(subprocess.CalledProcessError):
+            _ip("link", "delete", self._tag)
+
+    def lose(self, sender: str, receiver: str) -> None:
+        """Lose everything that one host sends to another from now on. receiver: a host, or "client"."""
+        address = self.client if receiver == "client" else self.addresses[receiver]
+        _ip("-n", self.space(sender), "neigh", "replace", address, "lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0")
+
+    def deliver(self, sender: str, receiver: str) -> None:
+        """Lose no more of it."""
+        address = self.client if receiver == "client" else self.addresses[receiver]
+        with suppress(subprocess.CalledProcessError):
+            _ip("-n", self.space(sender), "neigh", "delete", address, "dev", "eth0")
+
+    def cut(self, one: str, other: str) -> None:
+        """Cut the link between two hosts, both ways; both still reach the client."""
+        self.lose(one, other)
+        self.lose(other, one)
+
+    def isolate(self, host: str) -> None:
+        """Pull a host's plug: it reaches nobody, and nobody reaches it."""
+        for other in (*(each for each in self.addresses if each != host), "client"):
+            self.lose(host, other)
+
+    def heal(self) -> None:
+        """Have every link whole."""
+        for sender in self.addresses:
+            for receiver in (*self.addresses, "client"):
+                if sender != receiver:
+                    self.deliver(sender, receiver)
+
+
+@contextmanager
+def network(*hosts: str) -> Generator[Network]:
+    """Lend hosts that are removed afterwards."""
+    made = Network(hosts)
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, its output in a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command), env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
