@@ -74,7 +74,9 @@ class Network:
     def lose(self, sender: str, receiver: str) -> None:
         """Lose everything that one host sends to another from now on. receiver: a host, or "client"."""
         address = self.client if receiver == "client" else self.addresses[receiver]
-        _ip("-n", self.space(sender), "neigh", "replace", address, "lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0")
+        _ip(
+            "-n", self.space(sender), "neigh", "replace", address, "lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0"
+        )
 
     def deliver(self, sender: str, receiver: str) -> None:
         """Lose no more of it."""

@@ -304,6 +304,7 @@ class Actor:
             return
         name = slot_name(partner.name)
         async with self._server.connected() as session:
+            in_recovery = await session.fetchval(SQL["in_recovery"])
             slot = await session.fetchrow(SQL["slot"], name)
             if slot is not None and slot["wal_status"] == "lost" and not slot["active"]:
                 log.get_logger().warning("slot.lost", slot=name)
@@ -311,9 +312,9 @@ class Actor:
                 slot = None
             if slot is None:
                 await session.execute(SQL["create_slot"], name)
-            elif self._observer.row.get("in_recovery"):
+            elif in_recovery:
                 await session.execute(SQL["advance_slot"], name)
-            if not self._observer.row.get("in_recovery"):
+            if not in_recovery:
                 ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
                 if ended:
                     log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)

@@ -54,6 +54,7 @@ class Watchdog:
         self.counters = Metrics()
         self.alerts = Alerts(config.node, config.on_event, count=self.counters.alerted)
         self._news = asyncio.Event()
+        self._led = asyncio.Event()
         self.partner = self._make_partner()
         self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
         self.actor = Actor(config, self.server, self.observer, state, tell=self.alerts.tell)
@@ -165,6 +166,7 @@ class Watchdog:
             self._order_done(action)
             if action == "finish":
                 self.counters.began_epoch(asked=self.actor.asked)
+                self._led.set()
         self._news.set()
         if self.partner and action in {"resign", "intend", "force", "finish", "give_up", "consent", "open"}:
             self.partner.tell()
@@ -192,9 +194,12 @@ class Watchdog:
 
     async def _slots(self) -> None:
         while True:
+            self._led.clear()
             with suppress(*LOST):
                 await self.actor.tend_slots()
-            await asyncio.sleep(_SLOTS_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SLOTS_SECONDS):
+                    await self._led.wait()
 
     async def _leave(self) -> None:
         """Let the partner know that it need not reckon with us, then stop the server."""
