@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psutil
 from tests.conftest import free_port
 from tests.failover.network import Network, spawn
@@ -23,9 +24,9 @@ from tests.failover.network import Network, spawn
 from aya.errors import AyaError
 from aya.home import Home, Node
 from aya.local import clusters, layout
-from aya.postgres.cluster import Cluster, postmaster_pid
+from aya.postgres.cluster import SUPERUSER, Cluster, postmaster_pid
 from aya.postgres.config import Guard
-from aya.postgres.provision import CLIENT_ROLES
+from aya.postgres.provision import CLIENT_ROLES, superuser_settings
 from aya.postgres.run import cluster_of
 from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings, load_config
 from aya.watchdog_client import WatchdogClient
@@ -79,7 +80,7 @@ class Lab:
         for name in NODES:
             node = self.home.node(name)
             lines += [
-                f"[cluster.{name}]", f'addresses = ["{network.addresses[name]}"]',
+                f"[cluster.{name}]", f'addresses = ["{network.addresses[name]}", "{network.relayed[name]}"]',
                 f"postgres_port = {node.postgres_port}", f"agent_port = {node.agent_port}",
                 f"health_port = {node.health_port}",
             ]  # fmt: skip
@@ -233,6 +234,16 @@ class Lab:
 
         found = await self.until(holds, seconds=seconds, what=f"SYNC led by {leader or 'anybody'};")
         return next(node for node in NODES if found[node]["condition"] == "SYNC")
+
+    async def as_superuser(self, node: str, statement: str) -> None:
+        """Run one statement on a node, if its server answers."""
+        settings = superuser_settings(self.cluster(node), self.home.secrets(node)[SUPERUSER])
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await asyncpg.connect(settings.dsn(), timeout=1.0)
+            try:
+                await asyncio.wait_for(connection.execute(statement), 2.0)
+            finally:
+                connection.terminate()
 
     async def order(self, node: str, path: str, **more: bool) -> dict[str, Any]:
         """Give a watchdog a person's order."""

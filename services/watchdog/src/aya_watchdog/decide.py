@@ -20,7 +20,8 @@ View = TypeVar("View", PrimaryView, StandbyView)
 
 CONTACT_SECONDS = 2.0
 STRIKES = 4
-SILENT_SECONDS = 2.0
+# Longer than a machine that stalls for three seconds is silent.
+SILENT_SECONDS = 3.2
 AWAKE_SECONDS = 3.0
 HOLD_SECONDS = 3.0
 HUNG_SECONDS = 5.0
