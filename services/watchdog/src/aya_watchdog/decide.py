@@ -14,7 +14,7 @@ from aya_watchdog.views import PrimaryView, StandbyView
 
 Action = Literal[
     "nothing", "start", "yield", "tighten", "relax", "arm", "open", "fence", "vouch", "resign", "restart",
-    "begin", "consent", "intend", "force", "promote", "abandon", "finish", "give_up", "rejoin", "export",
+    "begin", "consent", "intend", "force", "promote", "abandon", "finish", "give_up", "settle", "rejoin", "export",
 ]  # fmt: skip
 View = TypeVar("View", PrimaryView, StandbyView)
 
@@ -189,12 +189,14 @@ STANDBY: tuple[Row[StandbyView], ...] = (
     Row("REJOINING", lambda v: v.state.rejoin and v.server == "running", "export",
         "this server has a history of its own: what only it has is kept in a file"),
     Row("REJOINING", lambda v: v.state.rejoin, "nothing", "the server recovers: what only it has is kept first"),
-    Row("FOLLOW", lambda v: (v.server == "stopped" or v.leaving) and _holds_right(v), "give_up",
+    Row("FOLLOW", lambda v: (v.server == "stopped" or v.leaving) and not v.state.void, "give_up",
         "a server that stops gives up being promoted until it is armed again", always=True),
     Row("FOLLOW", lambda v: v.server == "stopped", "start", "the server is started to follow"),
     Row("FOLLOW", lambda v: v.server == "hung" and v.server_age >= HUNG_SECONDS, "restart",
         "the server runs and lets nobody in"),
     Row("FOLLOW", lambda v: v.server != "running", "nothing", "the server does not answer yet"),
+    Row("FOLLOW", lambda v: v.state.void and v.in_recovery is True and _led(v) and not v.leaving, "settle",
+        "the primary says what was armed before this server stopped: that is given up", always=True),
     Row("FENCING", lambda v: v.in_recovery is False and _may(v), "intend", "a person has promoted the server"),
     Row("STRAY", lambda v: v.in_recovery is False, "nothing",
         "a person has promoted a server without the right to it: closed to clients (aya failover --force keeps it)"),
