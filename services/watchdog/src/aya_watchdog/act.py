@@ -222,7 +222,8 @@ class Actor:
     async def abandon(self) -> None:
         """Give the intent up, and follow again."""
         await self.become(protocol.abandon)
-        await self._server.reload(self.guard())
+        if self._server.pid is not None:
+            await self._server.reload(self.guard())
 
     async def finish(self) -> None:
         """Lead the new epoch: its row first, then the clients."""

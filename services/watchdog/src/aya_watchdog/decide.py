@@ -168,6 +168,8 @@ def _struck(seen: StandbyView) -> bool:
 STANDBY: tuple[Row[StandbyView], ...] = (
     Row("PROMOTED", lambda v: v.state.intent is not None and v.in_recovery is False, "finish",
         "the server is promoted: write the epoch and open", always=True),
+    Row("FOLLOW", lambda v: v.state.intent is not None and v.server == "stopped" and not v.state.forced, "abandon",
+        "it stopped while it was being promoted: it must be armed again", always=True),
     Row("FENCING", lambda v: v.state.intent is not None and v.server == "stopped", "start",
         "it stopped while it was being promoted"),
     Row("FENCING", lambda v: v.state.intent is not None and _superseded(v), "yield",
