@@ -59,7 +59,7 @@ class Actor:
             "tighten": self.tighten, "relax": self.relax, "arm": self.arm, "open": self.open, "fence": self.fence,
             "vouch": self.vouch, "resign": self.resign, "begin": self.begin, "consent": self.consent,
             "intend": self.intend, "force": self.force, "promote": self.promote, "abandon": self.abandon,
-            "finish": self.finish, "give_up": self.give_up, "rejoin": self.rejoin, "export": self.export,
+            "finish": self.finish, "give_up": self.give_up, "settle": self.settle, "rejoin": self.rejoin, "export": self.export,
         }  # fmt: skip
 
     async def become(self, change: Callable[[State], State]) -> None:
@@ -233,7 +233,8 @@ class Actor:
     async def abandon(self) -> None:
         """Give the intent up, and follow again."""
         await self.become(protocol.abandon)
-        await self._server.reload(self.guard())
+        if self._server.pid is not None:
+            await self._server.reload(self.guard())
 
     async def finish(self) -> None:
         """Lead the new epoch: its row first, then the clients."""
@@ -243,10 +244,16 @@ class Actor:
         log.get_logger().warning("epoch.begun", epoch=self.state.epoch, reason=self._reason)
 
     async def give_up(self) -> None:
-        """Never be promoted by any arming that is known so far."""
+        """Never be promoted by any arming so far; known or not."""
+        await self.become(lambda state: protocol.give_up(state, self._latest()))
+
+    async def settle(self) -> None:
+        """Give up what the primary says was armed so far, and be armed anew."""
+        await self.become(lambda state: protocol.settle(state, self._latest()))
+
+    def _latest(self) -> int:
         peer, armed = self.peer(), self._observer.armed
-        latest = max(self.state.arming, armed.arming, peer.arming if peer else 0)
-        await self.become(lambda state: protocol.give_up(state, latest))
+        return max(self.state.arming, armed.arming, peer.arming if peer else 0)
 
     # The way back
 

@@ -14,7 +14,7 @@ from aya_watchdog.views import PrimaryView, StandbyView
 
 Action = Literal[
     "nothing", "start", "yield", "tighten", "relax", "arm", "open", "fence", "vouch", "resign", "restart",
-    "begin", "consent", "intend", "force", "promote", "abandon", "finish", "give_up", "rejoin", "export",
+    "begin", "consent", "intend", "force", "promote", "abandon", "finish", "give_up", "settle", "rejoin", "export",
 ]  # fmt: skip
 View = TypeVar("View", PrimaryView, StandbyView)
 
@@ -172,10 +172,16 @@ def _struck(seen: StandbyView) -> bool:
 STANDBY: tuple[Row[StandbyView], ...] = (
     Row("PROMOTED", lambda v: v.state.intent is not None and v.in_recovery is False, "finish",
         "the server is promoted: write the epoch and open", always=True),
+    Row("FOLLOW", lambda v: v.state.intent is not None and v.server == "stopped" and not v.state.forced, "abandon",
+        "it stopped while it was being promoted: it must be armed again", always=True),
     Row("FENCING", lambda v: v.state.intent is not None and v.server == "stopped", "start",
         "it stopped while it was being promoted"),
     Row("FENCING", lambda v: v.state.intent is not None and _superseded(v), "yield",
         "the partner leads a later epoch: follow it"),
+    Row("FENCING", lambda v: v.state.intent is not None and v.following and v.state.forced, "force",
+        "the stream is still open: close it first", always=True),
+    Row("FENCING", lambda v: v.state.intent is not None and v.following and _may(v), "intend",
+        "the stream is still open: close it first", always=True),
     Row("FENCING", lambda v: v.state.intent is not None and v.in_recovery is True and (_may(v) or v.state.forced),
         "promote", "the stream is closed and the right is held: promote", always=True),
     Row("FENCING", lambda v: v.state.intent is not None and v.in_recovery is True, "abandon",
@@ -193,12 +199,14 @@ STANDBY: tuple[Row[StandbyView], ...] = (
     Row("REJOINING", lambda v: v.state.rejoin and v.server == "running", "export",
         "this server has a history of its own: what only it has is kept in a file"),
     Row("REJOINING", lambda v: v.state.rejoin, "nothing", "the server recovers: what only it has is kept first"),
-    Row("FOLLOW", lambda v: (v.server == "stopped" or v.leaving) and _holds_right(v), "give_up",
+    Row("FOLLOW", lambda v: (v.server == "stopped" or v.leaving) and not v.state.void, "give_up",
         "a server that stops gives up being promoted until it is armed again", always=True),
     Row("FOLLOW", lambda v: v.server == "stopped", "start", "the server is started to follow"),
     Row("FOLLOW", lambda v: v.server == "hung" and v.server_age >= HUNG_SECONDS, "restart",
         "the server runs and lets nobody in"),
     Row("FOLLOW", lambda v: v.server != "running", "nothing", "the server does not answer yet"),
+    Row("FOLLOW", lambda v: v.state.void and v.in_recovery is True and _led(v) and not v.leaving, "settle",
+        "the primary says what was armed before this server stopped: that is given up", always=True),
     Row("FENCING", lambda v: v.in_recovery is False and _may(v), "intend", "a person has promoted the server"),
     Row("STRAY", lambda v: v.in_recovery is False, "nothing",
         "a person has promoted a server without the right to it: closed to clients (aya failover --force keeps it)"),

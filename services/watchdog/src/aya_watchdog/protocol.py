@@ -35,6 +35,7 @@ class State:
     arming: the latest arming that this node knows of; a primary has begun it, its row may not be committed yet.
     consent: a primary's: the partner has given up every arming up to this one.
     given_up: this node will never be promoted by an arming up to this one.
+    void: its server has stopped since; no arming counts until the primary says which is the latest, and that is given up.
     intent: a standby's: the epoch that it is about to begin; None when it is not.
     forced: a person answered for that intent: it needs no right.
     rejoin: its data directory has a history of its own that must be rewound, or replaced, before it follows.
@@ -48,6 +49,7 @@ class State:
     intent: int | None = None
     forced: bool = False
     rejoin: bool = False
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,10 @@ def may_acknowledge_alone(state: State) -> bool:
 def may_be_promoted(state: State, replayed: Armed) -> bool:
     """Return whether a standby whose database says `replayed` has everything that was ever acknowledged.
 
-    It has replayed the row of an arming of this very epoch, and has not given it up since.
+    It has replayed the row of an arming of this very epoch, has not given it up since, and its server has not stopped.
     """
-    return state.role == "standby" and replayed.epoch == state.epoch and replayed.arming > state.given_up
+    armed = replayed.epoch == state.epoch and replayed.arming > state.given_up
+    return state.role == "standby" and armed and not state.void
 
 
 def begin_arming(state: State, partner_given_up: int) -> State:
@@ -100,10 +103,17 @@ def note_consent(state: State, given_up: int) -> State:
 
 
 def give_up(state: State, arming: int) -> State:
-    """Give up being promoted by armings up to this one; to be durable before anybody hears of it."""
+    """Give up being promoted by armings up to this one, and by those that are not known; durable before anybody hears."""
     if state.intent is not None:
         raise ProtocolError(f"epoch {state.intent} is about to begin: nothing is given up")
-    return check(replace(state, given_up=max(state.given_up, arming)))
+    return check(replace(state, given_up=max(state.given_up, arming), void=True))
+
+
+def settle(state: State, arming: int) -> State:
+    """Give up all that was armed so far, by the word of this epoch's primary: what it arms from now on counts."""
+    if state.intent is not None or state.role != "standby":
+        raise ProtocolError(f"nothing is to be settled: {state}")
+    return check(replace(state, given_up=max(state.given_up, arming), void=False))
 
 
 def require_right(state: State, replayed: Armed) -> None:
@@ -155,7 +165,10 @@ def yield_to(state: State, epoch: int, *, resigned: bool = False) -> State:
     led = state.role == "primary"
     given_up = max(state.given_up, state.arming) if led else state.given_up
     return check(
-        State("standby", epoch, state.arming, given_up=given_up, rejoin=(led and not resigned) or state.rejoin)
+        State(
+            "standby", epoch, state.arming, given_up=given_up,
+            rejoin=(led and not resigned) or state.rejoin, void=state.void,
+        )
     )
 
 
