@@ -4,8 +4,8 @@
     python bench/failover.py times [--count 20]                from a fault to the first write of a client
     python bench/failover.py calm                              what must not make anybody leader
 
-Each server and its watchdog are on a host of their own; the clients, with one unchanged DSN, on a third. They connect as
-libpq does with connect_timeout=1, and leave a statement that takes two seconds. Exit code 1: a promise was broken.
+Each server and its watchdog are on a host of their own; the clients, with one unchanged DSN, on a third. They connect
+as libpq does with connect_timeout=1, and leave a statement that takes two seconds. Exit code 1: a promise was broken.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,13 +41,18 @@ _CHUNKS = 50_000
 
 @asynccontextmanager
 async def _pair() -> AsyncGenerator[Lab]:
+    with _directory() as directory, network(*NODES) as hosts:
+        async with lab(directory / "home", hosts) as pair:
+            await clients.prepare(pair.database())
+            yield pair
+
+
+@contextmanager
+def _directory() -> Generator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="aya-failover-"))
     directory.chmod(0o755)
     try:
-        with network(*NODES) as hosts:
-            async with lab(directory / "home", hosts) as pair:
-                await clients.prepare(pair.database())
-                yield pair
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -76,9 +81,8 @@ async def rounds(count: int, seed: int) -> int:
             print(error)
             return 1
     print(f"{count} rounds in {(time.monotonic() - began) / 60:.0f} min; {epochs - 1} changes of leader")
-    print(
-        f"acknowledged {len(journal.acknowledged)}, lost 0; unknown {len(journal.unknown)}, refused {len(journal.failed)}"
-    )
+    told_so, unknown, refused = len(journal.acknowledged), len(journal.unknown), len(journal.failed)
+    print(f"acknowledged {told_so}, lost 0; unknown {unknown}, refused {refused}")
     print("  ".join(f"{name} {times}" for name, times in sorted(befell.items())))
     return 0
 
@@ -151,15 +155,19 @@ async def times(count: int, kinds: list[str], result: Path | None) -> int:
     for measured in found.values():
         print(measured.row())
     if result:
-        result.write_text(json.dumps({kind: measured.seconds for kind, measured in found.items()}), encoding="utf-8")
+        _keep(result, found)
     return 0 if all(max(one.seconds) <= GOALS[one.kind] for one in found.values()) else 1
+
+
+def _keep(result: Path, found: dict[str, Measured]) -> None:
+    result.write_text(json.dumps({kind: measured.seconds for kind, measured in found.items()}), encoding="utf-8")
 
 
 # Calm
 
 
 async def _sleeps(pair: Lab) -> None:
-    """The standby's machine sleeps for ten seconds, then both do."""
+    """Have the standby's machine sleep for ten seconds, then both."""
     standby = other(await pair.in_sync())
     pair.freeze_host(standby)
     await asyncio.sleep(10)
@@ -173,7 +181,7 @@ async def _sleeps(pair: Lab) -> None:
 
 
 async def _stalls(pair: Lab) -> None:
-    """The leader stands still for three seconds."""
+    """Have the leader stand still for three seconds."""
     leader = await pair.in_sync()
     pair.freeze_host(leader)
     await asyncio.sleep(3)
@@ -208,7 +216,7 @@ async def _vacuum(pair: Lab) -> None:
 
 
 async def _flaps(pair: Lab) -> None:
-    """The link is away for a second, and back for a second, ten times."""
+    """Have the link away for a second, and back for a second, ten times."""
     for _ in range(10):
         if pair.network:
             pair.network.cut(*NODES)
@@ -218,7 +226,7 @@ async def _flaps(pair: Lab) -> None:
 
 
 async def _relay(pair: Lab) -> None:
-    """The second way between the two is away for ten seconds; then the first."""
+    """Have the second way between the two away for ten seconds; then the first."""
     for direct in (False, True):
         for node in NODES:
             if pair.network:
