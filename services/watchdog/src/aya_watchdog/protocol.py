@@ -166,8 +166,12 @@ def yield_to(state: State, epoch: int, *, resigned: bool = False) -> State:
     given_up = max(state.given_up, state.arming) if led else state.given_up
     return check(
         State(
-            "standby", epoch, state.arming, given_up=given_up,
-            rejoin=(led and not resigned) or state.rejoin, void=state.void,
+            "standby",
+            epoch,
+            state.arming,
+            given_up=given_up,
+            rejoin=(led and not resigned) or state.rejoin,
+            void=state.void,
         )
     )
 
