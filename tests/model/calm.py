@@ -6,12 +6,14 @@ step. It ends where nothing changes any more, or goes round in a circle, which i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Any
 
 from aya_watchdog import protocol
 from aya_watchdog.decide import Decision
+from aya_watchdog.protocol import ProtocolError
 from aya_watchdog.views import Follower, PrimaryView, StandbyView
 from tests.model.looks import DOUBTS, GONE, Sight, Tables, peer, sight
 from tests.model.moves import Bounds, act, forgotten, job_moves, stopped, world_moves
@@ -26,7 +28,7 @@ class Calm:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._ends: dict[tuple[World, bool], World | None] = {}
+        self._ends: dict[World, World | None] = {}
         self._decided: dict[tuple[Any, ...], Decision] = {}
 
     def check(self, world: World) -> str:
@@ -36,8 +38,12 @@ class Calm:
                 wrong = self._doubted(world, index) or self._left_alone(world, index)
                 if wrong:
                     return wrong
-        end = self._end(world, off=False)
+        end = self._end(world)
         return "" if end is not None and in_sync(end) else f"both nodes are well, and they do not get back to SYNC: {end}"
+
+    def end(self, world: World) -> World | None:
+        """Return what becomes of a world when both nodes are well; None when it goes round in a circle."""
+        return self._end(settled(world)[0])
 
     def _doubted(self, world: World, index: int) -> str:
         """Whatever speaks against it, a standby does not lead unasked; a primary that hears its partner is not closed."""
@@ -83,20 +89,20 @@ class Calm:
             return f"does not lead though it may, and its partner is off: {after}"
         return ""
 
-    def _end(self, world: World, *, off: bool) -> World | None:
+    def _end(self, world: World) -> World | None:
         way: list[World] = []
         known = self._ends
-        while (world, off) not in known:
-            known[world, off] = None
+        while world not in known:
+            known[world] = None
             way.append(world)
             after, _ = settled(self._round(world))
             if after == world:
-                known[world, off] = world
+                known[world] = world
                 break
             world = after
-        end = known[world, off]
+        end = known[world]
         for passed in way:
-            known[passed, off] = end
+            known[passed] = end
         return end
 
     def _round(self, world: World) -> World:
@@ -128,8 +134,9 @@ class Calm:
             decision = self._tables.decide_standby(_standby(seen, alone=alone))
         if decision.action == "nothing":
             return world
-        for move in act(world, index, decision.action, decision.why):
-            return move.world
+        with suppress(ProtocolError):
+            for move in act(world, index, decision.action, decision.why):
+                return move.world
         return world
 
 

@@ -1,7 +1,7 @@
 """What a node may decide in a world: the real tables, asked with every look that its clocks and its luck may give it.
 
 Safety must not depend on a clock, so every age is what it pleases; a look may find a running server hung or starting; a
-standby may not have replayed all that it has. Each person's order may have been given.
+standby may not have replayed all that it has (one that is told to be promoted was seen to have). Each person's order may have been given.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def sight(world: World, index: int) -> Sight:
     state = node.state
     began = world.began == state.epoch or ("e", state.epoch) in node.log
     armed = {latest(world.armed, node.log)} if node.runs else {Armed()}
-    if node.runs and node.recovery:
+    if node.runs and node.recovery and not node.promoting:
         armed |= {Armed(), world.armed}
         armed |= {latest(world.armed, node.log[:length]) for length in range(len(node.log))}
     elif node.runs and node.synchronous:
