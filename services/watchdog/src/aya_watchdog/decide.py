@@ -103,7 +103,8 @@ def _gave_up(seen: PrimaryView) -> bool:
 PRIMARY: tuple[Row[PrimaryView], ...] = (
     Row("FENCED", lambda v: v.open and _superseded(v), "fence", "the partner leads a later epoch: nobody writes here",
         always=True),
-    Row("REJOINING", _superseded, "yield", "the partner leads a later epoch: follow it"),
+    Row("REJOINING", lambda v: _superseded(v) and v.server in {"running", "stopped"}, "yield",
+        "the partner leads a later epoch: follow it"),
     Row("HANDOVER", lambda v: v.resigned_age < HANDOVER_SECONDS, "nothing", "the partner is asked to take over"),
     Row("QUARANTINE", lambda v: v.server == "stopped", "start", "the server is started closed to clients"),
     Row("QUARANTINE", lambda v: v.server == "starting", "nothing", "the server recovers"),
