@@ -17,7 +17,7 @@ from aya_watchdog.protocol import ProtocolError
 from aya_watchdog.views import Follower, PrimaryView, StandbyView
 from tests.model.looks import DOUBTS, GONE, Sight, Tables, peer, sight
 from tests.model.moves import Bounds, act, forgotten, job_moves, stopped, world_moves
-from tests.model.world import Node, World, latest, replace_node, says, settled
+from tests.model.world import Node, World, latest, replace_node, says, settled, shortened
 
 _WIDE = Bounds(records=99, writes=0)
 _ROUNDS = 60
@@ -83,6 +83,8 @@ class Calm:
         after = end.nodes[index]
         leads = after.state.role == "primary" and after.runs and after.open
         alone = leads and not after.synchronous
+        if after.open and after.state.role == "standby":
+            return "open to clients, and it does not lead"
         if leads and not alone:
             return "open to clients, whose commits wait for a partner that is off"
         if _is_to_lead(world, before) and not alone:
@@ -179,13 +181,7 @@ def _served(world: World, index: int, *, alone: bool = False) -> World:
         world = steps[0].world
         if (node, partner) == world.nodes:
             break
-    return settled_in_place(world)
-
-
-def settled_in_place(world: World) -> World:
-    """Return the settled world with its nodes where they were."""
-    after, turned = settled(world)
-    return after._replace(nodes=after.nodes[::-1]) if turned else after  # type: ignore[arg-type]
+    return shortened(world)
 
 
 def _primary(seen: Sight, world: World, index: int, *, alone: bool) -> PrimaryView:

@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from aya_watchdog import decide
+from tests.model.calm import Calm
 from tests.model.invariants import broken
-from tests.model.looks import Decider
+from tests.model.looks import Decider, Tables
 from tests.model.moves import Bounds, Move, agent_moves, world_moves
 from tests.model.world import NODES, World, beginning, settled
 
@@ -45,14 +47,14 @@ def moves(world: World, decider: Decider, bounds: Bounds) -> Iterator[Move]:
 class Explorer:
     """Keeps, of every world, where it was reached from."""
 
-    def __init__(self, decider: Decider, bounds: Bounds, *, starts: Iterable[World] = ()) -> None:
+    def __init__(self, decider: Decider, bounds: Bounds, *, start: Iterable[World]) -> None:
         self.decider = decider
         self.bounds = bounds
         self._reached: dict[World, tuple[World, int, str, bool] | None] = {}
         self._ahead: deque[World] = deque()
         self._turned: dict[World, bool] = {}
-        for start in starts or (beginning(),):
-            world, turned = settled(start)
+        for one in start:
+            world, turned = settled(one)
             self._reached[world] = None
             self._turned[world] = turned
             self._ahead.append(world)
@@ -116,3 +118,35 @@ class Explorer:
 
     def _last(self, world: World, move: Move) -> list[str]:
         return [f"{NODES[move.who ^ self._words(world)[1]]}: {move.what}"]
+
+
+_FAILED_OVER = ("the primary is gone", "the stream is closed", "promote [promote]", "is promoted", "[finish]")
+
+
+def walked(world: World, words: Iterable[str], decider: Decider) -> World:
+    """Return the world after moves, each the first that has these words in what happened."""
+    for word in words:
+        world = settled(next(move.world for move in moves(world, decider, Bounds()) if word in move.what))[0]
+    return world
+
+
+def starts() -> list[World]:
+    """Return two new nodes, two in SYNC, and two after a failover of which the old primary knows nothing."""
+    well = Calm(decide).end(beginning())
+    if well is None:
+        return [beginning()]
+    return [beginning(), well, walked(well, _FAILED_OVER, Decider(decide))]
+
+
+def explored(tables: Tables, bounds: Bounds, *, at_most: int = 10**9, futures: bool = False) -> Report:
+    """Explore from all starts. futures: look at what becomes of each world, too."""
+    explorer = Explorer(Decider(tables), bounds, start=starts())
+    return explorer.run(at_most=at_most, check=Calm(tables).check if futures else None)
+
+
+def examined(tables: Tables, bounds: Bounds, *, at_most: int) -> Report:
+    """Explore tables that may be no tables at all: one that raises is broken, too."""
+    try:
+        return explored(tables, bounds, at_most=at_most, futures=True)
+    except (AttributeError, TypeError) as error:
+        return Report(found=f"the table raises {error!r}")

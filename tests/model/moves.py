@@ -26,13 +26,16 @@ class BrokenError(AssertionError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a world may go. records: in a log behind what both have; writes: of clients among them, in both logs."""
+    """How far a world may go.
+
+    records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
+    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog.
+    """
 
     records: int = 3
     writes: int = 1
-    by_hand: bool = False
-    lost_files: bool = False
     faults: int = 99
+    by_hand: bool = False
 
 
 class Move(NamedTuple):

@@ -92,7 +92,7 @@ def replace_node(world: World, index: int, node: Node) -> World:
 
 def settled(world: World) -> tuple[World, bool]:
     """Return the one world that stands for all that are like this one, and whether alpha and beta changed places."""
-    world = _shortened(_acknowledged(world))
+    world = shortened(_acknowledged(world))
     first, second = map(_essential, world.nodes)
     turned = _comes_second(first, second)
     nodes = (second, first) if turned else (first, second)
@@ -151,7 +151,8 @@ def _acknowledged(world: World) -> World:
     return world._replace(acknowledged=tuple(sorted(acknowledged)))
 
 
-def _shortened(world: World) -> World:
+def shortened(world: World) -> World:
+    """Return the world without what both logs begin with."""
     first, second = (node.log for node in world.nodes)
     common = 0
     while common < len(first) and common < len(second) and first[common] == second[common]:
