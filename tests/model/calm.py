@@ -83,6 +83,9 @@ class Calm:
         after = end.nodes[index]
         leads = after.state.role == "primary" and after.runs and after.open
         alone = leads and not after.synchronous
+        if after.runs and after.state.role == "primary" and not after.recovery:
+            if not after.synchronous and not protocol.may_acknowledge_alone(after.state):
+                return "I2: commits wait for nobody, and the token is away"
         if after.open and after.state.role == "standby":
             return "open to clients, and it does not lead"
         if leads and not alone:

@@ -86,7 +86,7 @@ class Explorer:
                 if after not in reached:
                     reached[after] = (world, move.who, move.what, turned)
                     ahead.append(after)
-                found = move.broken or broken(after) or (check(after) if check else "")
+                found = self.decider.fault or move.broken or broken(after) or (check(after) if check else "")
                 if found:
                     report.found = found
                     report.trace = [*self.trace(world), *self._last(world, move)]

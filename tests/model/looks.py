@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from aya_watchdog.decide import Decision
 from aya_watchdog.protocol import Armed, State
 from aya_watchdog.views import Follower, Peer, PrimaryView, StandbyView
+from tests.model.manners import fault
 from tests.model.world import Node, Said, World, latest
 
 
@@ -137,13 +138,13 @@ def standby_looks(seen: Sight) -> Iterator[StandbyView]:
 
 
 class Decider:
-    """Remembers what was decided: sights come back often. decisions: rows by their words, by action."""
+    """Remembers what was decided: sights come back often. rows: those that decided. fault: of the first bad decision."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self._known: dict[Sight, dict[str, str]] = {}
-        self._calm: dict[tuple[Any, ...], Decision] = {}
         self.rows: set[tuple[str, str, str]] = set()
+        self.fault = ""
 
     def actions(self, seen: Sight) -> dict[str, str]:
         """Return all actions that the node may decide on, each with a row's words."""
@@ -152,15 +153,18 @@ class Decider:
             found = self._known[seen] = self._asked(seen)
         return found
 
-    def _asked(self, seen: Sight) -> dict[str, str]:
-        role = seen.state.role
-        if role == "primary":
-            decisions = [self.tables.decide_primary(view) for view in primary_looks(seen)]
+    def _looks(self, seen: Sight) -> Iterator[tuple[PrimaryView | StandbyView, Decision]]:
+        if seen.state.role == "primary":
+            yield from ((view, self.tables.decide_primary(view)) for view in primary_looks(seen))
         else:
-            decisions = [self.tables.decide_standby(view) for view in standby_looks(seen)]
+            yield from ((view, self.tables.decide_standby(view)) for view in standby_looks(seen))
+
+    def _asked(self, seen: Sight) -> dict[str, str]:
         found: dict[str, str] = {}
-        for decision in decisions:
-            self.rows.add((role, decision.action, decision.why))
+        for view, decision in self._looks(seen):
+            self.rows.add((seen.state.role, decision.action, decision.why))
             found.setdefault(decision.action, decision.why)
+            if not self.fault:
+                self.fault = fault(view, decision)
         found.pop("nothing", None)
         return found

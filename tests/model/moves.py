@@ -17,6 +17,8 @@ from tests.model.world import Node, Said, World, commits, latest, replace_node, 
 
 # What a person orders, and what a look that errs leads to: they count as faults.
 FAULTS = frozenset({"intend", "vouch", "force", "restart", "rejoin", "resign"})
+# Done once, because somebody asked; or under way.
+ORDERED = frozenset({"vouch", "force", "intend", "promote"})
 URGENT = frozenset({"fence", "yield", "tighten"})
 
 
@@ -111,7 +113,8 @@ def agent_moves(world: World, index: int, decider: Decider, bounds: Bounds) -> I
         try:
             for move in act(world, index, action, why):
                 natural = action == "rejoin" and (node.state.rejoin or bool(node.log))
-                yield move._replace(fault=action in FAULTS and not natural)
+                idle = f"{action} changes nothing, and is decided again" if move.world == world and action not in ORDERED else ""
+                yield move._replace(fault=action in FAULTS and not natural, broken=move.broken or idle)
         except ProtocolError:
             continue
 
