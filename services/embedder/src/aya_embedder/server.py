@@ -21,18 +21,19 @@ from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
 from aya_embedder.connection import Connection, waiting
 from aya_embedder.disk_cache import opened
+from aya_embedder.door import Door
 from aya_embedder.gate import Gate
 from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 from aya_embedder.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from aya_embedder.config import Config
     from aya_embedder.embedder import Embedder
 
-_BACKLOG = 2048
+_BACKLOG = 8192
 _ON_THE_WAY_SECONDS = 0.5
 # asyncio says when a connection's buffer runs low, not when it is empty.
 _LOOK_SECONDS = 0.02
@@ -80,15 +81,20 @@ async def answer(  # noqa: PLR0913 each is a choice of its own
     closed. What is not read within patience.drain is lost, and so is the answer of a client that stops reading.
     """
     gate = Gate(create_app(models, patience, metrics), access, patience.unread)
-    server = _Server(_settings(gate, patience))
+    door = Door()
+    server = _Server(_settings(gate, patience, door))
     async with asyncio.TaskGroup() as tasks:
-        answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
+        # No sockets: uvicorn would accept without a bound.
+        answering = tasks.create_task(server.serve(sockets=[]), name="http")
+        accepting = tasks.create_task(door.accept(listener, server.connection), name="door")
         await stop.wait()
         gate.leave()
         server.close_idle()
         last = asyncio.get_running_loop().time() + patience.drain
         await _drain(gate, models, patience)
         await _until_read(server, last)
+        accepting.cancel()
+        listener.close()
         server.should_exit = True
         await answering
 
@@ -130,6 +136,11 @@ class _Server(uvicorn.Server):
         """Leave SIGTERM and SIGINT alone."""
         yield
 
+    def connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, as uvicorn makes it for the sockets that it accepts itself."""
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state={})
+
     def close_idle(self) -> None:
         """Close the connections that are idle; all others end after their next answer.
 
@@ -156,10 +167,10 @@ class _Server(uvicorn.Server):
         return cast("set[Connection]", self.server_state.connections.copy())
 
 
-def _settings(gate: Gate, patience: Patience) -> uvicorn.Config:
+def _settings(gate: Gate, patience: Patience, door: Door) -> uvicorn.Config:
     return uvicorn.Config(
         gate,
-        http=waiting(patience),
+        http=waiting(patience, door),
         ws="none",
         lifespan="off",
         log_config=None,
