@@ -34,7 +34,8 @@ _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
 )
-_LOST = (
+# The connection is gone, or about to be.
+LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -72,7 +73,7 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         ) from error
     except TimeoutError as error:
         raise errors.DatabaseUnavailable(f"{where} did not answer in time", hint="aya status") from error
-    except (*_LOST, OSError) as error:
+    except (*LOST, OSError) as error:
         reason = str(error) or type(error).__name__
         raise errors.DatabaseUnavailable(
             f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
