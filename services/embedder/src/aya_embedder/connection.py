@@ -9,6 +9,7 @@ import asyncio
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aya_embedder.door import Door
     from aya_embedder.limits import Patience
 
+Shed = Callable[[bytes], bytes | None]
 _BAD_REQUEST, _TIMEOUT, _HEAD_TOO_LARGE = 400, 408, 431
 _KINDS = {_BAD_REQUEST: "bad_http", _TIMEOUT: "request_timeout", _HEAD_TOO_LARGE: "head_too_large"}
 # A connection that was just made is about to bring its first request, and gives way to no newer one before that.
@@ -31,13 +33,15 @@ _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KE
 class Connection(H11Protocol):
     """One connection.
 
-    patience: how long to wait for what. door: where all connections come in.
+    patience: how long to wait for what. door: where all connections come in. shed: the answer to a request that begins
+    with some bytes and is to be refused unread; None for any other.
     """
 
-    def __init__(self, *, patience: Patience, door: Door, **uvicorns: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, patience: Patience, door: Door, shed: Shed, **uvicorns: Any) -> None:  # noqa: ANN401
         super().__init__(**uvicorns)
         self._patience = patience
         self._door = door
+        self._shed = shed
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._reader_seconds = patience.idle
@@ -86,6 +90,10 @@ class Connection(H11Protocol):
         if self._refused:
             return
         self._door.idle.pop(self, None)
+        if not self._is_busy and not self.conn.trailing_data[0] and (refusal := self._shed(data)) is not None:
+            self.transport.write(refusal)
+            self._linger()
+            return
         if not self._is_busy and self._head_timer is None:
             self._await_head()
         super().data_received(data)
@@ -207,6 +215,6 @@ def _probe_peer(transport: asyncio.Transport) -> None:
             peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def waiting(patience: Patience, door: Door) -> type[asyncio.Protocol]:
+def waiting(patience: Patience, door: Door, shed: Shed) -> type[asyncio.Protocol]:
     """Return what makes the connections, as uvicorn.Config takes it."""
-    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience, door=door))
+    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience, door=door, shed=shed))

@@ -19,13 +19,14 @@ from aya_embedder import sources
 from aya_embedder.access import Access, is_loopback
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
-from aya_embedder.connection import Connection, waiting
+from aya_embedder.connection import Connection, Shed, waiting
 from aya_embedder.disk_cache import opened
 from aya_embedder.door import Door
 from aya_embedder.gate import Gate
 from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 from aya_embedder.metrics import Metrics
+from aya_embedder.shedding import CROWD, shed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -80,13 +81,18 @@ async def answer(  # noqa: PLR0913 each is a choice of its own
     computed within patience.drain gets a 503, and so does, from `stop` on, every new request; idle connections are
     closed. What is not read within patience.drain is lost, and so is the answer of a client that stops reading.
     """
+    metrics = metrics or Metrics()
     gate = Gate(create_app(models, patience, metrics), access, patience.unread)
     door = Door()
-    server = _Server(_settings(gate, patience, door))
+
+    def refused(head: bytes) -> bytes | None:
+        return shed(head, models, metrics) if len(door.open) > CROWD else None
+
+    server = _Server(_settings(gate, patience, door, refused))
     async with asyncio.TaskGroup() as tasks:
         # No sockets: uvicorn would accept without a bound.
         answering = tasks.create_task(server.serve(sockets=[]), name="http")
-        accepting = tasks.create_task(door.accept(listener, server.connection), name="door")
+        accepting = tasks.create_task(door.accept(listener, server.connection, refused), name="door")
         await stop.wait()
         gate.leave()
         server.close_idle()
@@ -167,10 +173,10 @@ class _Server(uvicorn.Server):
         return cast("set[Connection]", self.server_state.connections.copy())
 
 
-def _settings(gate: Gate, patience: Patience, door: Door) -> uvicorn.Config:
+def _settings(gate: Gate, patience: Patience, door: Door, refused: Shed) -> uvicorn.Config:
     return uvicorn.Config(
         gate,
-        http=waiting(patience, door),
+        http=waiting(patience, door, refused),
         ws="none",
         lifespan="off",
         log_config=None,
