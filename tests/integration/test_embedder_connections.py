@@ -17,9 +17,12 @@ import pytest
 
 from aya_embedder import connection, door, server
 from aya_embedder.access import Access
+from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running_models
 from aya_embedder.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
+from aya_embedder.problems import Busy
+from aya_embedder.shedding import is_whole
 
 TOKEN = "correct-horse-battery"
 
@@ -439,3 +442,44 @@ async def test_the_bodies_of_all_requests_are_bounded_together(monkeypatch: pyte
         again = await client.post("/embed", content=body)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert again.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/embed", "/v1/embeddings"])
+@pytest.mark.parametrize("parts", ["at once", "in two"])
+async def test_in_a_crowd_a_refusal_costs_next_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, path: str, parts: str
+) -> None:
+    """Whoever would wait too long is told so unread, and reads it to its end; other calls are answered as ever."""
+
+    def busy(*_: object) -> None:
+        raise Busy("many wait", hint="try again in 7 s", retry_after_seconds=7)
+
+    monkeypatch.setattr(server, "CROWD", -1)
+    monkeypatch.setattr(Engine, "refuse_late", busy)
+    body = b'{"text": "a", "input": "a"}'
+    request = head(path, Content_Type="application/json", Content_Length=str(len(body)))
+    async with serving(FakeEmbedder()) as served:
+        answer = await served.said(*([request + body] if parts == "at once" else [request, body]))
+        health = await served.said(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        metrics = await served.said(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert (answer.status, "retry-after: 7" in answer.headers) == (429, True)
+    assert "connection: close" in answer.headers
+    assert "many wait" in answer.error["message"]
+    assert health.status == 200
+    assert b'te_request_failure{err="overloaded"} 1.0' in metrics.body
+
+
+@pytest.mark.parametrize(
+    ("request_", "whole"),
+    [
+        (b"POST /embed HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", True),
+        (b"POST /embed HTTP/1.1\r\ncontent-length:2\r\nHost: a\r\n\r\n{}", True),
+        (b"POST /embed HTTP/1.1\r\nContent-Length: 3\r\n\r\n{}", False),
+        (b"POST /embed HTTP/1.1\r\nContent-Length: 2\r\n", False),
+        (b"POST /embed HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{}", False),
+        (b"POST /embed HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", False),
+    ],
+)
+def test_only_a_whole_request_is_turned_away_at_the_door(request_: bytes, whole: bool) -> None:  # noqa: FBT001
+    """Closed with something unread, the kernel would throw the answer away."""
+    assert is_whole(request_) is whole
