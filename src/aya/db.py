@@ -37,6 +37,7 @@ _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
 )
+# The connection is gone, or about to be.
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,

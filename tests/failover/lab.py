@@ -130,6 +130,10 @@ class Lab:
         process.terminate()
         process.wait(60)
 
+    async def ended(self, node: str) -> int:
+        """Wait until a watchdog has ended by itself; return its exit code."""
+        return await asyncio.to_thread(self._watchdogs.pop(node).wait, 30)
+
     def kill_watchdog(self, node: str) -> None:
         """End a watchdog at once; its server goes on."""
         process = self._watchdogs.pop(node, None)
