@@ -31,13 +31,14 @@ class Bounds:
     """How far a world may go.
 
     records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
-    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog.
+    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files: a standby's state file may be gone.
     """
 
     records: int = 3
     writes: int = 1
     faults: int = 99
     by_hand: bool = False
+    lost_files: bool = False
 
 
 class Move(NamedTuple):
@@ -311,6 +312,10 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
+    if bounds.lost_files and node.state.role == "standby" and node.recovery:
+        for epoch in {node.state.epoch, node.state.epoch - 1}:
+            lost = forgotten(stopped(node))._replace(state=State("standby", epoch=epoch, void=True))
+            yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
     if forgotten(node) != node:
         yield Move(index, "the agent restarts", _put(world, index, forgotten(node)), fault=True)
         if node.runs:

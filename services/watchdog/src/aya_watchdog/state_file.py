@@ -37,4 +37,4 @@ def save(file: Path, state: State) -> None:
 
 def unknown(*, follows: bool) -> State:
     """Return what a node may assume whose file is lost: the least. A primary's partner may have been armed."""
-    return State("standby") if follows else State("primary", arming=1)
+    return State("standby", void=True) if follows else State("primary", arming=1)
