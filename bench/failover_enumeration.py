@@ -29,10 +29,11 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=10**9, help="at most")
     parser.add_argument("--futures", action="store_true", help="look also at what becomes of each world")
     parser.add_argument("--by-hand", action="store_true", help="a person may promote a server by hand")
+    parser.add_argument("--lost-files", action="store_true", help="a standby's state file may be gone")
     parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--only", default="", help="mutants with this in their names")
     options = parser.parse_args()
-    bounds = Bounds(options.records, options.writes, options.faults, by_hand=options.by_hand)
+    bounds = Bounds(options.records, options.writes, options.faults, by_hand=options.by_hand, lost_files=options.lost_files)
     if options.mutants:
         return _mutants(bounds, options.worlds, options.only)
     report = explored(decide, bounds, at_most=options.worlds, futures=options.futures)

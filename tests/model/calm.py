@@ -39,6 +39,8 @@ class Calm:
                 if wrong:
                     return wrong
         end = self._end(world)
+        if end is not None and any(map(_is_stray, end.nodes)):
+            return ""
         return "" if end is not None and in_sync(end) else f"both nodes are well, and they do not get back to SYNC: {end}"
 
     def end(self, world: World) -> World | None:
@@ -154,6 +156,11 @@ def in_sync(world: World) -> bool:
         if leads and follows and protocol.may_be_promoted(partner.state, latest(world.armed, partner.log)):
             return True
     return False
+
+
+def _is_stray(node: Node) -> bool:
+    """Return whether a person has promoted the server by hand, without the right to it: a person is to say what then."""
+    return node.state.role == "standby" and node.runs and not node.recovery and not node.state.rejoin
 
 
 def _is_to_lead(world: World, node: Node) -> bool:

@@ -110,6 +110,7 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
                 for flushed in ((0, 1) if seen.caught_up else (0,))
                 for age in (0.0, inf)
             ]
+            followers.append(Follower(streaming=False, synchronous=False, flushed=0))
         for follower, resigned_age in product(followers, (0.0, inf) if seen.resigned else (inf,)):
             yield PrimaryView(
                 **common, order=order, open=running and seen.open, setting=running and seen.synchronous, recovered=1,
@@ -123,18 +124,31 @@ DOUBTS: tuple[dict[str, Any], ...] = (
     {"strikes": 0}, {"strikes": 1}, {"probe_age": 0.0}, {"stream_age": 0.0}, {"awake_age": 0.0}, {"alone": True},
     {"replay_paused": True},
 )  # fmt: skip
+# Its machine refuses where it let us in; this node says goodbye; the primary's agent says that its server is gone.
+_ODD: tuple[dict[str, Any], ...] = ({"probe_age": 0.0, "refused": True}, {"strikes": 0, "leaving": True})
+_WITHOUT_SERVER: dict[str, Any] = {"strikes": 0}
 
 
 def standby_looks(seen: Sight) -> Iterator[StandbyView]:
     """Yield every look that a standby may have."""
     orders = (None, "failover", "force", "rejoin")
-    for common, order, doubt in product(_common(seen), orders, ({}, *DOUBTS)):
+    for common, order, doubt in product(_common(seen), orders, ({}, *DOUBTS, *_ODD, _WITHOUT_SERVER)):
         running = common["server"] == "running"
         following = running and seen.streams
-        look = StandbyView(**{**common, **GONE, **doubt}, order=order, following=following, replayed=int(seen.complete))
+        facts = {**common, **GONE, **doubt}
+        if doubt is _WITHOUT_SERVER:
+            facts = {**common, **GONE, "strikes": 0, "peer": _without_server(seen.heard)}
+        look = StandbyView(**facts, order=order, following=following, replayed=int(seen.complete))
         for exported in (True, False) if seen.state.rejoin else (False,):
-            for diverged in (False,) if following or not running else (False, True):
-                yield replace(look, exported=exported, diverged=diverged)
+            yield replace(look, exported=exported)
+            if running and not following:
+                yield replace(look, exported=exported, diverged=True)
+                yield replace(look, exported=exported, lost=True)
+
+
+def _without_server(heard: Said | None) -> Peer | None:
+    said = peer(heard)
+    return None if said is None else replace(said, server="stopped", server_since=9.0)
 
 
 class Decider:

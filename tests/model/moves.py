@@ -196,9 +196,12 @@ def _vouch(world: World, index: int, what: str) -> Iterator[Move]:
 
 
 def _force(world: World, index: int, what: str) -> Iterator[Move]:
-    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it."""
+    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it.
+
+    Not tried on a node that has lost its file and knows of no epoch.
+    """
     node, partner = world.nodes[index], world.nodes[1 - index]
-    if partner.off:
+    if partner.off or node.state.epoch < partner.state.epoch:
         return
     kept = tuple(number for number in world.acknowledged if number in commits(node.log))
     world = _put(world, 1 - index, forgotten(stopped(partner))._replace(off=True))._replace(acknowledged=kept)
@@ -312,7 +315,7 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
-    if bounds.lost_files and node.state.role == "standby" and node.recovery:
+    if bounds.lost_files and not partner.off and node.state.role == "standby" and node.recovery:
         for epoch in {node.state.epoch, node.state.epoch - 1}:
             lost = forgotten(stopped(node))._replace(state=State("standby", epoch=epoch, void=True))
             yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
