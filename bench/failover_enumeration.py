@@ -1,8 +1,8 @@
 """Walk through the worlds that two watchdogs can get into, or through mutants of their tables; print what was seen.
 
-    python bench/failover_enumeration.py --faults 1              all worlds with one fault at most
-    python bench/failover_enumeration.py --worlds 300000         the nearest, with any faults
-    python bench/failover_enumeration.py --mutants --worlds 6000 what finds each guard that is left out
+python bench/failover_enumeration.py --faults 1              all worlds with one fault at most
+python bench/failover_enumeration.py --worlds 300000         the nearest, with any faults
+python bench/failover_enumeration.py --mutants --worlds 6000 what finds each guard that is left out
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main() -> int:
     parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--only", default="", help="mutants with this in their names")
     options = parser.parse_args()
-    bounds = Bounds(options.records, options.writes, options.faults, by_hand=options.by_hand, lost_files=options.lost_files)
+    bounds = Bounds(
+        options.records, options.writes, options.faults, by_hand=options.by_hand, lost_files=options.lost_files
+    )
     if options.mutants:
         return _mutants(bounds, options.worlds, options.only)
     report = explored(decide, bounds, at_most=options.worlds, futures=options.futures)

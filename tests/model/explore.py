@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from aya_watchdog import decide
 from tests.model.calm import Calm
 from tests.model.invariants import broken
 from tests.model.looks import Decider, Tables
 from tests.model.moves import Bounds, Move, agent_moves, world_moves
 from tests.model.world import NODES, World, beginning, settled
+
+from aya_watchdog import decide
 
 Check = Callable[[World], str]
 
@@ -27,12 +28,14 @@ class Report:
     seconds: float = 0.0
     complete: bool = True
     found: str = ""
-    trace: list[str] = field(default_factory=list)
-    rows: set[tuple[str, str, str]] = field(default_factory=set)
+    trace: list[str] = field(default_factory=list[str])
+    rows: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
     def __str__(self) -> str:
         ended = "all" if self.complete else "the first"
-        words = f"{ended} {self.states} states, {self.transitions} transitions, depth {self.depth}, {self.seconds:.1f} s"
+        words = (
+            f"{ended} {self.states} states, {self.transitions} transitions, depth {self.depth}, {self.seconds:.1f} s"
+        )
         return words if not self.found else "\n".join([words, f"BROKEN: {self.found}", *self.trace])
 
 

@@ -1,23 +1,25 @@
 """What a node may decide in a world: the real tables, asked with every look that its clocks and its luck may give it.
 
 Safety must not depend on a clock, so every age is what it pleases; a look may find a running server hung or starting; a
-standby may not have replayed all that it has (one that is told to be promoted was seen to have). Each person's order may have been given.
+standby may not have replayed all that it has (one that is told to be promoted was seen to have). Each person's order
+may have been given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from itertools import product
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
+from tests.model.manners import fault
+from tests.model.world import Said, World, latest
+
 from aya_watchdog.decide import Decision
 from aya_watchdog.protocol import Armed, State
 from aya_watchdog.views import Follower, Peer, PrimaryView, StandbyView
-from tests.model.manners import fault
-from tests.model.world import Node, Said, World, latest
 
 
 class Tables(Protocol):
@@ -33,7 +35,7 @@ class Tables(Protocol):
 
 
 class Sight(NamedTuple):
-    """What of a world a node's decision can depend on. armed: what its database may say. ahead: of the partner's log."""
+    """What of a world a node's decision can depend on. armed: what its database may say."""
 
     state: State
     runs: bool
@@ -70,7 +72,7 @@ def sight(world: World, index: int) -> Sight:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def peer(heard: Said | None) -> Peer | None:
     """Return the partner's word as the tables read it."""
     if heard is None:
@@ -119,7 +121,14 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
 
 
 # Everything speaks for the primary being gone; then, one after another, something that speaks against it.
-GONE = {"strikes": 4, "probe_age": inf, "refused": False, "stream_age": inf, "awake_age": inf, "alone": False}
+GONE: dict[str, Any] = {
+    "strikes": 4,
+    "probe_age": inf,
+    "refused": False,
+    "stream_age": inf,
+    "awake_age": inf,
+    "alone": False,
+}
 DOUBTS: tuple[dict[str, Any], ...] = (
     {"strikes": 0}, {"strikes": 1}, {"probe_age": 0.0}, {"stream_age": 0.0}, {"awake_age": 0.0}, {"alone": True},
     {"replay_paused": True},
@@ -135,7 +144,7 @@ def standby_looks(seen: Sight) -> Iterator[StandbyView]:
     for common, order, doubt in product(_common(seen), orders, ({}, *DOUBTS, *_ODD, _WITHOUT_SERVER)):
         running = common["server"] == "running"
         following = running and seen.streams
-        facts = {**common, **GONE, **doubt}
+        facts: dict[str, Any] = {**common, **GONE, **doubt}
         if doubt is _WITHOUT_SERVER:
             facts = {**common, **GONE, "strikes": 0, "peer": _without_server(seen.heard)}
         look = StandbyView(**facts, order=order, following=following, replayed=int(seen.complete))
@@ -152,7 +161,7 @@ def _without_server(heard: Said | None) -> Peer | None:
 
 
 class Decider:
-    """Remembers what was decided: sights come back often. rows: those that decided. fault: of the first bad decision."""
+    """Remembers what was decided: sights come back often. rows: that decided. fault: of the first bad decision."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from aya_watchdog import protocol
 from aya_watchdog.decide import (
-    AWAKE_SECONDS, CONTACT_SECONDS, GIVE_UP_SECONDS, HANDOVER_SECONDS, HOLD_SECONDS, HUNG_SECONDS, SILENT_SECONDS, STRIKES, Decision,
+    AWAKE_SECONDS,
+    CONTACT_SECONDS,
+    GIVE_UP_SECONDS,
+    HANDOVER_SECONDS,
+    HOLD_SECONDS,
+    HUNG_SECONDS,
+    SILENT_SECONDS,
+    STRIKES,
+    Decision,
 )  # fmt: skip
 from aya_watchdog.views import Common, Peer, PrimaryView, StandbyView
 
 # Acts on a server that answers.
 _ON_RUNNING = frozenset({
-    "tighten", "relax", "arm", "open", "fence", "resign", "begin", "intend", "force", "promote", "finish", "export", "settle",
+    "tighten", "relax", "arm", "open", "fence", "resign", "begin", "intend", "force", "promote", "finish",
+    "export", "settle",
 })  # fmt: skip
 
 
@@ -51,7 +60,10 @@ def _primary(seen: PrimaryView, action: str) -> str:
         "opens what is open": action == "open" and seen.open,
         "opens while the partner is being promoted": action == "open" and resolved,
         "opens what the partner has not got": action == "open" and not held and not (streams and heard and same),
-        "stays open while the partner is being promoted": up and seen.open and resolved and action not in _BEFORE_CLOSING,
+        "stays open while the partner is being promoted": up
+        and seen.open
+        and resolved
+        and action not in _BEFORE_CLOSING,
         "vouches unasked": action == "vouch" and seen.order != "degrade",
         "does not vouch": up and seen.order == "degrade" and action not in {"vouch", "tighten"},
         "resigns unasked": action == "resign" and not (seen.order == "switchover" and seen.open and streams and heard),
@@ -59,8 +71,13 @@ def _primary(seen: PrimaryView, action: str) -> str:
         "arms who has not caught up": action == "arm" and not (streams and heard and same),
         "arms who is about to go": action == "arm" and seen.peer is not None and (resolved or seen.peer.leaving),
         "writes an epoch twice": action == "begin" and seen.began,
-        "stays open without a word": up and seen.open and not held and seen.setting and _silent(seen)
-        and not (seen.peer is not None and seen.peer.given_up >= seen.state.arming) and action not in _BEFORE_CLOSING,
+        "stays open without a word": up
+        and seen.open
+        and not held
+        and seen.setting
+        and _silent(seen)
+        and not (seen.peer is not None and seen.peer.given_up >= seen.state.arming)
+        and action not in _BEFORE_CLOSING,
         "does not resign": _is_to_resign(seen, up=up, well=streams and heard and same and not resolved)
         and action not in {"resign", "vouch"},
     }
@@ -100,7 +117,8 @@ def _standby(seen: StandbyView, action: str) -> str:
         "resolves to lead without the right": action == "intend" and not may,
         "false failover": action == "intend" and not asked and doubted,
         "does not lead though the primary is gone": stands and may and not doubted and action not in _LEADS
-        and seen.order is None and not _cannot_follow(seen) and not ((seen.diverged or seen.lost) and _led(seen)) and not seen.leaving,
+        and seen.order is None and not _cannot_follow(seen) and not seen.leaving
+        and not ((seen.diverged or seen.lost) and _led(seen)),
         "promotes while the stream is open": action == "promote" and seen.following,
         "promotes without the right": action == "promote" and not (may or state.forced),
         "forces unasked": action == "force" and seen.order != "force" and not state.forced,

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tests.model.looks import Decider, sight
+from tests.model.world import Node, World, commits, latest, replace_node, says
+
 from aya_watchdog import protocol
 from aya_watchdog.protocol import ProtocolError, State
-from tests.model.looks import Decider, sight
-from tests.model.world import Node, Said, World, commits, latest, replace_node, says
 
 # What a person orders, and what a look that errs leads to: they count as faults.
 FAULTS = frozenset({"intend", "vouch", "force", "restart", "rejoin", "resign"})
@@ -31,7 +32,8 @@ class Bounds:
     """How far a world may go.
 
     records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
-    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files: a standby's state file may be gone.
+    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files:
+    a standby's state file may be gone.
     """
 
     records: int = 3
@@ -114,7 +116,11 @@ def agent_moves(world: World, index: int, decider: Decider, bounds: Bounds) -> I
         try:
             for move in act(world, index, action, why):
                 natural = action == "rejoin" and (node.state.rejoin or bool(node.log))
-                idle = f"{action} changes nothing, and is decided again" if move.world == world and action not in ORDERED else ""
+                idle = (
+                    f"{action} changes nothing, and is decided again"
+                    if move.world == world and action not in ORDERED
+                    else ""
+                )
                 yield move._replace(fault=action in FAULTS and not natural, broken=move.broken or idle)
         except ProtocolError:
             continue
@@ -135,7 +141,9 @@ def job_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
         yield Move(index, "the setting names the partner, in every process", _put(world, index, armed))
     elif node.job == "row" and len(node.log) < bounds.records:
         row = ("a", node.state.epoch, node.state.arming)
-        yield Move(index, "the arming's row is in the log", _put(world, index, done._replace(log=(*node.log, row), job="wait")))
+        yield Move(
+            index, "the arming's row is in the log", _put(world, index, done._replace(log=(*node.log, row), job="wait"))
+        )
     elif node.job == "wait" and ("a", node.state.epoch, node.state.arming) not in node.log:
         yield Move(index, "the arming's row is committed", _put(world, index, done))
     elif node.job == "close":
@@ -156,10 +164,6 @@ def _simply(change: Callable[[Node], Node]) -> Act:
     return act
 
 
-def _to(change: Callable[[State], State], *, job: str = "") -> Act:
-    return _simply(lambda node: node._replace(state=change(node.state), job=job))
-
-
 def _yield(world: World, index: int, what: str) -> Iterator[Move]:
     node = world.nodes[index]
     if node.heard is None:
@@ -167,9 +171,7 @@ def _yield(world: World, index: int, what: str) -> Iterator[Move]:
     was = node.state.role
     state = protocol.yield_to(node.state, node.heard.epoch, resigned=node.resigned)
     follows = node.upstream or (was == "standby" and node.runs and node.recovery)
-    yield Move(
-        index, what, _put(world, index, node._replace(state=state, resigned=False, upstream=follows, job=""))
-    )
+    yield Move(index, what, _put(world, index, node._replace(state=state, resigned=False, upstream=follows, job="")))
 
 
 def _arm(world: World, index: int, what: str) -> Iterator[Move]:
@@ -192,7 +194,11 @@ def _vouch(world: World, index: int, what: str) -> Iterator[Move]:
         return
     world = _put(world, 1 - index, forgotten(stopped(partner)))
     node = world.nodes[index]
-    yield Move(index, f"{what}; the partner's machine restarts", _put(world, index, node._replace(state=protocol.vouch(node.state))))
+    yield Move(
+        index,
+        f"{what}; the partner's machine restarts",
+        _put(world, index, node._replace(state=protocol.vouch(node.state))),
+    )
 
 
 def _force(world: World, index: int, what: str) -> Iterator[Move]:

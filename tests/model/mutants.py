@@ -63,14 +63,14 @@ def _predicates(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 class _Dropper(ast.NodeTransformer):
-    """Takes one operand out of its `and` or `or`, the one with this number; dropped: its source. seen: how many there are."""
+    """Takes one operand out of its `and` or `or`, by its number. dropped: its source. seen: how many there are."""
 
     def __init__(self, number: int = -1) -> None:
         self.number = number
         self.seen = 0
         self.dropped = ""
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:  # noqa: N802 as ast.NodeVisitor has it
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         """Count the operands, those of the inner ones after those of the outer one."""
         first = self.seen
         self.seen += len(node.values)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from tests.model.tables import DOCUMENT, predicates, printed, rendered
 
-from aya_watchdog.decide import PRIMARY, STANDBY
+from aya_watchdog.decide import PRIMARY, STANDBY, Row
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 
@@ -20,7 +21,8 @@ def test_the_document_has_the_table(table: str) -> None:
 
 def test_what_is_printed_is_the_table() -> None:
     """The printer reads the source; the rows that decide are the same, and in that order."""
-    for name, table in (("PRIMARY", PRIMARY), ("STANDBY", STANDBY)):
+    tables: dict[str, tuple[Row[Any], ...]] = {"PRIMARY": PRIMARY, "STANDBY": STANDBY}
+    for name, table in tables.items():
         lines = rendered(name).splitlines()[2:]
         assert len(lines) == len(table)
         for line, row in zip(lines, table, strict=True):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.model.explore import Report, examined, explored
+from tests.model.explore import Report, explored
 from tests.model.invariants import broken
 from tests.model.moves import Bounds
-from tests.model.mutants import Mutant, mutants
 from tests.model.world import Node, World
 
 from aya_watchdog import decide

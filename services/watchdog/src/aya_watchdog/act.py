@@ -59,7 +59,8 @@ class Actor:
             "tighten": self.tighten, "relax": self.relax, "arm": self.arm, "open": self.open, "fence": self.fence,
             "vouch": self.vouch, "resign": self.resign, "begin": self.begin, "consent": self.consent,
             "intend": self.intend, "force": self.force, "promote": self.promote, "abandon": self.abandon,
-            "finish": self.finish, "give_up": self.give_up, "settle": self.settle, "rejoin": self.rejoin, "export": self.export,
+            "finish": self.finish, "give_up": self.give_up, "settle": self.settle, "rejoin": self.rejoin,
+            "export": self.export,
         }  # fmt: skip
 
     async def become(self, change: Callable[[State], State]) -> None:
