@@ -50,6 +50,16 @@ class Calm:
         """Return what becomes of a world when both nodes are well; None when it goes round in a circle."""
         return self._end(settled(world)[0])
 
+    def way(self, world: World) -> list[World]:
+        """Return the worlds that this one passes when both nodes are well, the last one included."""
+        way = [settled(world)[0]]
+        for _ in range(_ROUNDS):
+            after = settled(self._round(way[-1]))[0]
+            if after == way[-1]:
+                break
+            way.append(after)
+        return way
+
     def _doubted(self, world: World, index: int) -> str:
         """Look for a standby that leads unasked though something speaks against it, or a primary closed for nothing."""
         node, partner = world.nodes[index], world.nodes[1 - index]

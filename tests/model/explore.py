@@ -134,11 +134,11 @@ def walked(world: World, words: Iterable[str], decider: Decider) -> World:
 
 
 def starts() -> list[World]:
-    """Return two new nodes, two in SYNC, and two after a failover of which the old primary knows nothing."""
-    well = Calm(decide).end(beginning())
-    if well is None:
-        return [beginning()]
-    return [beginning(), well, walked(well, _FAILED_OVER, Decider(decide))]
+    """Return two new nodes; two after a failover of which the old primary knows nothing; all on their way to SYNC."""
+    calm = Calm(decide)
+    new = calm.way(beginning())
+    zombie = walked(new[-1], _FAILED_OVER, Decider(decide))
+    return list(dict.fromkeys([*new, *calm.way(zombie)]))
 
 
 def explored(tables: Tables, bounds: Bounds, *, at_most: int = 10**9, futures: bool = False) -> Report:

@@ -112,12 +112,31 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
                 for flushed in ((0, 1) if seen.caught_up else (0,))
                 for age in (0.0, inf)
             ]
-            followers.append(Follower(streaming=False, synchronous=False, flushed=0))
+            if seen.caught_up:
+                followers.append(Follower(streaming=False, synchronous=seen.synchronous, flushed=1))
+                followers.append(Follower(streaming=True, synchronous=False, flushed=1))
         for follower, resigned_age in product(followers, (0.0, inf) if seen.resigned else (inf,)):
             yield PrimaryView(
                 **common, order=order, open=running and seen.open, setting=running and seen.synchronous, recovered=1,
                 follower=follower, began=running and seen.began, resigned_age=resigned_age,
             )  # fmt: skip
+
+
+def odd_looks(seen: Sight) -> Iterator[PrimaryView]:
+    """Yield looks that do not fit the world, for what is decided, not for what comes of it.
+
+    The partner says goodbye, is about to be promoted, or is in another epoch.
+    """
+    epoch = seen.state.epoch
+    said = Peer("standby", epoch)
+    odd = (
+        replace(said, leaving=True),
+        replace(said, intent=epoch + 1),
+        Peer("standby", epoch - 1),
+        Peer("primary", epoch),
+    )
+    for view, word in product(primary_looks(seen), odd):
+        yield replace(view, peer=word, peer_age=0.0)
 
 
 # Everything speaks for the primary being gone; then, one after another, something that speaks against it.
@@ -184,6 +203,10 @@ class Decider:
 
     def _asked(self, seen: Sight) -> dict[str, str]:
         found: dict[str, str] = {}
+        if seen.state.role == "primary" and not self.fault:
+            self.fault = next(
+                filter(None, (fault(view, self.tables.decide_primary(view)) for view in odd_looks(seen))), ""
+            )
         for view, decision in self._looks(seen):
             self.rows.add((seen.state.role, decision.action, decision.why))
             found.setdefault(decision.action, decision.why)

@@ -59,7 +59,9 @@ def _primary(seen: PrimaryView, action: str) -> str:
         "closes what is closed": action == "fence" and not seen.open,
         "opens what is open": action == "open" and seen.open,
         "opens while the partner is being promoted": action == "open" and resolved,
-        "opens what the partner has not got": action == "open" and not held and not (streams and heard and same),
+        "opens what the partner has not got": action == "open"
+        and not held
+        and not (streams and heard and same and _synchronous(seen)),
         "stays open while the partner is being promoted": up
         and seen.open
         and resolved
@@ -67,7 +69,8 @@ def _primary(seen: PrimaryView, action: str) -> str:
         "vouches unasked": action == "vouch" and seen.order != "degrade",
         "does not vouch": up and seen.order == "degrade" and action not in {"vouch", "tighten"},
         "resigns unasked": action == "resign" and not (seen.order == "switchover" and seen.open and streams and heard),
-        "resigns though the partner may not lead": action == "resign" and (held or not same or seen.armed.arming == 0),
+        "resigns though the partner may not lead": action == "resign"
+        and (held or not same or not _synchronous(seen) or not _keeps(seen) or seen.armed.arming != seen.state.arming),
         "arms who has not caught up": action == "arm" and not (streams and heard and same),
         "arms who is about to go": action == "arm" and seen.peer is not None and (resolved or seen.peer.leaving),
         "writes an epoch twice": action == "begin" and seen.began,
@@ -91,9 +94,16 @@ def _is_to_resign(seen: PrimaryView, *, up: bool, well: bool) -> bool:
     armed = not protocol.may_acknowledge_alone(seen.state) and seen.armed == protocol.Armed(
         seen.state.epoch, seen.state.arming
     )
-    kept = seen.peer is not None and seen.peer.given_up < seen.state.arming
-    waits = seen.setting and seen.follower is not None and seen.follower.synchronous
-    return up and seen.order == "switchover" and seen.open and well and armed and kept and waits
+    waits = seen.setting and _synchronous(seen)
+    return up and seen.order == "switchover" and seen.open and well and armed and _keeps(seen) and waits
+
+
+def _keeps(seen: PrimaryView) -> bool:
+    return seen.peer is not None and seen.peer.given_up < seen.state.arming
+
+
+def _synchronous(seen: PrimaryView) -> bool:
+    return seen.follower is not None and seen.follower.synchronous
 
 
 def _standby(seen: StandbyView, action: str) -> str:
