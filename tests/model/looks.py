@@ -122,21 +122,21 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
             )  # fmt: skip
 
 
-def odd_looks(seen: Sight) -> Iterator[PrimaryView]:
+def odd_looks(seen: Sight) -> Iterator[PrimaryView | StandbyView]:
     """Yield looks that do not fit the world, for what is decided, not for what comes of it.
 
-    The partner says goodbye, is about to be promoted, or is in another epoch.
+    A primary's partner says goodbye, is about to be promoted, or is in another epoch; a standby's does not lead its own.
     """
     epoch = seen.state.epoch
     said = Peer("standby", epoch)
-    odd = (
-        replace(said, leaving=True),
-        replace(said, intent=epoch + 1),
-        Peer("standby", epoch - 1),
-        Peer("primary", epoch),
-    )
-    for view, word in product(primary_looks(seen), odd):
-        yield replace(view, peer=word, peer_age=0.0)
+    if seen.state.role == "primary":
+        others = replace(said, leaving=True), replace(said, intent=epoch + 1), Peer("standby", epoch - 1)
+        for view, word in product(primary_looks(seen), (*others, Peer("standby", epoch + 1))):
+            yield replace(view, peer=word, peer_age=0.0)
+    else:
+        before = Peer("primary", epoch - 1)
+        for look, word in product(_plain_standby_looks(seen), (said, before, replace(before, resigned=1))):
+            yield replace(look, peer=word, peer_age=0.0)
 
 
 # Everything speaks for the primary being gone; then, one after another, something that speaks against it.
@@ -174,6 +174,14 @@ def standby_looks(seen: Sight) -> Iterator[StandbyView]:
                 yield replace(look, exported=exported, lost=True)
 
 
+def _plain_standby_looks(seen: Sight) -> Iterator[StandbyView]:
+    for common, doubt in product(_common(seen), ({}, {"strikes": 0})):
+        facts: dict[str, Any] = {**common, **GONE, **doubt}
+        following = common["server"] == "running" and seen.streams
+        yield StandbyView(**facts, following=following, replayed=int(seen.complete), order="rejoin")
+        yield StandbyView(**facts, following=following, replayed=int(seen.complete), exported=True)
+
+
 def _without_server(heard: Said | None) -> Peer | None:
     said = peer(heard)
     return None if said is None else replace(said, server="stopped", server_since=9.0)
@@ -195,11 +203,9 @@ class Decider:
             found = self._known[seen] = self._asked(seen)
         return found
 
-    def _looks(self, seen: Sight) -> Iterator[tuple[PrimaryView | StandbyView, Decision]]:
-        if seen.state.role == "primary":
-            yield from ((view, self.tables.decide_primary(view)) for view in primary_looks(seen))
-        else:
-            yield from ((view, self.tables.decide_standby(view)) for view in standby_looks(seen))
+    def _decided(self, view: PrimaryView | StandbyView) -> Decision:
+        primary = isinstance(view, PrimaryView)
+        return self.tables.decide_primary(view) if primary else self.tables.decide_standby(view)
 
     def _asked(self, seen: Sight) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -207,7 +213,8 @@ class Decider:
             self.fault = next(
                 filter(None, (fault(view, self.tables.decide_primary(view)) for view in odd_looks(seen))), ""
             )
-        for view, decision in self._looks(seen):
+        for view in primary_looks(seen) if seen.state.role == "primary" else standby_looks(seen):
+            decision = self._decided(view)
             self.rows.add((seen.state.role, decision.action, decision.why))
             found.setdefault(decision.action, decision.why)
             if not self.fault:

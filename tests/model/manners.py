@@ -56,6 +56,10 @@ def _primary(seen: PrimaryView, action: str) -> str:
         and seen.server_age >= HUNG_SECONDS
         and seen.resigned_age >= HANDOVER_SECONDS
         and action != "restart",
+        "commits wait for nobody while the token is away": up
+        and not held
+        and not seen.setting
+        and action not in {"tighten", "fence"},
         "closes what is closed": action == "fence" and not seen.open,
         "opens what is open": action == "open" and seen.open,
         "opens while the partner is being promoted": action == "open" and resolved,
@@ -112,6 +116,7 @@ def _standby(seen: StandbyView, action: str) -> str:
     quiet = state.intent is None and not state.rejoin and not _leads_later(seen)
     stands = quiet and seen.in_recovery is True and not (state.void and _led(seen))
     handed = peer is not None and peer.resigned is not None and seen.replayed >= peer.resigned
+    handed = handed and peer is not None and peer.epoch == state.epoch
     asked = seen.order == "failover" or handed or seen.in_recovery is False or state.intent is not None
     doubted = (
         (seen.strikes < STRIKES and not _says_gone(seen))
