@@ -29,7 +29,7 @@ def is_possible() -> bool:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)  # noqa: S607 - a test's
 
 
 class Network:
@@ -39,6 +39,8 @@ class Network:
         self._tag = f"a{os.getpid() % 100000}"
         self._subnet = f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
         self.addresses = {host: f"{self._subnet}.{number}" for number, host in enumerate(hosts, 1)}
+        # A second way to each, as a tailnet is.
+        self.relayed = {host: f"{self._subnet}.{100 + number}" for number, host in enumerate(hosts, 1)}
         self.client = f"{self._subnet}.254"
 
     def space(self, host: str) -> str:
@@ -60,6 +62,7 @@ class Network:
             _ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
             _ip("link", "set", port, "master", self._tag, "up")
             _ip("-n", space, "address", "add", f"{address}/24", "dev", "eth0")
+            _ip("-n", space, "address", "add", f"{self.relayed[host]}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
             _ip("-n", space, "link", "set", "lo", "up")
 
@@ -71,21 +74,23 @@ class Network:
         with suppress(subprocess.CalledProcessError):
             _ip("link", "delete", self._tag)
 
-    def lose(self, sender: str, receiver: str) -> None:
-        """Lose everything that one host sends to another from now on. receiver: a host, or "client"."""
-        address = self.client if receiver == "client" else self.addresses[receiver]
-        _ip("-n", self.space(sender), "neigh", "replace", address, "lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0")
+    def lose(self, sender: str, receiver: str, *, relayed: bool = True, direct: bool = True) -> None:
+        """Lose what one host sends to another from now on, by either way. receiver: a host, or "client"."""
+        for address in self._ways(receiver, relayed=relayed, direct=direct):
+            wrong = ("lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0")
+            _ip("-n", self.space(sender), "neigh", "replace", address, *wrong)
 
     def deliver(self, sender: str, receiver: str) -> None:
         """Lose no more of it."""
-        address = self.client if receiver == "client" else self.addresses[receiver]
-        with suppress(subprocess.CalledProcessError):
-            _ip("-n", self.space(sender), "neigh", "delete", address, "dev", "eth0")
+        for address in self._ways(receiver, relayed=True, direct=True):
+            with suppress(subprocess.CalledProcessError):
+                _ip("-n", self.space(sender), "neigh", "delete", address, "dev", "eth0")
 
-    def cut(self, one: str, other: str) -> None:
-        """Cut the link between two hosts, both ways; both still reach the client."""
-        self.lose(one, other)
-        self.lose(other, one)
+    def _ways(self, receiver: str, *, relayed: bool, direct: bool) -> list[str]:
+        if receiver == "client":
+            return [self.client]
+        ways = [self.addresses[receiver]] if direct else []
+        return ways + ([self.relayed[receiver]] if relayed else [])
 
     def isolate(self, host: str) -> None:
         """Pull a host's plug: it reaches nobody, and nobody reaches it."""

@@ -87,7 +87,7 @@ def _pair(server: Server, public_directory: Path, embedder_url: str) -> Iterator
     pair.primary.start(pair.log_file)
     try:
         asyncio.run(_fill(pair, embedder_url))
-        pair.standby.create_standby(pair.primary.config, pair.secrets["aya_replicator"], "beta")
+        pair.standby.create_standby(pair.primary.config, pair.secrets["aya_replica_beta"], "beta")
         pair.standby.start(pair.log_file)
         yield pair
     finally:

@@ -29,7 +29,7 @@ from aya.home import Home, Node
 from aya.postgres import binaries, holders, lockfile, privileges, run
 from aya.postgres.binaries import Binaries
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import REPLICATION_ROLE, ClusterConfig, host_access_text
+from aya.postgres.config import ClusterConfig, host_access_text, replication_role
 from aya.postgres.provision import new_secrets, provision_primary, superuser_settings
 from aya.settings import Config
 
@@ -183,7 +183,7 @@ async def test_nobody_is_trusted(made: Made) -> None:
     """pg_hba.conf as the server reads it: scram on every line, and no line is broken."""
     assert await made.ask("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL") == 0
     assert await made.ask("SELECT array_agg(DISTINCT auth_method) FROM pg_hba_file_rules") == ["scram-sha-256"]
-    assert (made.cluster.data_directory / "pg_hba.conf").read_text() == host_access_text()
+    assert (made.cluster.data_directory / "pg_hba.conf").read_text() == host_access_text(made.cluster.config)
 
 
 def test_the_password_is_left_nowhere(made: Made) -> None:
@@ -367,14 +367,14 @@ async def test_a_standby_follows_under_its_slot_and_name(directory: Path) -> Non
     with running(primary) as alpha:
         await provision_primary(primary, secrets)
         await alpha.ask("CREATE TABLE kept AS SELECT 42 AS answer")
-        standby.create_standby(primary.config, secrets[REPLICATION_ROLE], "beta")
+        standby.create_standby(primary.config, secrets[replication_role("beta")], "beta")
         standby.create_standby(primary.config, "no longer asked for", "beta")
         with running(standby) as beta:
             await alpha.ask("INSERT INTO kept VALUES (43)")
             written = await alpha.ask("SELECT pg_current_wal_lsn()")
             await beta.until("SELECT pg_last_wal_replay_lsn() >= $1", written)
             sender = "SELECT ROW(application_name, state, usename::text) FROM pg_stat_replication"
-            assert await alpha.ask(sender) == ("beta", "streaming", REPLICATION_ROLE)
+            assert await alpha.ask(sender) == ("beta", "streaming", replication_role("beta"))
             assert await alpha.ask("SELECT active FROM pg_replication_slots WHERE slot_name = 'beta_slot'")
             assert await beta.ask("SELECT sum(answer) FROM kept") == 85
             assert await beta.ask("SELECT pg_is_in_recovery()")
@@ -382,7 +382,7 @@ async def test_a_standby_follows_under_its_slot_and_name(directory: Path) -> Non
                 await beta.ask("INSERT INTO kept VALUES (44)")
     passfile = standby.data_directory.with_name("replication.pgpass")
     assert stat.S_IMODE(passfile.stat().st_mode) == 0o600
-    assert secrets[REPLICATION_ROLE] not in (standby.data_directory / "postgresql.auto.conf").read_text()
+    assert secrets[replication_role("beta")] not in (standby.data_directory / "postgresql.auto.conf").read_text()
 
 
 def test_a_standby_of_nobody_fails_in_words(directory: Path) -> None:

@@ -8,7 +8,7 @@ from tests.conftest import Server
 from aya import db
 from aya.errors import DatabaseRefused, DatabaseUnavailable
 from aya.postgres.cluster import SUPERUSER
-from aya.postgres.config import BETA_SLOT, REPLICATION_ROLE
+from aya.postgres.config import replication_role, slot_name
 from aya.postgres.provision import CLIENT_ROLES, ROLES, new_secrets, provision_primary, superuser_settings
 from aya.settings import DatabaseSettings
 
@@ -40,7 +40,9 @@ async def test_doing_it_again_changes_nothing(server: Server, empty_database: Da
     await provision_primary(server.cluster, server.secrets, database=empty_database.database)
     assert await ask(empty_database, "SELECT count(*) FROM kept") == 1
     superuser = superuser_settings(server.cluster, server.secrets[SUPERUSER])
-    assert await ask(superuser, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", BETA_SLOT) == 1
+    assert (
+        await ask(superuser, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", slot_name("beta")) == 1
+    )
 
 
 async def test_a_new_password_replaces_the_old(server: Server, empty_database: DatabaseSettings) -> None:
@@ -57,13 +59,15 @@ async def test_a_new_password_replaces_the_old(server: Server, empty_database: D
 
 
 async def test_no_role_has_more_than_its_purpose(server: Server) -> None:
-    """None is a superuser or makes roles and databases; one replicates."""
+    """None is a superuser or makes roles and databases; those of the two servers replicate."""
     query = """SELECT array_agg(rolname::text ORDER BY rolname) FROM pg_roles
                WHERE rolname LIKE 'aya%' AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)"""
     superuser = superuser_settings(server.cluster, server.secrets[SUPERUSER])
     assert await ask(superuser, query) is None
-    replicating = "SELECT array_agg(rolname::text) FROM pg_roles WHERE rolname LIKE 'aya%' AND rolreplication"
-    assert await ask(superuser, replicating) == [REPLICATION_ROLE]
+    replicating = (
+        "SELECT array_agg(rolname::text ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'aya%' AND rolreplication"
+    )
+    assert await ask(superuser, replicating) == ["aya_replica_alpha", "aya_replica_beta"]
 
 
 async def test_the_database_is_closed_to_all_but_its_clients(server: Server, empty_database: DatabaseSettings) -> None:
@@ -74,7 +78,7 @@ async def test_the_database_is_closed_to_all_but_its_clients(server: Server, emp
         assert await ask(superuser, "SELECT has_database_privilege($1, $2, 'CONNECT')", role, name)
     assert not await ask(superuser, "SELECT has_database_privilege('public', $1, 'CONNECT')", name)
     with pytest.raises(DatabaseRefused, match="permission denied for database"):
-        await ask(server.settings(name, REPLICATION_ROLE), "SELECT 1")
+        await ask(server.settings(name, replication_role("beta")), "SELECT 1")
     with pytest.raises(DatabaseRefused, match="permission denied to create temporary tables"):
         await ask(server.settings(name, "aya_mcp"), "CREATE TEMPORARY TABLE mine (id integer)")
 

@@ -36,7 +36,7 @@ from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Changes, NewDocument
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import REPLICATION_ROLE
+from aya.postgres.config import replication_role
 from aya.postgres.provision import INDEXER_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import DatabaseSettings, as_role
 from aya_embedder import sources
@@ -327,7 +327,7 @@ async def pair(server: Server, public_directory: Path) -> AsyncIterator[tuple[Cl
     try:
         await provision_primary(primary, secrets)
         await migrations.migrate(owner_settings(primary, secrets), node="alpha")
-        await asyncio.to_thread(standby.create_standby, primary.config, secrets[REPLICATION_ROLE], "beta")
+        await asyncio.to_thread(standby.create_standby, primary.config, secrets[replication_role("beta")], "beta")
         await asyncio.to_thread(standby.start, directory / "postgres.log")
         yield primary, standby, secrets
     finally:

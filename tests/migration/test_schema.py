@@ -133,4 +133,4 @@ async def test_each_role_can_do_only_its_own(server: Server, database: DatabaseS
 async def test_who_is_not_named_does_not_enter(server: Server, empty_database: DatabaseSettings) -> None:
     """The replication role streams WAL and enters no database of ours."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await asyncpg.connect(server.settings(empty_database.database, "aya_replicator").dsn())
+        await asyncpg.connect(server.settings(empty_database.database, "aya_replica_beta").dsn())

@@ -42,10 +42,11 @@ def test_addresses_and_odd_directories_are_quoted() -> None:
 
 
 def test_nobody_enters_without_a_password() -> None:
-    """No line trusts, and replication is for its own role alone."""
-    lines = [line.split() for line in host_access_text().splitlines() if not line.startswith("#")]
+    """No line trusts, and replication is for the servers' own roles alone."""
+    text = host_access_text(ClusterConfig(5432, Path("/sockets")))
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert {line[-1] for line in lines} == {"scram-sha-256"}
-    assert [line[2] for line in lines if line[1] == "replication"] == ["aya_replicator"]
+    assert [line[2] for line in lines if line[1] == "replication"] == ["aya_replica_alpha", "aya_replica_beta"]
     assert {line[3] for line in lines if line[0] == "host"} == {"127.0.0.1/32", "::1/128"}
 
 

@@ -34,6 +34,11 @@ class ClusterConfig:
     neighbours: tuple[tuple[str, str], ...] = ()
     clients: tuple[str, ...] = ()
 
+    @property
+    def local_address(self) -> str:
+        """Return where it is reached from this machine."""
+        return "127.0.0.1" if self.addresses[0] == "*" else self.addresses[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -126,10 +131,11 @@ def host_access_text(config: ClusterConfig) -> str:
         "host   all          all             ::1/128         scram-sha-256",
     ]
     neighbours = config.neighbours or tuple(("127.0.0.1", node) for node in SERVERS)
-    for host in dict.fromkeys(_host(address) for address in (*(each for each, _ in neighbours), *config.clients)):
-        if host not in _LOOPBACK:
-            lines.append(f"host   all          all             {host}  scram-sha-256")
-    lines += [f"host   replication  {replication_role(node)}  {_host(address)}  scram-sha-256" for address, node in neighbours]
+    hosts = dict.fromkeys(_host(address) for address in (*(each for each, _ in neighbours), *config.clients))
+    lines += [f"host   all          all             {host}  scram-sha-256" for host in hosts if host not in _LOOPBACK]
+    lines += [
+        f"host   replication  {replication_role(node)}  {_host(address)}  scram-sha-256" for address, node in neighbours
+    ]
     return "\n".join((*lines, ""))
 
 

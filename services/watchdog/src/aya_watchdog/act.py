@@ -19,11 +19,10 @@ from aya.postgres.config import Guard, replication_role, slot_name
 from aya_watchdog import protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
-from aya_watchdog.protocol import State
+from aya_watchdog.protocol import Armed, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Peer
 
-_ARM_SECONDS = 30.0
 _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
@@ -64,7 +63,13 @@ class Actor:
         }  # fmt: skip
 
     async def become(self, change: Callable[[State], State]) -> None:
-        """Change the state: on disk first. Raises ProtocolError, and nothing has changed."""
+        """Change the state: on disk first, to the end even if the caller is cancelled.
+
+        Raises ProtocolError, and nothing has changed.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._become(change)))
+
+    async def _become(self, change: Callable[[State], State]) -> None:
         async with self._saving:
             changed = change(self.state)
             if changed != self.state:
@@ -73,22 +78,22 @@ class Actor:
 
     # What a server is told
 
-    def guard(self, *, read_only: bool = True, solo: bool | None = None) -> Guard:
-        """Return the settings of this node in its present state. solo: None: as the state says."""
-        partner = self._config.partner
-        if self.state.role == "standby":
-            return Guard() if self.state.intent is not None or self.state.rejoin else self._following()
-        alone = protocol.may_acknowledge_alone(self.state) if solo is None else solo
-        return Guard(synchronous=partner.name if partner and not alone else None, read_only=read_only)
+    def guard(self, *, read_only: bool = True) -> Guard:
+        """Return the settings of this node in its present state.
 
-    def _following(self) -> Guard:
-        partner = self._config.partner
+        Every server of ours waits for its partner, but a primary that may acknowledge alone: also one that somebody
+        else promotes, and one that is only started for its rows to be kept.
+        """
+        partner, state = self._config.partner, self.state
         if partner is None:
-            return Guard()
-        upstream = self._server.cluster.upstream(
-            partner.addresses, partner.postgres_port, self._config.stream_password, self._config.node
-        )
-        return Guard(upstream=upstream, slot=slot_name(self._config.node))
+            return Guard(read_only=read_only)
+        if state.role == "primary":
+            alone = protocol.may_acknowledge_alone(state)
+            return Guard(synchronous=None if alone else partner.name, read_only=read_only)
+        if state.intent is not None or state.rejoin:
+            return Guard(synchronous=partner.name)
+        upstream = way_back.source(self._server.cluster, partner, self._config.stream_password, self._config.node)
+        return Guard(synchronous=partner.name, upstream=upstream, slot=slot_name(self._config.node))
 
     async def start(self) -> None:
         """Start the server closed to clients; a standby's opens for readers by itself."""
@@ -115,7 +120,7 @@ class Actor:
 
     async def tighten(self) -> None:
         """Have every commit wait for the partner, from now on and until it has given its right up."""
-        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")))
+        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")), everywhere=True)
 
     async def relax(self) -> None:
         """Have commits wait for nobody: everything that waits is acknowledged."""
@@ -141,15 +146,15 @@ class Actor:
         peer = self.peer()
         await self.become(lambda state: protocol.begin_arming(state, peer.given_up if peer else 0))
         arming, epoch = self.state.arming, self.state.epoch
-        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")))
+        await self._server.reload(self.guard(read_only=not self._observer.row.get("open")), everywhere=True)
         partner = self._config.partner
         async with self._server.connected() as session:
             await session.execute("CHECKPOINT")
             await session.execute(SQL["write_arming"], arming, epoch, partner.name if partner else "")
 
     async def begin(self) -> None:
-        """Write the row of the epoch; the first of a new primary's."""
-        async with self._server.connected() as session:
+        """Write the row of the epoch; the first of a new primary's, which waits for nobody."""
+        async with self._server.connected(synchronous_commit="local") as session:
             await session.execute(SQL["found"])
             await session.execute(SQL["write_epoch"], self.state.epoch, self._config.node, self._reason)
 
@@ -207,14 +212,19 @@ class Actor:
         await self._close_stream()
 
     async def _close_stream(self) -> None:
-        await self._server.reload(Guard())
+        await self._server.reload(self.guard())
         async with asyncio.timeout(_CLOSE_SECONDS), self._server.connected() as session:
             while not await session.fetchval(SQL["receiver_is_gone"]):  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def promote(self) -> None:
-        """Be promoted; the right to it was checked again since the stream was closed."""
+        """Be promoted; the right to it is looked at again when the stream is closed for certain."""
+        await self._close_stream()
         async with self._server.connected() as session, asyncio.timeout(_PROMOTE_SECONDS):
+            if not self.state.forced:
+                found = await session.fetchrow(SQL["latest_arming"])
+                replayed = Armed(found["epoch"], found["arming"]) if found else Armed()
+                protocol.require_right(self.state, replayed)
             # pg_promote itself looks only ten times in a second whether it is done.
             await session.execute(SQL["promote"])
             while await session.fetchval(SQL["in_recovery"]):  # noqa: ASYNC110 - in another process
@@ -312,6 +322,7 @@ class Actor:
             return
         name = slot_name(partner.name)
         async with self._server.connected() as session:
+            in_recovery = await session.fetchval(SQL["in_recovery"])
             slot = await session.fetchrow(SQL["slot"], name)
             if slot is not None and slot["wal_status"] == "lost" and not slot["active"]:
                 log.get_logger().warning("slot.lost", slot=name)
@@ -319,9 +330,9 @@ class Actor:
                 slot = None
             if slot is None:
                 await session.execute(SQL["create_slot"], name)
-            elif self._observer.row.get("in_recovery"):
+            elif in_recovery:
                 await session.execute(SQL["advance_slot"], name)
-            if not self._observer.row.get("in_recovery"):
+            if not in_recovery:
                 ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
                 if ended:
                     log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)

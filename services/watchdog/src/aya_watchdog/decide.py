@@ -20,12 +20,15 @@ View = TypeVar("View", PrimaryView, StandbyView)
 
 CONTACT_SECONDS = 2.0
 STRIKES = 4
-SILENT_SECONDS = 2.0
+# Longer than a machine that stalls for three seconds is silent.
+SILENT_SECONDS = 3.2
 AWAKE_SECONDS = 3.0
 HOLD_SECONDS = 3.0
 HUNG_SECONDS = 5.0
 HANDOVER_SECONDS = 5.0
 GIVE_UP_SECONDS = 10.0
+# What a partner may lack when commits begin to wait for it: they wait until it has that.
+NEAR_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ def _in_sync(seen: PrimaryView) -> bool:
 def _may_arm(seen: PrimaryView) -> bool:
     peer = seen.peer
     willing = peer is not None and not peer.leaving and peer.intent is None
-    return willing and _has_caught_up(seen) and not _is_armed(seen)
+    near = seen.follower is not None and seen.position - seen.follower.flushed <= NEAR_BYTES
+    return willing and near and _has_caught_up(seen) and not _is_armed(seen)
 
 
 def _gave_up(seen: PrimaryView) -> bool:

@@ -28,8 +28,8 @@ from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 
 # What may go on while the node is looked at; the others are a matter of milliseconds.
 _LONG = frozenset({"start", "arm", "rejoin", "export", "restart", "resign", "promote", "finish"})
-# What does not wait for a long one to end, but ends it.
-_URGENT = frozenset({"fence", "yield", "tighten"})
+# What does not wait for a long one to end, but ends it; an arming waits for a partner that may have given up meanwhile.
+_URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 # A tick that comes so late was slept through, or the machine was stopped.
 _SLEPT_SECONDS = 2.0
 _AFTER_FAILURE_SECONDS = 0.5
@@ -54,6 +54,7 @@ class Watchdog:
         self.counters = Metrics()
         self.alerts = Alerts(config.node, config.on_event, count=self.counters.alerted)
         self._news = asyncio.Event()
+        self._led = asyncio.Event()
         self.partner = self._make_partner()
         self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
         self.actor = Actor(config, self.server, self.observer, state, tell=self.alerts.tell)
@@ -165,6 +166,7 @@ class Watchdog:
             self._order_done(action)
             if action == "finish":
                 self.counters.began_epoch(asked=self.actor.asked)
+                self._led.set()
         self._news.set()
         if self.partner and action in {"resign", "intend", "force", "finish", "give_up", "consent", "open"}:
             self.partner.tell()
@@ -192,9 +194,12 @@ class Watchdog:
 
     async def _slots(self) -> None:
         while True:
+            self._led.clear()
             with suppress(*LOST):
                 await self.actor.tend_slots()
-            await asyncio.sleep(_SLOTS_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SLOTS_SECONDS):
+                    await self._led.wait()
 
     async def _leave(self) -> None:
         """Let the partner know that it need not reckon with us, then stop the server."""
@@ -273,7 +278,10 @@ def open_watchdog(config: Config) -> Watchdog:
     if not config.cluster.exists():
         raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     if state is None:
-        state = State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config))
+        alone = config.partner is None
+        state = (
+            State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config), alone=alone)
+        )
         state_file.save(file, state)
     newborn.unlink(missing_ok=True)
     return Watchdog(config, state)

@@ -145,6 +145,7 @@ class Observer:
             open=running and bool(row.get("open")),
             setting=running and bool(partner) and f"({partner})" in str(row.get("synchronous")),
             recovered=self.recovered,
+            position=int(row.get("position") or 0) if running else 0,
             follower=follower,
             began=self.began,
             resigned_age=now - resigned_at,

@@ -116,10 +116,15 @@ def settle(state: State, arming: int) -> State:
     return check(replace(state, given_up=max(state.given_up, arming), void=False))
 
 
-def intend(state: State, replayed: Armed) -> State:
-    """Resolve to be promoted; to be durable before the stream from the old primary is closed."""
+def require_right(state: State, replayed: Armed) -> None:
+    """Raise ProtocolError unless a standby has everything that was ever acknowledged."""
     if not may_be_promoted(state, replayed):
         raise ProtocolError(f"{replayed} gives no right to be promoted: {state}")
+
+
+def intend(state: State, replayed: Armed) -> State:
+    """Resolve to be promoted; to be durable before the stream from the old primary is closed."""
+    require_right(state, replayed)
     return check(replace(state, intent=state.epoch + 1))
 
 

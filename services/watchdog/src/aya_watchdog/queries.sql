@@ -6,7 +6,7 @@ SELECT
     current_setting('server_version_num')::integer AS server_version,
     current_setting('synchronous_standby_names') AS synchronous,
     (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS position,
-    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    (pg_split_walfile_name(pg_walfile_name(pg_current_wal_flush_lsn()))).timeline_id::integer AS timeline,
     to_regclass('aya.armings') IS NOT NULL AS founded,
     follower.state = 'streaming' AS streaming,
     follower.sync_state = 'sync' AS is_synchronous,
@@ -25,7 +25,11 @@ SELECT
     coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0)::bigint AS replayed,
     coalesce(pg_last_wal_receive_lsn() - '0/0'::pg_lsn, 0)::bigint AS received,
     pg_is_in_recovery() AND pg_is_wal_replay_paused() AS replay_paused,
-    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    greatest(
+        receiver.received_tli,
+        (SELECT timeline_id FROM pg_control_checkpoint()),
+        (SELECT min_recovery_end_timeline FROM pg_control_recovery())
+    ) AS timeline,
     to_regclass('aya.armings') IS NOT NULL AS founded,
     receiver.status = 'streaming' AS streaming,
     receiver.last_msg_receipt_time::text AS heard

@@ -122,14 +122,14 @@ class Server:
 
     @asynccontextmanager
     async def connected(
-        self, *, database: str | None = None, seconds: float = CONNECT_SECONDS
+        self, *, database: str | None = None, seconds: float = CONNECT_SECONDS, **settings: str
     ) -> AsyncGenerator[Connection]:
         """Lend a new superuser connection, which may write also where clients may not; it is dropped, not closed.
 
         seconds: for the connection to be made. Raises OSError, TimeoutError, asyncpg's errors.
         """
         async with asyncio.timeout(seconds):
-            connection = await self.connect(seconds, database=database, default_transaction_read_only="off")
+            connection = await self.connect(seconds, database=database, default_transaction_read_only="off", **settings)
         try:
             yield connection
         finally:
@@ -144,15 +144,15 @@ class Server:
             server_settings={"application_name": "aya-watchdog", "statement_timeout": "0", **settings},
         )
 
-    async def reload(self, guard: Guard) -> None:
-        """Write the settings and have the server read them; returns when this server's postmaster was told twice.
+    async def reload(self, guard: Guard, *, everywhere: bool = False) -> None:
+        """Write the settings and have the server read them; returns when a new session has them.
 
-        Signals go out in order: when a session has read the settings a second time, every process of the server was
-        told of the first (what relies on that is `act.arm`).
+        everywhere: returns when every process was told. Signals go out in order: when a session has read the settings
+        a second time, every process of the server was told of the first (`act.arm` relies on that).
         """
         await asyncio.to_thread(self.cluster.guard, guard)
         async with self.connected() as connection:
-            for _ in range(2):
+            for _ in range(2 if everywhere else 1):
                 before = await connection.fetchval(SQL["loaded_at"])
                 await connection.execute(SQL["reload"])
                 async with asyncio.timeout(CONNECT_SECONDS):

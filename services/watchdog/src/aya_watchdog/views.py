@@ -74,13 +74,15 @@ class PrimaryView(Common):
 
     partner: whether there is one at all. open: clients may write. setting: synchronous_standby_names names the partner.
     recovered: the end of this server's own crash recovery, in bytes: what the partner must have before clients see it.
-    began: the epoch's own row is written. resigned_age: since the server was stopped for a handover.
+    position: how far its log is written, in bytes. began: the epoch's own row is written. resigned_age: since the
+    server was stopped for a handover.
     """
 
     partner: bool = True
     open: bool = False
     setting: bool = False
     recovered: int = 0
+    position: int = 0
     follower: Follower | None = None
     began: bool = True
     resigned_age: float = inf

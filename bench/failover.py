@@ -1,0 +1,306 @@
+"""Failover between two real servers: how safe, how fast, and how calm. Needs root on Linux (network namespaces).
+
+    python bench/failover.py rounds [--count 200] [--seed N]   random faults under load; what was acknowledged is there
+    python bench/failover.py times [--count 20]                from a fault to the first write of a client
+    python bench/failover.py calm                              what must not make anybody leader
+
+Each server and its watchdog are on a host of their own; the clients, with one unchanged DSN, on a third. They connect
+as libpq does with connect_timeout=1, and leave a statement that takes two seconds. Exit code 1: a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.failover import clients, faults
+from tests.failover.clients import Journal, connected, writing
+from tests.failover.lab import NODES, Lab, lab, other
+from tests.failover.network import is_possible, network
+
+# What the issue asks for, in seconds: the worst of all tries.
+GOALS = {"kill": 2.0, "cut": 5.0, "freeze": 5.0, "isolate": 5.0, "switchover": 0.3}
+_GIVE_UP_SECONDS = 30.0
+_LOOK_SECONDS = 0.005
+_CHUNKS = 50_000
+
+
+@asynccontextmanager
+async def _pair() -> AsyncGenerator[Lab]:
+    with _directory() as directory, network(*NODES) as hosts:
+        async with lab(directory / "home", hosts) as pair:
+            await clients.prepare(pair.database())
+            yield pair
+
+
+@contextmanager
+def _directory() -> Generator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="aya-failover-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+# Safe
+
+
+async def rounds(count: int, seed: int) -> int:
+    """Go through random faults; print each, and what was counted."""
+    began, befell, epochs = time.monotonic(), Counter[str](), 0
+    print(f"seed {seed}, {count} rounds", flush=True)
+
+    def told(number: int, done: faults.Round) -> None:
+        nonlocal epochs
+        befell.update(done.names)
+        epochs = done.epoch
+        print(
+            f"{number:4d}  {done.seconds:5.1f} s  epoch {done.epoch}, {done.leader}: {', '.join(done.names)}",
+            flush=True,
+        )
+
+    async with _pair() as pair:
+        try:
+            journal = await faults.rounds(pair, seed, count, told=told)
+        except AssertionError as error:
+            print(error)
+            return 1
+    print(f"{count} rounds in {(time.monotonic() - began) / 60:.0f} min; {epochs - 1} changes of leader")
+    told_so, unknown, refused = len(journal.acknowledged), len(journal.unknown), len(journal.failed)
+    print(f"acknowledged {told_so}, lost 0; unknown {unknown}, refused {refused}")
+    print("  ".join(f"{name} {times}" for name, times in sorted(befell.items())))
+    return 0
+
+
+# Fast
+
+
+@dataclass
+class Measured:
+    """The tries of one kind, in seconds: from the fault to a client's first write since; a switchover's longest gap."""
+
+    kind: str
+    seconds: list[float] = field(default_factory=list[float])
+
+    def row(self) -> str:
+        """Return a line of the table."""
+        ordered = sorted(self.seconds)
+        goal = GOALS[self.kind]
+        figures = (ordered[0], statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], ordered[-1])
+        met = "met" if ordered[-1] <= goal else "not met"
+        return (
+            f"| {self.kind} | {len(ordered)} | "
+            + " | ".join(f"{one:.2f}" for one in figures)
+            + f" | ≤ {goal:g} | {met} |"
+        )
+
+
+async def _first_write(journal: Journal, moment: float) -> float:
+    while (found := journal.first_after(moment)) is None:
+        if time.monotonic() - moment > _GIVE_UP_SECONDS:
+            return float("inf")
+        await asyncio.sleep(_LOOK_SECONDS)
+    return found
+
+
+def _befall(pair: Lab, kind: str, leader: str) -> None:
+    if pair.network is None:
+        return
+    if kind == "kill":
+        pair.kill_host(leader)
+    elif kind == "freeze":
+        pair.freeze_host(leader)
+    elif kind == "cut":
+        pair.cut()
+    else:
+        pair.network.isolate(leader)
+
+
+async def times(count: int, kinds: list[str], result: Path | None) -> int:
+    """Measure, interleaved; print the table."""
+    found = {kind: Measured(kind) for kind in kinds}
+    async with _pair() as pair:
+        for number in range(count):
+            for kind in kinds:
+                leader, journal = await pair.in_sync(seconds=60), Journal()
+                async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number):
+                    await asyncio.sleep(1.0)
+                    moment = time.monotonic()
+                    if kind == "switchover":
+                        await pair.order(leader, "switchover")
+                        await pair.in_sync(other(leader), seconds=60)
+                        found[kind].seconds.append(journal.longest_gap(since=moment))
+                    else:
+                        _befall(pair, kind, leader)
+                        found[kind].seconds.append(await _first_write(journal, moment))
+                    pair.repair()
+                await clients.check(pair.database(), journal)
+                print(f"{number + 1:3d} {kind:10s} {found[kind].seconds[-1]:6.2f} s", flush=True)
+    print("\n| fault | n | fastest | median | p95 | slowest | goal | |\n|---|---:|---:|---:|---:|---:|---:|---|")
+    for measured in found.values():
+        print(measured.row())
+    if result:
+        _keep(result, found)
+    return 0 if all(max(one.seconds) <= GOALS[one.kind] for one in found.values()) else 1
+
+
+def _keep(result: Path, found: dict[str, Measured]) -> None:
+    result.write_text(json.dumps({kind: measured.seconds for kind, measured in found.items()}), encoding="utf-8")
+
+
+# Calm
+
+
+async def _sleeps(pair: Lab) -> None:
+    """Have the standby's machine sleep for ten seconds, then both."""
+    standby = other(await pair.in_sync())
+    pair.freeze_host(standby)
+    await asyncio.sleep(10)
+    pair.thaw(standby)
+    await pair.in_sync()
+    for node in NODES:
+        pair.freeze_host(node)
+    await asyncio.sleep(10)
+    for node in NODES:
+        pair.thaw(node)
+
+
+async def _stalls(pair: Lab) -> None:
+    """Have the leader stand still for three seconds."""
+    leader = await pair.in_sync()
+    pair.freeze_host(leader)
+    await asyncio.sleep(3)
+    pair.thaw(leader)
+
+
+async def _checkpoints(pair: Lab) -> None:
+    """Checkpoints, one after the other, while pages are made dirty."""
+    leader = await pair.in_sync()
+    await _sql(pair, "CREATE TABLE IF NOT EXISTS lab_pages AS SELECT g AS id, repeat('x', 500) AS text"
+               " FROM generate_series(1, 200000) AS g")  # fmt: skip
+    for _ in range(10):
+        await _sql(pair, "UPDATE lab_pages SET text = text WHERE id % 10 = 0")
+        await pair.as_superuser(leader, "CHECKPOINT")
+
+
+async def _bulk(pair: Lab) -> None:
+    """50,000 chunks with vectors, in transactions of a thousand."""
+    await _sql(pair, "INSERT INTO documents (content) VALUES ('bulk')")
+    chunk = (
+        "INSERT INTO chunks (document_id, chunk_text, chunk_index, embedding) SELECT max_id, 'text ' || g, g,"
+        " (SELECT array_agg(random()) FROM generate_series(1, 768) WHERE g > 0)::vector"
+        " FROM generate_series({first}, {last}) AS g, (SELECT max(id) AS max_id FROM documents) AS d"
+    )
+    for first in range(0, _CHUNKS, 1000):
+        await _sql(pair, chunk.format(first=first + 1, last=first + 1000))
+
+
+async def _vacuum(pair: Lab) -> None:
+    """VACUUM FULL over what the bulk left."""
+    await _sql(pair, "VACUUM FULL chunks")
+
+
+async def _flaps(pair: Lab) -> None:
+    """Have the link away for a second, and back for a second, ten times."""
+    for _ in range(10):
+        pair.cut()
+        await asyncio.sleep(1)
+        pair.heal()
+        await asyncio.sleep(1)
+
+
+async def _relay(pair: Lab) -> None:
+    """Have the second way between the two away for ten seconds; then the first."""
+    for direct in (False, True):
+        for node in NODES:
+            if pair.network:
+                pair.network.lose(node, other(node), relayed=not direct, direct=direct)
+        await asyncio.sleep(10)
+        pair.heal()
+        await pair.in_sync()
+
+
+async def _sql(pair: Lab, statement: str) -> None:
+    connection = await connected(pair.database())
+    try:
+        await connection.execute(statement, timeout=600)
+    finally:
+        connection.terminate()
+
+
+CALM: dict[str, Callable[[Lab], Awaitable[None]]] = {
+    "machines sleep for 10 s": _sleeps,
+    "the leader stalls for 3 s": _stalls,
+    "a storm of checkpoints": _checkpoints,
+    f"a bulk of {_CHUNKS} chunks": _bulk,
+    "VACUUM FULL": _vacuum,
+    "the link flaps every second": _flaps,
+    "a relay is away": _relay,
+}
+
+
+async def calm() -> int:
+    """Let happen what is no reason for a failover; print how many there were."""
+    worst = 0
+    print("| what happens | seconds | promotions | the longest time without a write |\n|---|---:|---:|---:|")
+    async with _pair() as pair:
+        for name, happen in CALM.items():
+            before, journal, began = await _epoch(pair), Journal(), time.monotonic()
+            async with writing(pair.database(), journal, name=name, seed=1):
+                await happen(pair)
+                await pair.in_sync(seconds=60)
+                took = time.monotonic() - began
+                await asyncio.sleep(1)
+            await clients.check(pair.database(), journal)
+            promoted = await _epoch(pair) - before
+            worst = max(worst, promoted)
+            print(f"| {name} | {took:.0f} | {promoted} | {journal.longest_gap():.1f} s |", flush=True)
+    return 1 if worst else 0
+
+
+async def _epoch(pair: Lab) -> int:
+    leader = await pair.in_sync(seconds=60)
+    status = await pair.status(leader)
+    return int(status["epoch"]) if status else 0
+
+
+def main() -> int:
+    """Read the command line and run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    safe = commands.add_parser("rounds")
+    safe.add_argument("--count", type=int, default=200)
+    safe.add_argument("--seed", type=int, default=random.randrange(10**6))  # noqa: S311 - to be repeated
+    fast = commands.add_parser("times")
+    fast.add_argument("--count", type=int, default=20)
+    fast.add_argument("--kinds", nargs="+", choices=GOALS, default=list(GOALS))
+    fast.add_argument("--json", type=Path)
+    commands.add_parser("calm")
+    given = parser.parse_args()
+    if not is_possible():
+        print("network namespaces cannot be made here: run it as root on Linux")
+        return 2
+    if given.command == "rounds":
+        return asyncio.run(rounds(given.count, given.seed))
+    if given.command == "times":
+        return asyncio.run(times(given.count, given.kinds, given.json))
+    return asyncio.run(calm())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
