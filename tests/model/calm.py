@@ -27,8 +27,9 @@ _ROUNDS = 60
 class Calm:
     """Follows worlds to their ends, and remembers them."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, *, files_lost: bool = False) -> None:
         self._tables = tables
+        self._files_lost = files_lost
         self._ends: dict[World, World | None] = {}
         self._decided: dict[tuple[Any, ...], Decision] = {}
 
@@ -41,6 +42,9 @@ class Calm:
                     return wrong
         end = self._end(world)
         if end is not None and any(map(_is_stray, end.nodes)):
+            return ""
+        if self._files_lost and end is not None and all(node.state.role == "standby" for node in end.nodes):
+            # Who led has lost its file, and its partner was not armed: a person says who is to lead.
             return ""
         return (
             "" if end is not None and in_sync(end) else f"both nodes are well, and they do not get back to SYNC: {end}"

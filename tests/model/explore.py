@@ -144,7 +144,8 @@ def starts() -> list[World]:
 def explored(tables: Tables, bounds: Bounds, *, at_most: int = 10**9, futures: bool = False) -> Report:
     """Explore from all starts. futures: look at what becomes of each world, too."""
     explorer = Explorer(Decider(tables), bounds, start=starts())
-    return explorer.run(at_most=at_most, check=Calm(tables).check if futures else None)
+    check = Calm(tables, files_lost=bounds.lost_files).check
+    return explorer.run(at_most=at_most, check=check if futures else None)
 
 
 def examined(tables: Tables, bounds: Bounds, *, at_most: int) -> Report:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from tests.model.manners import fault
 from tests.model.world import Said, World, latest
 
-from aya_watchdog.decide import Decision
+from aya_watchdog.decide import NEAR_BYTES, Decision
 from aya_watchdog.protocol import Armed, State
 from aya_watchdog.views import Follower, Peer, PrimaryView, StandbyView
 
@@ -125,7 +125,8 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
 def odd_looks(seen: Sight) -> Iterator[PrimaryView | StandbyView]:
     """Yield looks that do not fit the world, for what is decided, not for what comes of it.
 
-    A primary's partner says goodbye, is about to be promoted, or is in another epoch; a standby's does not lead its own.
+    A primary's partner says goodbye, is about to be promoted, is in another epoch, or lacks a lot; a standby's does not
+    lead its epoch.
     """
     epoch = seen.state.epoch
     said = Peer("standby", epoch)
@@ -133,6 +134,7 @@ def odd_looks(seen: Sight) -> Iterator[PrimaryView | StandbyView]:
         others = replace(said, leaving=True), replace(said, intent=epoch + 1), Peer("standby", epoch - 1)
         for view, word in product(primary_looks(seen), (*others, Peer("standby", epoch + 1))):
             yield replace(view, peer=word, peer_age=0.0)
+        yield from (replace(view, position=view.recovered + NEAR_BYTES + 2) for view in primary_looks(seen))
     else:
         before = Peer("primary", epoch - 1)
         for look, word in product(_plain_standby_looks(seen), (said, before, replace(before, resigned=1))):
@@ -204,16 +206,16 @@ class Decider:
         return found
 
     def _decided(self, view: PrimaryView | StandbyView) -> Decision:
-        primary = isinstance(view, PrimaryView)
-        return self.tables.decide_primary(view) if primary else self.tables.decide_standby(view)
+        if isinstance(view, PrimaryView):
+            return self.tables.decide_primary(view)
+        return self.tables.decide_standby(view)
 
     def _asked(self, seen: Sight) -> dict[str, str]:
         found: dict[str, str] = {}
-        if seen.state.role == "primary" and not self.fault:
-            self.fault = next(
-                filter(None, (fault(view, self.tables.decide_primary(view)) for view in odd_looks(seen))), ""
-            )
-        for view in primary_looks(seen) if seen.state.role == "primary" else standby_looks(seen):
+        for view in () if self.fault else odd_looks(seen):
+            self.fault = self.fault or fault(view, self._decided(view))
+        views = primary_looks(seen) if seen.state.role == "primary" else standby_looks(seen)
+        for view in views:
             decision = self._decided(view)
             self.rows.add((seen.state.role, decision.action, decision.why))
             found.setdefault(decision.action, decision.why)

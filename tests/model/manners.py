@@ -10,6 +10,7 @@ from aya_watchdog.decide import (
     HANDOVER_SECONDS,
     HOLD_SECONDS,
     HUNG_SECONDS,
+    NEAR_BYTES,
     SILENT_SECONDS,
     STRIKES,
     Decision,
@@ -76,6 +77,7 @@ def _primary(seen: PrimaryView, action: str) -> str:
         "resigns though the partner may not lead": action == "resign"
         and (held or not same or not _synchronous(seen) or not _keeps(seen) or seen.armed.arming != seen.state.arming),
         "arms who has not caught up": action == "arm" and not (streams and heard and same),
+        "arms who lacks a lot": action == "arm" and (follower is None or seen.position - follower.flushed > NEAR_BYTES),
         "arms who is about to go": action == "arm" and seen.peer is not None and (resolved or seen.peer.leaving),
         "writes an epoch twice": action == "begin" and seen.began,
         "stays open without a word": up

@@ -20,7 +20,7 @@ from aya_watchdog.protocol import ProtocolError, State
 FAULTS = frozenset({"intend", "vouch", "force", "restart", "rejoin", "resign"})
 # Done once, because somebody asked; or under way.
 ORDERED = frozenset({"vouch", "force", "intend", "promote"})
-URGENT = frozenset({"fence", "yield", "tighten"})
+URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 
 
 class BrokenError(AssertionError):
@@ -85,7 +85,7 @@ def _started(node: Node) -> Node:
     if state.role == "standby" and not state.rejoin and state.intent is None:
         recovery = True
     follows = state.role == "standby" and not state.rejoin and state.intent is None
-    synchronous = state.role == "primary" and not _alone(state)
+    synchronous = not recovery and not _alone(state)
     return node._replace(
         runs=True, recovery=recovery, synchronous=synchronous, open=False, upstream=follows and recovery,
         recovered=0 if recovery else len(node.log), resigned=False,
@@ -113,8 +113,9 @@ def agent_moves(world: World, index: int, decider: Decider, bounds: Bounds) -> I
     for action, why in decider.actions(sight(world, index)).items():
         if node.job and (action not in URGENT or node.job == action):
             continue
+        free = replace_node(world, index, node._replace(job="")) if node.job else world
         try:
-            for move in act(world, index, action, why):
+            for move in act(free, index, action, why):
                 natural = action == "rejoin" and (node.state.rejoin or bool(node.log))
                 idle = (
                     f"{action} changes nothing, and is decided again"
@@ -321,9 +322,11 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
-    if bounds.lost_files and not partner.off and node.state.role == "standby" and node.recovery:
-        for epoch in {node.state.epoch, node.state.epoch - 1}:
-            lost = forgotten(stopped(node))._replace(state=State("standby", epoch=epoch, void=True))
+    if bounds.lost_files and not partner.off and node.recovery and node.state.role == "standby":
+        oldest = min(node.state.epoch, partner.state.epoch)
+        for epoch in (oldest, oldest - 1):
+            state = State("standby", epoch=epoch, void=True)
+            lost = forgotten(stopped(node))._replace(state=state)
             yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
     if forgotten(node) != node:
         yield Move(index, "the agent restarts", _put(world, index, forgotten(node)), fault=True)
@@ -361,7 +364,11 @@ def _standby_server(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
         yield Move(index, "the stream opens", _put(world, index, node._replace(streams=True)))
     if node.promoting and len(node.log) < bounds.records:
         promoted = stopped(node)._replace(
-            runs=True, recovery=False, job=node.job, log=(*node.log, ("t", node.state.epoch + 1, index))
+            runs=True,
+            recovery=False,
+            synchronous=True,
+            job=node.job,
+            log=(*node.log, ("t", node.state.epoch + 1, index)),
         )
         yield Move(index, "the server is promoted", _put(world, index, promoted))
     if bounds.by_hand and not node.promoting:
