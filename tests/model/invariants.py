@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aya_watchdog import protocol
 from tests.model.world import Node, World, commits, latest
+
+from aya_watchdog import protocol
 
 
 def can_acknowledge(node: Node, partner: Node) -> bool:

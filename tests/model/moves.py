@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tests.model.looks import Decider, sight
+from tests.model.world import Node, World, commits, latest, replace_node, says
+
 from aya_watchdog import protocol
 from aya_watchdog.protocol import ProtocolError, State
-from tests.model.looks import Decider, sight
-from tests.model.world import Node, Said, World, commits, latest, replace_node, says
 
 # What a person orders, and what a look that errs leads to: they count as faults.
 FAULTS = frozenset({"intend", "vouch", "force", "restart", "rejoin", "resign"})
 # Done once, because somebody asked; or under way.
 ORDERED = frozenset({"vouch", "force", "intend", "promote"})
-URGENT = frozenset({"fence", "yield", "tighten"})
+URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 
 
 class BrokenError(AssertionError):
@@ -31,13 +32,15 @@ class Bounds:
     """How far a world may go.
 
     records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
-    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog.
+    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files:
+    a standby's state file may be gone.
     """
 
     records: int = 3
     writes: int = 1
     faults: int = 99
     by_hand: bool = False
+    lost_files: bool = False
 
 
 class Move(NamedTuple):
@@ -82,7 +85,7 @@ def _started(node: Node) -> Node:
     if state.role == "standby" and not state.rejoin and state.intent is None:
         recovery = True
     follows = state.role == "standby" and not state.rejoin and state.intent is None
-    synchronous = state.role == "primary" and not _alone(state)
+    synchronous = not recovery and not _alone(state)
     return node._replace(
         runs=True, recovery=recovery, synchronous=synchronous, open=False, upstream=follows and recovery,
         recovered=0 if recovery else len(node.log), resigned=False,
@@ -110,10 +113,15 @@ def agent_moves(world: World, index: int, decider: Decider, bounds: Bounds) -> I
     for action, why in decider.actions(sight(world, index)).items():
         if node.job and (action not in URGENT or node.job == action):
             continue
+        free = replace_node(world, index, node._replace(job="")) if node.job else world
         try:
-            for move in act(world, index, action, why):
+            for move in act(free, index, action, why):
                 natural = action == "rejoin" and (node.state.rejoin or bool(node.log))
-                idle = f"{action} changes nothing, and is decided again" if move.world == world and action not in ORDERED else ""
+                idle = (
+                    f"{action} changes nothing, and is decided again"
+                    if move.world == world and action not in ORDERED
+                    else ""
+                )
                 yield move._replace(fault=action in FAULTS and not natural, broken=move.broken or idle)
         except ProtocolError:
             continue
@@ -134,7 +142,9 @@ def job_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
         yield Move(index, "the setting names the partner, in every process", _put(world, index, armed))
     elif node.job == "row" and len(node.log) < bounds.records:
         row = ("a", node.state.epoch, node.state.arming)
-        yield Move(index, "the arming's row is in the log", _put(world, index, done._replace(log=(*node.log, row), job="wait")))
+        yield Move(
+            index, "the arming's row is in the log", _put(world, index, done._replace(log=(*node.log, row), job="wait"))
+        )
     elif node.job == "wait" and ("a", node.state.epoch, node.state.arming) not in node.log:
         yield Move(index, "the arming's row is committed", _put(world, index, done))
     elif node.job == "close":
@@ -155,10 +165,6 @@ def _simply(change: Callable[[Node], Node]) -> Act:
     return act
 
 
-def _to(change: Callable[[State], State], *, job: str = "") -> Act:
-    return _simply(lambda node: node._replace(state=change(node.state), job=job))
-
-
 def _yield(world: World, index: int, what: str) -> Iterator[Move]:
     node = world.nodes[index]
     if node.heard is None:
@@ -166,9 +172,7 @@ def _yield(world: World, index: int, what: str) -> Iterator[Move]:
     was = node.state.role
     state = protocol.yield_to(node.state, node.heard.epoch, resigned=node.resigned)
     follows = node.upstream or (was == "standby" and node.runs and node.recovery)
-    yield Move(
-        index, what, _put(world, index, node._replace(state=state, resigned=False, upstream=follows, job=""))
-    )
+    yield Move(index, what, _put(world, index, node._replace(state=state, resigned=False, upstream=follows, job="")))
 
 
 def _arm(world: World, index: int, what: str) -> Iterator[Move]:
@@ -191,13 +195,20 @@ def _vouch(world: World, index: int, what: str) -> Iterator[Move]:
         return
     world = _put(world, 1 - index, forgotten(stopped(partner)))
     node = world.nodes[index]
-    yield Move(index, f"{what}; the partner's machine restarts", _put(world, index, node._replace(state=protocol.vouch(node.state))))
+    yield Move(
+        index,
+        f"{what}; the partner's machine restarts",
+        _put(world, index, node._replace(state=protocol.vouch(node.state))),
+    )
 
 
 def _force(world: World, index: int, what: str) -> Iterator[Move]:
-    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it."""
+    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it.
+
+    Not tried on a node that has lost its file and knows of no epoch.
+    """
     node, partner = world.nodes[index], world.nodes[1 - index]
-    if partner.off:
+    if partner.off or node.state.epoch < partner.state.epoch:
         return
     kept = tuple(number for number in world.acknowledged if number in commits(node.log))
     world = _put(world, 1 - index, forgotten(stopped(partner))._replace(off=True))._replace(acknowledged=kept)
@@ -311,6 +322,12 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
+    if bounds.lost_files and not partner.off and node.recovery and node.state.role == "standby":
+        oldest = min(node.state.epoch, partner.state.epoch)
+        for epoch in (oldest, oldest - 1):
+            state = State("standby", epoch=epoch, void=True)
+            lost = forgotten(stopped(node))._replace(state=state)
+            yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
     if forgotten(node) != node:
         yield Move(index, "the agent restarts", _put(world, index, forgotten(node)), fault=True)
         if node.runs:
@@ -347,7 +364,11 @@ def _standby_server(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
         yield Move(index, "the stream opens", _put(world, index, node._replace(streams=True)))
     if node.promoting and len(node.log) < bounds.records:
         promoted = stopped(node)._replace(
-            runs=True, recovery=False, job=node.job, log=(*node.log, ("t", node.state.epoch + 1, index))
+            runs=True,
+            recovery=False,
+            synchronous=True,
+            job=node.job,
+            log=(*node.log, ("t", node.state.epoch + 1, index)),
         )
         yield Move(index, "the server is promoted", _put(world, index, promoted))
     if bounds.by_hand and not node.promoting:

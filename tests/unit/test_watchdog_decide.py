@@ -76,7 +76,10 @@ STANDBY_CASES: list[tuple[str, dict[str, Any]]] = [
     ("the stream is still open: close it first", {"state": INTENT}),
     ("the stream is closed and the right is held: promote", {"state": INTENT, "following": False}),
     ("the right to be promoted is not held after all", {"state": INTENT, "armed": Armed()}),
-    ("the server does not answer yet", {"state": INTENT, "server": "starting", "in_recovery": None, "following": False}),
+    (
+        "the server does not answer yet",
+        {"state": INTENT, "server": "starting", "in_recovery": None, "following": False},
+    ),
     ("the partner leads a later epoch: follow it", {"peer": LATER}),
     ("waits for the primary, to follow its history", {"state": REJOIN, "peer": None}),
     ("the server runs and lets nobody in", {"state": REJOIN, "server": "hung", "server_age": 5.0}),
@@ -166,7 +169,8 @@ def test_a_paused_standby_only_looks(row: Row[StandbyView], case: tuple[str, dic
     decision = decide_standby(replace(ARMED, **case[1], paused=True))
     by_itself = {
         "the primary is gone, and this node has every acknowledged row", "a person has promoted the server",
-        "the primary has stopped for this node to take over", "this node cannot follow: the primary must not wait for it",
+        "the primary has stopped for this node to take over",
+        "this node cannot follow: the primary must not wait for it",
         "the primary's history cannot be followed from here: it is copied anew",
         "this server's own history is given up for the primary's",
     }  # fmt: skip
