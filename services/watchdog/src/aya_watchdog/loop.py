@@ -22,7 +22,7 @@ from aya_watchdog.lineage import Lineage
 from aya_watchdog.metrics import Metrics
 from aya_watchdog.observe import Observer
 from aya_watchdog.partner import Partner
-from aya_watchdog.protocol import ProtocolError, Role, State
+from aya_watchdog.protocol import ProtocolError, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 

@@ -33,4 +33,3 @@ def load(file: Path) -> State | None:
 def save(file: Path, state: State) -> None:
     """Write the state; it is on disk when this returns."""
     write_private_json(file, {"version": _VERSION, **asdict(check(state))})
-
