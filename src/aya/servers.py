@@ -22,7 +22,7 @@ HOST_SECONDS = 2.0
 def is_writable(connection: asyncpg.Connection[Any]) -> bool:
     """Return whether its server lets clients write: it is no standby, and its watchdog has not closed it."""
     said = connection.get_settings()
-    return said.default_transaction_read_only == "off" and said.in_hot_standby == "off"
+    return bool(said.default_transaction_read_only == "off" and said.in_hot_standby == "off")
 
 
 async def connect(settings: DatabaseSettings, *, timeout: float, **options: Any) -> asyncpg.Connection[Any]:  # noqa: ANN401, ASYNC109 - the driver's own
@@ -31,7 +31,8 @@ async def connect(settings: DatabaseSettings, *, timeout: float, **options: Any)
     timeout: in seconds; of several servers each has at most HOST_SECONDS.
     """
     if len(settings.hosts) == 1:
-        return await asyncpg.connect(settings.dsn(), timeout=timeout, **options)
+        only: asyncpg.Connection[Any] = await asyncpg.connect(settings.dsn(), timeout=timeout, **options)
+        return only
     one_host = [replace(settings, hosts=(host,), options=_without_target(settings)) for host in settings.hosts]
     trying = [
         asyncio.ensure_future(asyncpg.connect(one.dsn(), timeout=min(timeout, HOST_SECONDS), **options))
