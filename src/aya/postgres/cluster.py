@@ -15,6 +15,7 @@ from typing import IO
 
 import psutil
 
+from aya.backup.install import install
 from aya.errors import PostgresError
 from aya.postgres import files
 from aya.postgres.binaries import Binaries
@@ -156,6 +157,8 @@ class Cluster:
     def configure(self) -> None:
         """Write aya.conf and pg_hba.conf, and include the former once; root does so without following links."""
         self.user.make_directory(self.config.socket_directory)
+        if self.config.archive_command:
+            install(self.data_directory.parent, self.user)
         include = f"include '{SETTINGS_FILE}'"
         text = self._read("postgresql.conf")
         if include not in text:
