@@ -5,6 +5,7 @@ install          that program beside the data directory, and the command lines t
 wal              names of segments, timelines, gaps, what may go; pure
 archive          what an archive holds, checked file by file
 catalogue        the base backups of a node: what is written down of each
+manifest         a base backup compared with what was copied
 create           pg_basebackup, checked, then kept
 restore          a new cluster from a base backup and the archive, up to a moment
 schedule         when the next one is due; pure

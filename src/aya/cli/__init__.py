@@ -52,6 +52,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("aya.cli.pause:resume", "Let the watchdogs look after the servers again."),
     "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
     "history": ("aya.cli.history:command", "Show who has led, since when and why."),
+    "backup": ("aya.cli.backup:command", "Make, list and check base backups and the WAL archive."),
+    "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }

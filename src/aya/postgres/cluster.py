@@ -109,7 +109,7 @@ class Cluster:
         files.write_text(passfile, f"*:*:*:{replication_role(name)}:{password}\n", self.user)
         return (
             f"host={','.join(addresses)} port={port} user={replication_role(name)}"
-            f" passfile={_conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
+            f" passfile={conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
             " keepalives_idle=2 keepalives_interval=1 keepalives_count=3"
         )
 
@@ -269,7 +269,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _conninfo_value(value: str) -> str:
+def conninfo_value(value: str) -> str:
     """Quote a value for a connection string (PostgreSQL documentation, 32.1.1.1)."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
