@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,28 @@ def verify(home: Home, /, *, node: str | None, as_json: bool) -> int:
     for text in problems(where.node, backups, findings, recent):
         output.error(*text)
     return code
+
+
+@command.command(name="drill")
+@session.node_option
+@session.json_option
+@click.pass_obj
+def drill(home: Home, /, *, node: str | None, as_json: bool) -> None:
+    """Prove that a restore works: restore everything beside, read every row, search, and remove it again."""
+    from aya.backup import restore  # noqa: PLC0415 as above
+    from aya.backup.create import place  # noqa: PLC0415 as above
+
+    began = time.monotonic()
+    where = place(home, load_config(home), session.chosen_node(home, node))
+    one, found = asyncio.run(restore.drill(where, output.progress))
+    seconds = time.monotonic() - began
+    if as_json:
+        output.document({**asdict(one), "found": found, "seconds": round(seconds, 1)})
+        return
+    output.line(
+        f"restored {one.node} from backup {one.backup} to {one.reached} in {seconds:.0f} s, and removed it again"
+    )
+    output.line(f"read {found['documents']} documents, {found['chunks']} chunks; a search found what it should")
 
 
 def exit_code(backups: Sequence[Backup], findings: Findings, recent: Sequence[object]) -> int:

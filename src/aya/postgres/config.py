@@ -69,7 +69,7 @@ def guard_text(guard: Guard) -> str:
         "primary_conninfo": guard.upstream or "",
         "primary_slot_name": guard.slot or "",
     }
-    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines = [f"{name} = {quoted(value)}" for name, value in settings.items()]
     return "# Written by the watchdog while it runs; changes are lost.\n" + "\n".join(lines) + "\n"
 
 
@@ -110,7 +110,7 @@ def settings_text(config: ClusterConfig) -> str:
     if config.platform == "darwin":
         # The default there does not flush the drive's own cache.
         settings["wal_sync_method"] = "fsync_writethrough"
-    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines = [f"{name} = {quoted(value)}" for name, value in settings.items()]
     return (
         "# Written by aya at every start; changes belong into postgresql.conf above the include.\n"
         + "\n".join(lines)
@@ -118,7 +118,8 @@ def settings_text(config: ClusterConfig) -> str:
     )
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Return a value as postgresql.conf has it."""
     return "'" + value.replace("'", "''") + "'"
 
 
