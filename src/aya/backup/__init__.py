@@ -8,6 +8,9 @@ catalogue        the base backups of a node: what is written down of each
 manifest         a base backup compared with what was copied
 create           pg_basebackup, checked, then kept
 restore          a new cluster from a base backup and the archive, up to a moment
+target           to which moment, and from which base backup; pure
+restored         what was restored: where it is, how it goes away
+failed           what is known of a scheduled backup that failed
 schedule         when the next one is due; pure
 main             the service that makes them
 """

@@ -39,10 +39,12 @@ def create(home: Home, /, *, node: str | None, as_json: bool) -> None:
     """
     # Here, not above: `aya backup --help` needs none of it.
     from aya.backup import create as creating  # noqa: PLC0415
+    from aya.backup import failed  # noqa: PLC0415
 
     config = load_config(home)
     where = creating.place(home, config, session.chosen_node(home, node))
     made = asyncio.run(creating.create(where, output.progress))
+    failed.forget(home, where.node)
     gone = creating.prune(where, config.backups_kept)
     if as_json:
         output.document({**document(made), "removed": list(gone.backups), "removed_files": gone.files})

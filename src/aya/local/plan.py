@@ -11,12 +11,12 @@ from aya.settings import Config
 NODES = tuple(ROLE_OF_NODE)
 # Of a node: PostgreSQL, the embedder, and two of the watchdog.
 _PORTS = 4
-# Each of these runs a PostgreSQL.
-_OF_SERVER = ("postgres", "watchdog")
+# Each of these is for a PostgreSQL of ours.
+_OF_SERVER = ("postgres", "watchdog", "backup")
 # The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
 _SERVICES = {
-    "alpha": ("watchdog", "embedder", "indexer"),
-    "beta": ("watchdog", "embedder", "indexer"),
+    "alpha": ("watchdog", "embedder", "indexer", "backup"),
+    "beta": ("watchdog", "embedder", "indexer", "backup"),
     "air": ("postgres", "embedder"),
 }
 
