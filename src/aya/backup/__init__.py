@@ -1,4 +1,4 @@
-"""The WAL archive, base backups and recovery to a moment, with PostgreSQL's own tools (docs/adr/0017).
+"""The WAL archive, base backups and recovery to a moment, with PostgreSQL's own tools (docs/adr/0018).
 
 archive_program  archive_command and restore_command; runs by itself
 install          that program beside the data directory, and the command lines that call it

@@ -1,7 +1,7 @@
 """A base backup compared with its manifest, as pg_verifybackup does it (PostgreSQL's documentation, 69.1).
 
 In our own words, because the pg_verifybackup of the embedded PostgreSQL 18 does not start on Linux: its file is damaged
-(docs/adr/0017). The WAL that belongs to the copy is read by pg_waldump.
+(docs/adr/0018). The WAL that belongs to the copy is read by pg_waldump.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def settings_text(config: ClusterConfig) -> str:
         # What people keep is not written to logs: no parameters, and no statement beside its error.
         "log_parameter_max_length": "0",
         "log_min_error_statement": "panic",
-        # A standby archives what it receives, too: each machine can restore by itself (docs/adr/0017).
+        # A standby archives what it receives, too: each machine can restore by itself (docs/adr/0018).
         "archive_mode": "always" if config.archive_command else "off",
         "archive_command": config.archive_command or "",
         "timezone": "UTC",
