@@ -47,6 +47,7 @@ class _Killer:
             if sum(interrupted(one) for one in self._lab.archivers()):
                 self.killed += 1
                 self.stop.wait(self._rest)
+        self.stop.set()
 
     def join(self) -> None:
         self.stop.set()
@@ -66,13 +67,11 @@ def _load(lab: Lab, segments: int, server_kills: int) -> None:
 
 def _drain(lab: Lab, killer: _Killer) -> None:
     """Wait until the killer has had enough and everything is archived."""
-    while True:
-        waiting = lab.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
-        if not waiting and killer.stop.is_set():
-            return
-        if not waiting:
-            killer.stop.set()
-        lab.fill(1) if waiting and not killer.stop.is_set() else time.sleep(0.2)
+    while lab.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"):
+        # One that failed three times rests for a minute, unless there is something new.
+        lab.close()
+        time.sleep(1.0)
+    killer.stop.set()
 
 
 def _rate(lab: Lab, segments: int) -> float:

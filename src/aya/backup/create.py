@@ -15,6 +15,7 @@ from typing import TypeVar
 from aya.backup import archive, manifest, wal
 from aya.backup.archive import Progress
 from aya.backup.catalogue import PARTIAL, Backup, Catalogue, superfluous, sync_directory
+from aya.backup.install import interpreter, put_words
 from aya.backup.manifest import Manifest
 from aya.errors import BackupError, PostgresError
 from aya.home import Home
@@ -95,6 +96,7 @@ async def create(where: Place, progress: Progress) -> Backup:
         unfinished = catalogue.directory / f".{name}{PARTIAL}"
         cluster.user.make_directory(unfinished)
         try:
+            await _keep_histories(where)
             await _copy(where, unfinished, progress)
             ended = datetime.now(UTC)
             found = await verify_copy(cluster, unfinished / "data", progress)
@@ -103,6 +105,21 @@ async def create(where: Place, progress: Progress) -> Backup:
         finally:
             catalogue.tidy()
         return made
+
+
+async def _keep_histories(where: Place) -> None:
+    """Archive the timelines' histories that the server has and the archive has not.
+
+    A server archives those of its own promotions. Of a cluster that was restored and taken over, or rewound, they came
+    along, and PostgreSQL takes them for archived.
+    """
+    python = interpreter(where.cluster.user)
+    if python is None:
+        return
+    for file in sorted((where.cluster.data_directory / "pg_wal").glob("*.history")):
+        if not (where.archive / file.name).exists():
+            words = put_words(where.home.node_directory(where.node), python, file)
+            await where.cluster.run_long(words)
 
 
 async def _copy(where: Place, unfinished: Path, progress: Progress) -> None:

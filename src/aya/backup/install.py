@@ -45,10 +45,18 @@ def get_command(directory: Path, python: Path, live: Path | None = None) -> str:
     return f"{_line(python, directory, 'get')} %f %p" + (f" {_escaped(str(live))}" if live else "")
 
 
-def _line(python: Path, directory: Path, verb: str) -> str:
+def put_words(directory: Path, python: Path, file: Path) -> tuple[str, ...]:
+    """Return the command that archives one file now; pure."""
+    return (*_words(python, directory, "put"), str(file), file.name)
+
+
+def _words(python: Path, directory: Path, verb: str) -> tuple[str, ...]:
     # -I -S: nothing of the environment and no site-packages, so it starts quickly; -B: it writes nothing beside itself.
-    command = (str(python), "-I", "-S", "-B", str(directory / PROGRAM), verb, str(directory / ARCHIVE))
-    return " ".join(_escaped(word) for word in command)
+    return (str(python), "-I", "-S", "-B", str(directory / PROGRAM), verb, str(directory / ARCHIVE))
+
+
+def _line(python: Path, directory: Path, verb: str) -> str:
+    return " ".join(_escaped(word) for word in _words(python, directory, verb))
 
 
 def _escaped(word: str) -> str:
