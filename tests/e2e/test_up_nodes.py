@@ -350,7 +350,7 @@ def test_the_foreground_stops_everything_when_it_ends(machine: Machine, signum: 
         assert process.stdout is not None
         assert "Ctrl-C stops everything.\n" in process.stdout
         process.send_signal(signum)
-        assert "stopped: com.aya.alpha.embedder" in process.communicate(timeout=60)[1]
+        assert "stopped: com.aya.alpha.backup, com.aya.alpha.embedder" in process.communicate(timeout=60)[1]
         assert process.returncode == 0
     assert machine.left() == []
 
