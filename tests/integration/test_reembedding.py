@@ -300,6 +300,7 @@ class Traffic:
             await asyncio.sleep(0.3)
 
 
+@pytest.mark.timeout(300)
 async def test_everybody_goes_on_while_the_base_moves(base: Knowledge, config: Config, small: str, other: str) -> None:
     """To another dimension and from there to a model of the same one; no error, no wrong distance, no stale vector."""
     await fill(base, 60)
@@ -480,6 +481,7 @@ async def test_what_the_new_model_cannot_take_holds_nobody_up(base: Knowledge, c
     assert await ask(base, "SELECT count(*) FROM reembedding_exception") == 0
 
 
+@pytest.mark.timeout(300)
 async def test_an_embedder_that_dies_costs_a_move_nothing_but_time(
     base: Knowledge, config: Config, service: Service, small: str
 ) -> None:
