@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import asyncpg
 from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
 
-from aya import errors
+from aya import errors, outcome, reach
+from aya.reach import FAILED, LOST, Client, Reached
 from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 60.0
 
 _FULL = (
@@ -33,16 +35,6 @@ _REFUSED = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
-)
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TargetServerAttributeNotMatched,
-    asyncpg.InterfaceError,
-    # What a query meets between the server's farewell and the end of the connection.
-    asyncpg.InternalClientError,
 )
 
 
@@ -72,7 +64,7 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         ) from error
     except TimeoutError as error:
         raise errors.DatabaseUnavailable(f"{where} did not answer in time", hint="aya status") from error
-    except (*_LOST, OSError) as error:
+    except LOST as error:
         reason = str(error) or type(error).__name__
         raise errors.DatabaseUnavailable(
             f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
@@ -102,21 +94,26 @@ def _to_json(value: object) -> str:
 
 async def connect(
     settings: DatabaseSettings, *, application_name: str, command_timeout: float | None = COMMAND_TIMEOUT_SECONDS
-) -> asyncpg.Connection[asyncpg.Record]:
+) -> Reached:
     """Open one plain connection, without the codecs. Errors are the driver's: use it inside `translated`.
 
     command_timeout: seconds a statement may take; None for work whose length nobody can know (a migration).
     """
-    return await asyncpg.connect(
-        settings.dsn(),
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout,
-        server_settings={"application_name": application_name},
-    )
+    return await reach.connect(settings, Client(application_name, command_timeout))
+
+
+async def close(connection: Reached) -> None:
+    """Close a connection, politely at first; never raises what the driver says of it."""
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except FAILED:
+        reach.abandon(connection)
 
 
 class Database:
     """A small pool on one database, opened on first use and reopened by itself after a loss.
+
+    Of several servers it uses the one that was asked for, and leaves one that is so no more.
 
     check: run once, on the first connection that is lent; what it raises ends that use, and the next one checks again.
     """
@@ -135,26 +132,46 @@ class Database:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self.settings.dsn(),
-                    min_size=0,
-                    max_size=self._max_size,
-                    timeout=CONNECT_TIMEOUT_SECONDS,
-                    command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings={"application_name": self._application_name},
-                    init=prepare_connection,
+                    min_size=0, max_size=self._max_size, connect=cast("Any", self._connect), connection_class=Reached
                 )
         return self._pool
+
+    async def _connect(self, *_: object, **__: object) -> Reached:
+        client = Client(self._application_name, COMMAND_TIMEOUT_SECONDS, prepare_connection)
+        return await reach.connect(self.settings, client)
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there are several servers, so that another may answer when one does not."""
+        return len(self.settings.hosts) > 1
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
         """Lend a connection; every driver error inside comes out as an AyaError."""
         with translated(self.settings):
             pool = await self._opened()
-            async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-                if self._unchecked is not None:
-                    await self._unchecked(connection)
-                    self._unchecked = None
-                yield connection
+            connection = await pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS)
+            where = cast("Reached", connection).where
+            async with reach.watched(connection, where, alone=not self.has_choice):
+                try:
+                    if self._unchecked is not None:
+                        await self._unchecked(connection)
+                        self._unchecked = None
+                    yield connection
+                except BaseException as error:
+                    await self._leave(pool, connection, error)
+                    raise
+                finally:
+                    await pool.release(connection)
+
+    async def _leave(self, pool: asyncpg.Pool[asyncpg.Record], connection: Connection, error: BaseException) -> None:
+        """Use neither this connection again, nor the others to its server, after what says that it is not the one."""
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            reach.abandon(connection)
+        if isinstance(error, (*LOST, asyncpg.ReadOnlySQLTransactionError, errors.OutcomeUnknown)):
+            if self.has_choice:
+                reach.abandon(connection)
+            await pool.expire_connections()
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool = False) -> AsyncGenerator[Connection]:
@@ -162,8 +179,11 @@ class Database:
 
         readonly: every statement sees the same moment (repeatable read).
         """
-        isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if readonly else "read_committed"
-        async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
+        isolation: outcome.Isolation = "repeatable_read" if readonly else "read_committed"
+        async with (
+            self.connection() as connection,
+            outcome.transaction(connection, isolation=isolation, readonly=readonly),
+        ):
             yield connection
 
     async def close(self) -> None:
@@ -171,7 +191,7 @@ class Database:
         if self._pool is None:
             return
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()

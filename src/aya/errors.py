@@ -6,11 +6,13 @@ AyaError
 ├── DocumentError          one document or file cannot be taken or found
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
+│   │   └── NoneWritable           servers answer, but none may be written now (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
 │   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
 │   ├── DatabaseRefused        the role may not do this, or the password is wrong
 │   └── SchemaMismatch         the database was migrated by another version of AYA
+├── OutcomeUnknown         a change was sent, and nobody can say whether it is kept (retryable)
 ├── EmbedderError
 │   ├── EmbedderUnavailable    down or too slow (retryable)
 │   ├── EmbedderOverloaded     answered 429 or 503 (retryable)
@@ -68,6 +70,10 @@ class DatabaseUnavailable(DatabaseError):
     retryable = True
 
 
+class NoneWritable(DatabaseUnavailable):
+    """Servers answer, or may yet, but none of them is open for writing: a failover may be under way."""
+
+
 class DatabaseFull(DatabaseError):
     """The database is out of disk space, memory or connections."""
 
@@ -90,6 +96,15 @@ class DatabaseRefused(DatabaseError):
 
 class SchemaMismatch(DatabaseError):
     """The schema in the database is not the one this version of AYA knows."""
+
+
+class OutcomeUnknown(AyaError):
+    """A change was sent, and whether it is kept cannot be said: neither a success nor a failure.
+
+    The same call again is safe: our writes are told apart by a key, and what is there already is not done twice.
+    """
+
+    retryable = True
 
 
 class EmbedderError(AyaError):

@@ -48,7 +48,7 @@ NAMES = {"DB_HOST": "names-host", "DB_PORT": "7000", "DB_NAME": "names", "DB_USE
         (TOML, DSN, "postgresql://dsn@dsn-host:6000/dsn"),
         (TOML, DSN | NAMES, "postgresql://me@names-host:7000/names"),
         ("", {"DB_HOST": "h"}, "postgresql://aya_user@h:5432/aya_rag"),
-        ("", NAMES | {"DB_HOST": "a, b"}, "postgresql://me@a:7000,b:7000/names"),
+        ("", NAMES | {"DB_HOST": "a, b"}, "postgresql://me@a:7000,b:7000/names?target_session_attrs=read-write"),
         ("", NAMES | {"DB_HOST": ""}, "postgresql://aya_user@127.0.0.1:15432/aya_rag"),
         ("", NAMES | {"DB_HOST": "/run/postgresql"}, "postgresql://me@%2Frun%2Fpostgresql:7000/names"),
     ],

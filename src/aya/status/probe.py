@@ -55,7 +55,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     own = config.dsn is None
     serves = own and node.name in SERVERS
     database, embedder, follows, watched, known = await asyncio.gather(
-        _within(_database(settings.database, node.name), lambda why: DatabaseFacts(error=why)),
+        _within(_database(settings.local, node.name), lambda why: DatabaseFacts(error=why)),
         _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
         _replication(home, node) if serves else _nothing(),
         _within(_failover(home, node.name), lambda _: None) if serves else _nothing(),
@@ -66,7 +66,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     return Observation(
         name=node.name,
         role=node.role,
-        dsn=settings.database.display(),
+        dsn=settings.local.display(),
         embedder_url=settings.embedder_url,
         data_dir=str(data) if own else None,
         postmaster_pid=postmaster_pid(data) if own else None,
@@ -137,7 +137,7 @@ async def _replication(home: Home, node: Node) -> Replication:
     password = home.secrets(partner).get(SUPERUSER)
     if partner not in home.nodes() or password is None:
         return Replication("unknown")
-    settings = as_role(node_settings(home, partner, environ={}).database, SUPERUSER, password)
+    settings = as_role(node_settings(home, partner, environ={}).local, SUPERUSER, password)
     return await _within(
         _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
     )
