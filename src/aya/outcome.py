@@ -38,7 +38,7 @@ async def told(connection: Lent) -> AsyncGenerator[None]:
 
     def hear(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.sqlstate == _CANCELLED_WAIT:
-            warned.append(str(message))
+            warned.append(message.message or message.sqlstate)
 
     if is_closed(connection):
         # Nothing is sent on it any more: the driver says so, and the change is not kept.

@@ -66,10 +66,12 @@ class Victim(Server):
                 process.resume()
 
     def kill(self) -> None:
-        """End all of it at once (kill -9)."""
-        for process in self.processes():
+        """End all of it at once (kill -9), and wait until it is gone."""
+        killed = self.processes()
+        for process in killed:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(killed, timeout=10)
 
     def start(self) -> None:
         """Start it again."""
