@@ -100,7 +100,11 @@ async def rows(victim: Victim, settings: DatabaseSettings) -> int:
     [(cancel, "canceling wait for synchronous replication"), (terminate, "unknown"), (kill, "unknown")],
 )
 async def test_a_commit_that_was_not_waited_for_is_neither_kept_nor_lost(
-    victim: Victim, settings: DatabaseSettings, force: Force, words: str, write: Callable[..., Coroutine[Any, Any, None]]
+    victim: Victim,
+    settings: DatabaseSettings,
+    force: Force,
+    words: str,
+    write: Callable[..., Coroutine[Any, Any, None]],
 ) -> None:
     """Cancelled it comes back as a success with a warning, ended as an error; the row is there in both cases."""
     writing = asyncio.create_task(write(settings, "x"))
