@@ -72,8 +72,13 @@ class NodeSettings:
 
     @property
     def local(self) -> DatabaseSettings:
-        """Return the server to read from: this node's, whether or not it leads."""
+        """Return this node's server, whether or not it leads."""
         return self.own or self.database
+
+    @property
+    def near(self) -> DatabaseSettings:
+        """Return where to read: on this node, and elsewhere only when that does not answer."""
+        return replace(self.local, hosts=self.database.hosts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Victim(Server):
 
 @pytest.fixture(scope="module")
 def _victim(server: Server, public_directory: Path, request: pytest.FixtureRequest) -> Iterator[Victim]:
-    directory = public_directory / f"victim-{request.module.__name__.rpartition('.')[2]}"
+    directory = public_directory / f"victim-{request.path.stem}"
     config = replace(server.cluster.config, port=free_port())
     made = Victim(replace(server.cluster, data_directory=directory / "data", config=config), server.secrets)
     made.cluster.create(made.secrets[SUPERUSER])

@@ -22,6 +22,7 @@ CLIENT = Client("aya-test", 30.0)
 _WAITING = """
 SELECT pid FROM pg_stat_activity, pg_sleep(0.02) WHERE wait_event = 'SyncRep' AND application_name = 'aya-test'
 """
+Write = Callable[[DatabaseSettings, str], Coroutine[Any, Any, None]]
 Force = Callable[[Victim, int], Awaitable[None]]
 
 
@@ -104,7 +105,7 @@ async def test_a_commit_that_was_not_waited_for_is_neither_kept_nor_lost(
     settings: DatabaseSettings,
     force: Force,
     words: str,
-    write: Callable[..., Coroutine[Any, Any, None]],
+    write: Write,
 ) -> None:
     """Cancelled it comes back as a success with a warning, ended as an error; the row is there in both cases."""
     writing = asyncio.create_task(write(settings, "x"))
