@@ -105,6 +105,6 @@ async def victim(_victim: Victim) -> AsyncIterator[Victim]:
     _victim.thaw()
     if _victim.cluster.postmaster_pid() is None:
         _victim.start()
-    for name in ("synchronous_standby_names", "default_transaction_read_only"):
+    for name in ("synchronous_standby_names", "synchronous_commit", "default_transaction_read_only"):
         await _victim.run_as_superuser(f"ALTER SYSTEM RESET {name}")
     await _victim.run_as_superuser("SELECT pg_reload_conf()")

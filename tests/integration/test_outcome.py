@@ -14,8 +14,9 @@ from tests.integration.conftest import Victim
 
 from aya import db, errors, outcome, reach
 from aya.db import Database
+from aya.postgres.provision import CLIENT_ROLES
 from aya.reach import Client, Reached
-from aya.settings import DEFAULT_DATABASE, DatabaseSettings
+from aya.settings import DEFAULT_DATABASE, DatabaseSettings, as_role
 
 pytestmark = pytest.mark.database
 CLIENT = Client("aya-test", 30.0)
@@ -180,3 +181,19 @@ async def test_a_commit_that_was_acknowledged_is_a_success(victim: Victim, setti
     await victim.set("synchronous_standby_names", "")
     await in_transaction(settings, "x")
     assert await rows(victim, settings) == 1
+
+
+@pytest.mark.parametrize("role", CLIENT_ROLES)
+async def test_every_client_waits_for_the_standby_whatever_the_server_would_have_it_do(
+    victim: Victim, settings: DatabaseSettings, role: str
+) -> None:
+    """The server's default is off, which would acknowledge what nobody has flushed; the role's own setting wins."""
+    await victim.set("synchronous_commit", "off")
+    await victim.set("synchronous_standby_names", "absent")
+    connection = await reach.connect(as_role(settings, role, victim.secrets[role]), CLIENT)
+    writing = asyncio.create_task(connection.execute("SELECT pg_logical_emit_message(true, 'test', '')"))
+    try:
+        assert await waiting_pid(victim) == connection.get_server_pid()
+    finally:
+        connection.terminate()
+        await asyncio.gather(writing, return_exceptions=True)
