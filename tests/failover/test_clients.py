@@ -52,10 +52,14 @@ async def pair(
 
 @dataclass
 class Written:
-    """What the writers were told. added: contents that were added. edits: how often a document was changed, by id."""
+    """What the writers were told. added: contents that were added. edits: how often a document was changed, by id.
+
+    more: set when there is more.
+    """
 
     added: list[str] = field(default_factory=list[str])
     edits: dict[int, int] = field(default_factory=dict[int, int])
+    more: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
@@ -87,6 +91,7 @@ async def _write(documents: Documents, name: str, written: Written, stop: asynci
         own = own or added.document_id
         await documents.edit(own, Changes(title=f"changed {number}"))
         written.edits[own] = written.edits.get(own, 0) + 1
+        written.more.set()
 
 
 async def check(pair: Lab, written: Written) -> None:
@@ -143,37 +148,35 @@ async def progress(written: Written, count: int) -> None:
     wanted = len(written.added) + count
     async with asyncio.timeout(60):
         while len(written.added) < wanted:
-            await asyncio.sleep(0.05)
+            written.more.clear()
+            await written.more.wait()
 
 
-def test_psql_finds_the_leader_by_the_line_that_aya_dsn_prints(public_directory: Path, hosts: Network | None) -> None:
+async def test_psql_finds_the_leader_by_the_line_that_aya_dsn_prints(pair: Lab) -> None:
     """Before, while the former primary is frozen, and after: the same line."""
     psql = shutil.which("psql")
     if psql is None:
         pytest.skip("no psql here")
-
-    async def through(program: str) -> None:
-        async with lab(public_directory / "c-psql", hosts) as made:
-            dsn = ran(sys.executable, "-m", "aya.cli", "--home", str(made.home.path), "dsn", "--elsewhere")
-            port = {name: str(made.home.node(name).postgres_port) for name in NODES}
-            asked = (program, dsn, "-Atc", "SELECT inet_server_port()")
-            assert ran(*asked) == port["alpha"]
-            made.freeze_host("alpha")
-            await made.until(lambda found: found["beta"]["writable"], what="beta leads;")
-            assert ran(*asked) == port["beta"]
-            made.repair()
-            await made.in_sync("beta")
-            assert ran(*asked) == port["beta"]
-
-    asyncio.run(through(psql))
+    aya = str(Path(sys.executable).with_name("aya"))
+    dsn = await ran(aya, "--home", str(pair.home.path), "dsn", "--elsewhere")
+    port = {name: str(pair.home.node(name).postgres_port) for name in NODES}
+    asked = (psql, dsn, "-Atc", "SELECT inet_server_port()")
+    assert await ran(*asked) == port["alpha"]
+    pair.freeze_host("alpha")
+    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+    assert await ran(*asked) == port["beta"]
+    pair.repair()
+    await pair.in_sync("beta")
+    assert await ran(*asked) == port["beta"]
 
 
-def ran(*command: str) -> str:
+async def ran(*command: str) -> str:
     """Return what a program prints."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AYA_", "DB_", "PG"))}
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=30, env=environment
-    ).stdout.strip()
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=environment)
+    printed, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    return printed.decode().strip()
 
 
 async def test_the_mcp_server_adds_once_while_the_servers_change_places(pair: Lab, embedder_url: str) -> None:
