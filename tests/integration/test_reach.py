@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -189,3 +192,26 @@ async def _port(opened: Database) -> int:
             return int(await connection.fetchval("SELECT inet_server_port()"))
     except errors.DatabaseReadOnly:
         return 0
+
+
+async def test_the_recipe_for_asyncpg_passes_by_what_is_frozen_or_closed(
+    both: DatabaseSettings, victim: Victim
+) -> None:
+    """As docs/clients.md has it, through a pool."""
+    text = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {"asyncpg": asyncpg, "suppress": suppress, "hosts": both.hosts, "database": both.database}
+    names |= {"user": both.user, "password": both.password}
+    exec(text.split("```python\n")[1].split("```")[0], names)  # noqa: S102 - our own page
+    async with asyncpg.create_pool(min_size=0, connect=names["connect"]) as pool:
+        assert await pool.fetchval("SELECT inet_server_port()") == both.hosts[0][1]
+        await victim.set("default_transaction_read_only", "on")
+        async with asyncio.timeout(10):
+            while await _port_of(pool) != both.hosts[1][1]:
+                await pool.expire_connections()
+        victim.freeze()
+        await pool.expire_connections()
+        assert await _port_of(pool) == both.hosts[1][1]
+
+
+async def _port_of(pool: asyncpg.Pool[asyncpg.Record]) -> int:
+    return int(await pool.fetchval("SELECT inet_server_port()"))
