@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import asyncpg
@@ -110,6 +110,12 @@ async def close(connection: Reached) -> None:
         reach.abandon(connection)
 
 
+async def _give_back(pool: asyncpg.Pool[asyncpg.Record], connection: Connection) -> None:
+    """Give a connection back; one that ends meanwhile takes nothing along: what was done on it is done."""
+    with suppress(*FAILED):  # the pool has ended it itself then
+        await pool.release(connection)
+
+
 class Database:
     """A small pool on one database, opened on first use and reopened by itself after a loss.
 
@@ -162,7 +168,7 @@ class Database:
                     await self._leave(pool, connection, error)
                     raise
                 finally:
-                    await pool.release(connection)
+                    await _give_back(pool, connection)
 
     async def _leave(self, pool: asyncpg.Pool[asyncpg.Record], connection: Connection, error: BaseException) -> None:
         """Use neither this connection again, nor the others to its server, after what says that it is not the one."""

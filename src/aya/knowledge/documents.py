@@ -157,7 +157,11 @@ class Documents:
                 raise await _why_not_updated(connection, document_id)
             if prepared is not None:
                 await index(connection, document_id, prepared)
-        return await self.get(document_id)
+            # Here, not after the commit: what fails from then on has happened all the same.
+            row = await connection.fetchrow(_SQL["get_document"], document_id)
+        if row is None:
+            raise _no_such(document_id)
+        return _document(row)
 
     async def _prepare(self, content: str, *, markdown: bool) -> Prepared:
         try:
