@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
+from aya import queries
 from aya.errors import OutcomeUnknown
 from aya.reach import LOST, abandon, is_closed
 
 if TYPE_CHECKING:
-    from asyncpg.transaction import Transaction
-
     from aya.reach import Lent
 
+_SQL = queries.load("aya", "outcome.sql")
 Isolation = Literal["read_committed", "repeatable_read"]
 _HINT = "run the same again: what is there already is not done twice"
 # The wait for the standby was cancelled. Any other warning of this class during a commit is taken for it.
 _CANCELLED_WAIT = "01000"
+_COMMITTED = "COMMIT"
 
 
 @asynccontextmanager
@@ -73,34 +74,44 @@ async def transaction(
 ) -> AsyncGenerator[None]:
     """Run a block in a transaction: committed when it ends well, else rolled back.
 
-    Raises OutcomeUnknown when it was to be committed and nobody can say whether it is. A server that did not answer
-    in time is left, not asked again: then the connection is closed.
+    Raises OutcomeUnknown when it was to be committed and nobody can say whether it is, and
+    asyncpg.InFailedSQLTransactionError when the block passed over an error of the server's: nothing is kept then. A
+    server that did not answer in time is left, not asked again: then the connection is closed. One cannot be inside
+    another.
     """
-    work = connection.transaction(isolation=isolation, readonly=readonly)
+    if connection.is_in_transaction():
+        msg = "one transaction cannot be inside another"
+        raise RuntimeError(msg)
     try:
-        await work.start()
+        await connection.execute(_SQL[f"begin_{isolation}{'_readonly' if readonly else ''}"])
         yield
     except (TimeoutError, asyncio.CancelledError):
         abandon(connection)
         raise
     except BaseException:
-        await _roll_back(connection, work)
+        await _roll_back(connection)
         raise
     try:
         if readonly:
-            await work.commit()
+            await _commit(connection)
         else:
             async with told(connection):
-                await work.commit()
+                await _commit(connection)
     except (OutcomeUnknown, TimeoutError, asyncio.CancelledError):
         abandon(connection)
         raise
 
 
-async def _roll_back(connection: Lent, work: Transaction) -> None:
+async def _commit(connection: Lent) -> None:
+    # Not the driver's own transaction, which does not look at the answer.
+    if await connection.execute(_SQL["commit"]) != _COMMITTED:
+        raise asyncpg.InFailedSQLTransactionError("the server rolled the transaction back: a statement in it had failed")
+
+
+async def _roll_back(connection: Lent) -> None:
     try:
         if not is_closed(connection):
-            await work.rollback()
+            await connection.execute(_SQL["roll_back"])
     except LOST:
         abandon(connection)
     except asyncio.CancelledError:

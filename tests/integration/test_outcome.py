@@ -197,3 +197,36 @@ async def test_every_client_waits_for_the_standby_whatever_the_server_would_have
     finally:
         connection.terminate()
         await asyncio.gather(writing, return_exceptions=True)
+
+
+async def test_a_commit_that_the_server_answers_by_rolling_back_is_a_failure(
+    victim: Victim, settings: DatabaseSettings
+) -> None:
+    """An error that was passed over within a transaction spoils it: COMMIT is answered ROLLBACK, and no error comes."""
+    await victim.set("synchronous_standby_names", "")
+    async with Database(settings, application_name="aya-test") as opened:
+        with pytest.raises(errors.DatabaseError, match="rolled the transaction back"):
+            await passed_over(opened)
+        async with opened.transaction() as connection:
+            await connection.execute("INSERT INTO kept VALUES ('the next one')")
+    assert await rows(victim, settings) == 1
+
+
+async def passed_over(opened: Database) -> None:
+    """Insert a row, and then take no notice of an error."""
+    async with opened.transaction() as connection:
+        await connection.execute("INSERT INTO kept VALUES ('x')")
+        with suppress(asyncpg.DivisionByZeroError):
+            await connection.execute("SELECT 1 / 0")
+
+
+async def test_one_transaction_is_not_inside_another(settings: DatabaseSettings) -> None:
+    """The inner commit would keep what the outer one may yet take back."""
+    connection = await reach.connect(settings, CLIENT)
+    try:
+        async with outcome.transaction(connection, readonly=True):
+            with pytest.raises(RuntimeError, match="inside another"):
+                async with outcome.transaction(connection):
+                    pass
+    finally:
+        connection.terminate()

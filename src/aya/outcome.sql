@@ -1,0 +1,23 @@
+-- name: begin_read_committed
+-- Open a transaction. Not READ WRITE: a server that its watchdog has closed says read-only, and that has to hold.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+
+-- name: begin_read_committed_readonly
+-- Open a transaction that cannot write.
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;
+
+-- name: begin_repeatable_read
+-- Open a transaction that sees one moment.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+
+-- name: begin_repeatable_read_readonly
+-- Open a transaction that sees one moment and cannot write.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
+-- name: commit
+-- Keep what was done. Of a transaction in which a statement failed, the server answers ROLLBACK instead, and no error.
+COMMIT;
+
+-- name: roll_back
+-- Take back what was done.
+ROLLBACK;
