@@ -110,7 +110,7 @@ async def close(connection: Reached) -> None:
         reach.abandon(connection)
 
 
-async def _give_back(pool: asyncpg.Pool[asyncpg.Record], connection: Connection) -> None:
+async def _give_back(pool: asyncpg.Pool[asyncpg.Record], connection: PoolConnectionProxy[asyncpg.Record]) -> None:
     """Give a connection back; one that ends meanwhile takes nothing along: what was done on it is done."""
     with suppress(*FAILED):  # the pool has ended it itself then
         await pool.release(connection)

@@ -105,7 +105,9 @@ async def transaction(
 async def _commit(connection: Lent) -> None:
     # Not the driver's own transaction, which does not look at the answer.
     if await connection.execute(_SQL["commit"]) != _COMMITTED:
-        raise asyncpg.InFailedSQLTransactionError("the server rolled the transaction back: a statement in it had failed")
+        raise asyncpg.InFailedSQLTransactionError(
+            "the server rolled the transaction back: a statement in it had failed"
+        )
 
 
 async def _roll_back(connection: Lent) -> None:

@@ -1,18 +1,20 @@
+-- sqlfluff does not know isolation levels here (noqa).
+
 -- name: begin_read_committed
 -- Open a transaction. Not READ WRITE: a server that its watchdog has closed says read-only, and that has to hold.
-BEGIN ISOLATION LEVEL READ COMMITTED;
+BEGIN ISOLATION LEVEL READ COMMITTED; -- noqa: PRS
 
 -- name: begin_read_committed_readonly
 -- Open a transaction that cannot write.
-BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;
+BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; -- noqa: PRS
 
 -- name: begin_repeatable_read
 -- Open a transaction that sees one moment.
-BEGIN ISOLATION LEVEL REPEATABLE READ;
+BEGIN ISOLATION LEVEL REPEATABLE READ; -- noqa: PRS
 
 -- name: begin_repeatable_read_readonly
 -- Open a transaction that sees one moment and cannot write.
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; -- noqa: PRS
 
 -- name: commit
 -- Keep what was done. Of a transaction in which a statement failed, the server answers ROLLBACK instead, and no error.

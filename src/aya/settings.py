@@ -18,6 +18,7 @@ from aya.errors import ConfigError
 from aya.home import Home
 from aya.json_object import json_object
 from aya.members import Member, members
+from aya.pins import require_strong
 from aya.secret_file import read_token
 
 DEFAULT_DATABASE = "aya_rag"
@@ -191,7 +192,8 @@ _DSN = re.compile(r"postgres(?:ql)?://(?P<netloc>[^/?#]+)(?:/(?P<database>[^?#@]
 def parse_dsn(dsn: str) -> DatabaseSettings:
     """Parse postgresql://user:password@host[:port][,host[:port]…]/database?option=value.
 
-    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port.
+    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port;
+    and for an option that gives up what a commit is promised (aya.pins).
     """
     parts = _DSN.fullmatch(dsn)
     options = (parts and parts["options"]) or ""
@@ -201,6 +203,7 @@ def parse_dsn(dsn: str) -> DatabaseSettings:
             " (in a password, / is written %2F, ? %3F, # %23 and @ %40)",
             hint="check AYA_DSN or aya.toml",
         )
+    require_strong(parse_qsl(options))
     credentials, _, addresses = parts["netloc"].rpartition("@")
     user, _, password = credentials.partition(":")
     return DatabaseSettings(

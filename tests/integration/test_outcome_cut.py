@@ -123,16 +123,18 @@ async def base(knowledge: Knowledge, tmp_path: Path) -> AsyncIterator[Base]:
 
 
 class Write:
-    """A write, one for each number. happened: how often it was done, asked past the proxy."""
+    """A write. number: makes each one differ."""
 
-    async def prepare(self, base: Base, number: int) -> None:
+    number = 0
+
+    async def prepare(self, base: Base) -> None:
         """Have ready what it needs."""
 
-    async def make(self, base: Base, number: int) -> None:
+    async def make(self, base: Base) -> None:
         """Write."""
         raise NotImplementedError
 
-    async def happened(self, base: Base, number: int) -> int:
+    async def happened(self, base: Base) -> int:
         """Return how often it was done."""
         raise NotImplementedError
 
@@ -140,36 +142,36 @@ class Write:
 class Add(Write):
     """Add a note."""
 
-    async def make(self, base: Base, number: int) -> None:
+    async def make(self, base: Base) -> None:
         """Add it."""
-        added = await base.documents.add(NewDocument(f"Note {number}.", source="test"))
+        added = await base.documents.add(NewDocument(f"Note {self.number}.", source="test"))
         assert added.outcome == "indexed"
 
-    async def happened(self, base: Base, number: int) -> int:
+    async def happened(self, base: Base) -> int:
         """Count its chunks: one, if it is there once."""
         return await base.ask(
             "SELECT count(*) FROM documents JOIN chunks ON document_id = documents.id WHERE content = $1",
-            f"Note {number}.",
+            f"Note {self.number}.",
         )
 
 
 class AddFile(Write):
     """Read a file again that says something new; its document is replaced."""
 
-    async def make(self, base: Base, number: int) -> None:
+    async def make(self, base: Base) -> None:
         """Read it."""
-        base.file.write_text(f"Version {number}.", encoding="utf-8")
+        base.file.write_text(f"Version {self.number}.", encoding="utf-8")
         ingested = await add_files(base.documents, [base.file], Labels(), Silent())
         if ingested.stopped_by is not None:
             raise ingested.stopped_by
         assert [result.status for result in ingested.results] in (["indexed"], ["updated"])
 
-    async def happened(self, base: Base, number: int) -> int:
+    async def happened(self, base: Base) -> int:
         """Count its chunks, and those of former versions that should be gone."""
         assert await base.ask("SELECT count(*) FROM documents WHERE content LIKE 'Version%'") <= 1
         return await base.ask(
             "SELECT count(*) FROM documents JOIN chunks ON document_id = documents.id WHERE content = $1",
-            f"Version {number}.",
+            f"Version {self.number}.",
         )
 
 
@@ -178,16 +180,16 @@ class Edit(Write):
 
     rev = 0
 
-    async def prepare(self, base: Base, number: int) -> None:
+    async def prepare(self, base: Base) -> None:
         """Look which revision that is."""
         self.rev = await base.ask("SELECT rev FROM documents WHERE id = 1")
 
-    async def make(self, base: Base, number: int) -> None:
+    async def make(self, base: Base) -> None:
         """Change it."""
-        changed = await base.documents.edit(1, Changes(title=f"Title {number}"), expected_rev=self.rev)
-        assert changed.title == f"Title {number}"
+        changed = await base.documents.edit(1, Changes(title=f"Title {self.number}"), expected_rev=self.rev)
+        assert changed.title == f"Title {self.number}"
 
-    async def happened(self, base: Base, number: int) -> int:
+    async def happened(self, base: Base) -> int:
         """Return by how much its revision has grown."""
         return await base.ask("SELECT rev FROM documents WHERE id = 1") - self.rev
 
@@ -197,15 +199,15 @@ class Remove(Write):
 
     document = 0
 
-    async def prepare(self, base: Base, number: int) -> None:
+    async def prepare(self, base: Base) -> None:
         """Add what is to be removed."""
-        self.document = (await base.direct.documents.add(NewDocument(f"Passing {number}."))).document_id
+        self.document = (await base.direct.documents.add(NewDocument(f"Passing {self.number}."))).document_id
 
-    async def make(self, base: Base, number: int) -> None:
+    async def make(self, base: Base) -> None:
         """Remove it."""
         assert await base.documents.remove([self.document]) == [self.document]
 
-    async def happened(self, base: Base, number: int) -> int:
+    async def happened(self, base: Base) -> int:
         """Return whether it is gone."""
         return 1 - await base.ask("SELECT count(*) FROM documents WHERE id = $1", self.document)
 
@@ -238,12 +240,13 @@ async def sweep(base: Base, write: Write, moment: Moment) -> Counter[tuple[str, 
     """Make the write once for each of its messages, cut there; return what was told and what is true, how often."""
     found: Counter[tuple[str, int]] = Counter()
     for number in itertools.count():
-        await write.prepare(base, number)
+        write.number = number
+        await write.prepare(base)
         base.proxy.cut = cut = Cut(moment, skip=number)
         async with base.entered():
-            said = await told(write.make(base, number))
+            said = await told(write.make(base))
         base.proxy.cut = None
-        found[said, await write.happened(base, number)] += 1
+        found[said, await write.happened(base)] += 1
         if not cut.done:
             return found
     raise AssertionError

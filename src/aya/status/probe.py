@@ -15,8 +15,10 @@ from aya.knowledge.reembedding import progress
 from aya.knowledge.types import POISON_ATTEMPTS
 from aya.local.plan import services
 from aya.local.wait import read_tail
+from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
 from aya.postgres.config import SERVERS
+from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
@@ -97,13 +99,13 @@ async def _database(settings: DatabaseSettings, node: str) -> DatabaseFacts:
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-status")
         try:
-            return await _facts(connection, node)
+            return await _facts(connection, node, settings.database)
         finally:
             # Not close(), which waits for the server: a frozen one would keep us.
             connection.terminate()
 
 
-async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
+async def _facts(connection: db.Connection, node: str, database: str) -> DatabaseFacts:
     server = await connection.fetchrow(_SQL["server"])
     facts: dict[str, Any] = dict(server or {})
     try:
@@ -111,6 +113,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         counts = await connection.fetchrow(_SQL["counts"], POISON_ATTEMPTS, OVERDUE_SECONDS)
         bound = await connection.fetchrow(_SQL["bound_model"])
         moving = await progress(connection)
+        weak = await kept.weak(connection, CLIENT_ROLES, database)
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
     poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
@@ -121,6 +124,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         poison=tuple(Poison(**row) for row in poison),
         bound=Model(**bound) if bound else None,
         moving=moving,
+        weak=tuple(one.problem for one in weak),
     )
 
 
