@@ -1,4 +1,4 @@
--- sqlfluff does not know isolation levels here (noqa).
+-- The linter knows no isolation levels (PRS).
 
 -- name: begin_read_committed
 -- Open a transaction. Not READ WRITE: a server that its watchdog has closed says read-only, and that has to hold.
