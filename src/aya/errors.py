@@ -6,7 +6,7 @@ AyaError
 ├── DocumentError          one document or file cannot be taken or found
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
-│   │   └── NoneWritable           servers answer, but none may be written now (retryable)
+│   │   └── NoneAnswers            no server answers, but one that is silent may yet (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
 │   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
@@ -70,8 +70,8 @@ class DatabaseUnavailable(DatabaseError):
     retryable = True
 
 
-class NoneWritable(DatabaseUnavailable):
-    """Servers answer, or may yet, but none of them is open for writing: a failover may be under way."""
+class NoneAnswers(DatabaseUnavailable):
+    """No server answers, but one of them is silent, and may yet: a failover may be under way."""
 
 
 class DatabaseFull(DatabaseError):

@@ -200,3 +200,20 @@ async def contents(pair: Lab) -> list[str]:
         return [row["content"] for row in await connection.fetch("SELECT content FROM documents ORDER BY id")]
     finally:
         connection.terminate()
+
+
+async def test_a_primary_that_lost_its_promises_leads_nothing(pair: Lab) -> None:
+    """Its file is gone, and with it what it promised: it follows whom a person has lead."""
+    pair.kill_host("alpha")
+    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+    pair.start("alpha")
+    await pair.in_sync("beta")
+    pair.kill_host("beta")
+    pair.kill_host("alpha")
+    (pair.home.node_directory("beta") / "watchdog.json").unlink()
+    for node in NODES:
+        pair.start(node)
+    found = await pair.until(lambda found: found["alpha"]["condition"] == "STRANDED", what="STRANDED;")
+    assert (found["beta"]["condition"], found["beta"]["writable"]) == ("REJOINING", False)
+    await pair.order("alpha", "failover", force=True)
+    await pair.in_sync("alpha")

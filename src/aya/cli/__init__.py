@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
     "status": ("aya.cli.status:command", "Show every node, its health and its services."),
     "env": ("aya.cli.env:command", "Print how a client reaches a node, as shell assignments."),
-    "dsn": ("aya.cli.dsn:command", "Print the DSN by which other programs reach the server that may be written."),
+    "dsn": ("aya.cli.dsn:command", "Print how other programs reach the base, whoever leads."),
     "add": ("aya.cli.add:command", "Add files, folders or text."),
     "search": ("aya.cli.search:command", "Search by meaning and by words."),
     "list": ("aya.cli.list:command", "List documents."),

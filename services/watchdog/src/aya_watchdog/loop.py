@@ -28,8 +28,8 @@ from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 
 # What may go on while the node is looked at; the others are a matter of milliseconds.
 _LONG = frozenset({"start", "arm", "rejoin", "export", "restart", "resign", "promote", "finish"})
-# What does not wait for a long one to end, but ends it.
-_URGENT = frozenset({"fence", "yield", "tighten"})
+# What does not wait for a long one to end, but ends it; an arming waits for a partner that may have given up meanwhile.
+_URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 # A tick that comes so late was slept through, or the machine was stopped.
 _SLEPT_SECONDS = 2.0
 _AFTER_FAILURE_SECONDS = 0.5
@@ -278,7 +278,10 @@ def open_watchdog(config: Config) -> Watchdog:
     if not config.cluster.exists():
         raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     if state is None:
-        state = State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config))
+        alone = config.partner is None
+        state = (
+            State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config), alone=alone)
+        )
         state_file.save(file, state)
     newborn.unlink(missing_ok=True)
     return Watchdog(config, state)

@@ -35,6 +35,10 @@ def save(file: Path, state: State) -> None:
     write_private_json(file, {"version": _VERSION, **asdict(check(state))})
 
 
-def unknown(*, follows: bool) -> State:
-    """Return what a node may assume whose file is lost: the least. A primary's partner may have been armed."""
-    return State("standby", void=True) if follows else State("primary", arming=1)
+def unknown(*, follows: bool, alone: bool) -> State:
+    """Return what a node may assume whose file is lost: the least.
+
+    What it had promised its partner is not known, so that it leads nothing until it has followed. alone: it has no
+    partner, and has promised nothing.
+    """
+    return State("primary") if alone else State("standby", void=True, rejoin=not follows)
