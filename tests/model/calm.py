@@ -1,4 +1,4 @@
-"""What becomes of a world when nothing more goes wrong: everybody hears everybody, and clocks are patient; or one is off.
+"""What becomes of a world when nothing more goes wrong: both hear each other, and clocks are patient; or one is off.
 
 One fair run of the real tables, not some run: each round every stream and message arrives, then every agent takes one
 step. It ends where nothing changes any more, or goes round in a circle, which is a fault of its own.
@@ -27,8 +27,9 @@ _ROUNDS = 60
 class Calm:
     """Follows worlds to their ends, and remembers them."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, *, files_lost: bool = False) -> None:
         self._tables = tables
+        self._files_lost = files_lost
         self._ends: dict[World, World | None] = {}
         self._decided: dict[tuple[Any, ...], Decision] = {}
 
@@ -40,6 +41,11 @@ class Calm:
                 if wrong:
                     return wrong
         end = self._end(world)
+        if end is not None and any(map(_is_stray, end.nodes)):
+            return ""
+        if self._files_lost and end is not None and all(node.state.role == "standby" for node in end.nodes):
+            # Who led has lost its file, and its partner was not armed: a person says who is to lead.
+            return ""
         return (
             "" if end is not None and in_sync(end) else f"both nodes are well, and they do not get back to SYNC: {end}"
         )
@@ -48,8 +54,18 @@ class Calm:
         """Return what becomes of a world when both nodes are well; None when it goes round in a circle."""
         return self._end(settled(world)[0])
 
+    def way(self, world: World) -> list[World]:
+        """Return the worlds that this one passes when both nodes are well, the last one included."""
+        way = [settled(world)[0]]
+        for _ in range(_ROUNDS):
+            after = settled(self._round(way[-1]))[0]
+            if after == way[-1]:
+                break
+            way.append(after)
+        return way
+
     def _doubted(self, world: World, index: int) -> str:
-        """Whatever speaks against it, a standby does not lead unasked; a primary that hears its partner is not closed."""
+        """Look for a standby that leads unasked though something speaks against it, or a primary closed for nothing."""
         node, partner = world.nodes[index], world.nodes[1 - index]
         seen = sight(world, index)
         if node.state.role == "standby":
@@ -86,9 +102,9 @@ class Calm:
         after = end.nodes[index]
         leads = after.state.role == "primary" and after.runs and after.open
         alone = leads and not after.synchronous
-        if after.runs and after.state.role == "primary" and not after.recovery:
-            if not after.synchronous and not protocol.may_acknowledge_alone(after.state):
-                return "I2: commits wait for nobody, and the token is away"
+        unbound = after.runs and after.state.role == "primary" and not after.recovery and not after.synchronous
+        if unbound and not protocol.may_acknowledge_alone(after.state):
+            return "I2: commits wait for nobody, and the token is away"
         if after.open and after.state.role == "standby":
             return "open to clients, and it does not lead"
         if leads and not alone:
@@ -159,6 +175,11 @@ def in_sync(world: World) -> bool:
     return False
 
 
+def _is_stray(node: Node) -> bool:
+    """Return whether a person has promoted the server by hand, without the right to it: a person says what then."""
+    return node.state.role == "standby" and node.runs and not node.recovery and not node.state.rejoin
+
+
 def _is_to_lead(world: World, node: Node) -> bool:
     """Return whether a node whose partner is off has all that it needs to lead."""
     state = node.state
@@ -199,7 +220,8 @@ def _primary(seen: Sight, world: World, index: int, *, alone: bool) -> PrimaryVi
     )
     follower = Follower(streaming=True, synchronous=seen.synchronous, flushed=int(seen.caught_up))
     return PrimaryView(
-        state=seen.state, server="running" if seen.runs else "stopped", in_recovery=seen.recovery if seen.runs else None,
+        state=seen.state, server="running" if seen.runs else "stopped",
+        in_recovery=seen.recovery if seen.runs else None,
         peer=peer(seen.heard), peer_age=inf if alone else 0.0, armed=seen.armed[-1], open=seen.open,
         setting=seen.synchronous, recovered=1, follower=follower if seen.followed and not alone else None,
         began=seen.began and seen.runs, resigned_age=0.0 if seen.resigned and takes_over and not alone else inf,
@@ -207,9 +229,10 @@ def _primary(seen: Sight, world: World, index: int, *, alone: bool) -> PrimaryVi
 
 
 def _standby(seen: Sight, *, alone: bool) -> StandbyView:
-    gone = GONE if alone else {"stream_age": 0.0 if seen.streams else inf}
+    gone: dict[str, Any] = GONE if alone else {"stream_age": 0.0 if seen.streams else inf}
     return StandbyView(
-        state=seen.state, server="running" if seen.runs else "stopped", in_recovery=seen.recovery if seen.runs else None,
+        state=seen.state, server="running" if seen.runs else "stopped",
+        in_recovery=seen.recovery if seen.runs else None,
         peer=peer(seen.heard), peer_age=inf if alone else 0.0, armed=seen.armed[-1], following=seen.streams,
         diverged=seen.runs and not seen.streams and seen.diverged, exported=not seen.runs, replayed=int(seen.complete),
         **gone,

@@ -28,8 +28,8 @@ class Report:
     seconds: float = 0.0
     complete: bool = True
     found: str = ""
-    trace: list[str] = field(default_factory=list)
-    rows: set[tuple[str, str, str]] = field(default_factory=set)
+    trace: list[str] = field(default_factory=list[str])
+    rows: set[tuple[str, str, str]] = field(default_factory=set[tuple[str, str, str]])
 
     def __str__(self) -> str:
         ended = "all" if self.complete else "the first"
@@ -134,17 +134,18 @@ def walked(world: World, words: Iterable[str], decider: Decider) -> World:
 
 
 def starts() -> list[World]:
-    """Return two new nodes, two in SYNC, and two after a failover of which the old primary knows nothing."""
-    well = Calm(decide).end(beginning())
-    if well is None:
-        return [beginning()]
-    return [beginning(), well, walked(well, _FAILED_OVER, Decider(decide))]
+    """Return two new nodes; two after a failover of which the old primary knows nothing; all on their way to SYNC."""
+    calm = Calm(decide)
+    new = calm.way(beginning())
+    zombie = walked(new[-1], _FAILED_OVER, Decider(decide))
+    return list(dict.fromkeys([*new, *calm.way(zombie)]))
 
 
 def explored(tables: Tables, bounds: Bounds, *, at_most: int = 10**9, futures: bool = False) -> Report:
     """Explore from all starts. futures: look at what becomes of each world, too."""
     explorer = Explorer(Decider(tables), bounds, start=starts())
-    return explorer.run(at_most=at_most, check=Calm(tables).check if futures else None)
+    check = Calm(tables, files_lost=bounds.lost_files).check
+    return explorer.run(at_most=at_most, check=check if futures else None)
 
 
 def examined(tables: Tables, bounds: Bounds, *, at_most: int) -> Report:

@@ -1,7 +1,8 @@
 """What a node may decide in a world: the real tables, asked with every look that its clocks and its luck may give it.
 
 Safety must not depend on a clock, so every age is what it pleases; a look may find a running server hung or starting; a
-standby may not have replayed all that it has (one that is told to be promoted was seen to have). Each person's order may have been given.
+standby may not have replayed all that it has (one that is told to be promoted was seen to have). Each person's order
+may have been given.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from tests.model.manners import fault
 from tests.model.world import Said, World, latest
 
-from aya_watchdog.decide import Decision
+from aya_watchdog.decide import NEAR_BYTES, Decision
 from aya_watchdog.protocol import Armed, State
 from aya_watchdog.views import Follower, Peer, PrimaryView, StandbyView
 
@@ -34,7 +35,7 @@ class Tables(Protocol):
 
 
 class Sight(NamedTuple):
-    """What of a world a node's decision can depend on. armed: what its database may say. ahead: of the partner's log."""
+    """What of a world a node's decision can depend on. armed: what its database may say."""
 
     state: State
     runs: bool
@@ -111,6 +112,9 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
                 for flushed in ((0, 1) if seen.caught_up else (0,))
                 for age in (0.0, inf)
             ]
+            if seen.caught_up:
+                followers.append(Follower(streaming=False, synchronous=seen.synchronous, flushed=1))
+                followers.append(Follower(streaming=True, synchronous=False, flushed=1))
         for follower, resigned_age in product(followers, (0.0, inf) if seen.resigned else (inf,)):
             yield PrimaryView(
                 **common, order=order, open=running and seen.open, setting=running and seen.synchronous, recovered=1,
@@ -118,28 +122,75 @@ def primary_looks(seen: Sight) -> Iterator[PrimaryView]:
             )  # fmt: skip
 
 
+def odd_looks(seen: Sight) -> Iterator[PrimaryView | StandbyView]:
+    """Yield looks that do not fit the world, for what is decided, not for what comes of it.
+
+    A primary's partner says goodbye, is about to be promoted, is in another epoch, or lacks a lot; a standby's does not
+    lead its epoch.
+    """
+    epoch = seen.state.epoch
+    said = Peer("standby", epoch)
+    if seen.state.role == "primary":
+        others = replace(said, leaving=True), replace(said, intent=epoch + 1), Peer("standby", epoch - 1)
+        for view, word in product(primary_looks(seen), (*others, Peer("standby", epoch + 1))):
+            yield replace(view, peer=word, peer_age=0.0)
+        yield from (replace(view, position=view.recovered + NEAR_BYTES + 2) for view in primary_looks(seen))
+    else:
+        before = Peer("primary", epoch - 1)
+        for look, word in product(_plain_standby_looks(seen), (said, before, replace(before, resigned=1))):
+            yield replace(look, peer=word, peer_age=0.0)
+
+
 # Everything speaks for the primary being gone; then, one after another, something that speaks against it.
-GONE = {"strikes": 4, "probe_age": inf, "refused": False, "stream_age": inf, "awake_age": inf, "alone": False}
+GONE: dict[str, Any] = {
+    "strikes": 4,
+    "probe_age": inf,
+    "refused": False,
+    "stream_age": inf,
+    "awake_age": inf,
+    "alone": False,
+}
 DOUBTS: tuple[dict[str, Any], ...] = (
     {"strikes": 0}, {"strikes": 1}, {"probe_age": 0.0}, {"stream_age": 0.0}, {"awake_age": 0.0}, {"alone": True},
     {"replay_paused": True},
 )  # fmt: skip
+# Its machine refuses where it let us in; this node says goodbye; the primary's agent says that its server is gone.
+_ODD: tuple[dict[str, Any], ...] = ({"probe_age": 0.0, "refused": True}, {"strikes": 0, "leaving": True})
+_WITHOUT_SERVER: dict[str, Any] = {"strikes": 0}
 
 
 def standby_looks(seen: Sight) -> Iterator[StandbyView]:
     """Yield every look that a standby may have."""
     orders = (None, "failover", "force", "rejoin")
-    for common, order, doubt in product(_common(seen), orders, ({}, *DOUBTS)):
+    for common, order, doubt in product(_common(seen), orders, ({}, *DOUBTS, *_ODD, _WITHOUT_SERVER)):
         running = common["server"] == "running"
         following = running and seen.streams
-        look = StandbyView(**{**common, **GONE, **doubt}, order=order, following=following, replayed=int(seen.complete))
+        facts: dict[str, Any] = {**common, **GONE, **doubt}
+        if doubt is _WITHOUT_SERVER:
+            facts = {**common, **GONE, "strikes": 0, "peer": _without_server(seen.heard)}
+        look = StandbyView(**facts, order=order, following=following, replayed=int(seen.complete))
         for exported in (True, False) if seen.state.rejoin else (False,):
-            for diverged in (False,) if following or not running else (False, True):
-                yield replace(look, exported=exported, diverged=diverged)
+            yield replace(look, exported=exported)
+            if running and not following:
+                yield replace(look, exported=exported, diverged=True)
+                yield replace(look, exported=exported, lost=True)
+
+
+def _plain_standby_looks(seen: Sight) -> Iterator[StandbyView]:
+    for common, doubt in product(_common(seen), ({}, {"strikes": 0})):
+        facts: dict[str, Any] = {**common, **GONE, **doubt}
+        following = common["server"] == "running" and seen.streams
+        yield StandbyView(**facts, following=following, replayed=int(seen.complete), order="rejoin")
+        yield StandbyView(**facts, following=following, replayed=int(seen.complete), exported=True)
+
+
+def _without_server(heard: Said | None) -> Peer | None:
+    said = peer(heard)
+    return None if said is None else replace(said, server="stopped", server_since=9.0)
 
 
 class Decider:
-    """Remembers what was decided: sights come back often. rows: those that decided. fault: of the first bad decision."""
+    """Remembers what was decided: sights come back often. rows: that decided. fault: of the first bad decision."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -154,15 +205,18 @@ class Decider:
             found = self._known[seen] = self._asked(seen)
         return found
 
-    def _looks(self, seen: Sight) -> Iterator[tuple[PrimaryView | StandbyView, Decision]]:
-        if seen.state.role == "primary":
-            yield from ((view, self.tables.decide_primary(view)) for view in primary_looks(seen))
-        else:
-            yield from ((view, self.tables.decide_standby(view)) for view in standby_looks(seen))
+    def _decided(self, view: PrimaryView | StandbyView) -> Decision:
+        if isinstance(view, PrimaryView):
+            return self.tables.decide_primary(view)
+        return self.tables.decide_standby(view)
 
     def _asked(self, seen: Sight) -> dict[str, str]:
         found: dict[str, str] = {}
-        for view, decision in self._looks(seen):
+        for view in () if self.fault else odd_looks(seen):
+            self.fault = self.fault or fault(view, self._decided(view))
+        views = primary_looks(seen) if seen.state.role == "primary" else standby_looks(seen)
+        for view in views:
+            decision = self._decided(view)
             self.rows.add((seen.state.role, decision.action, decision.why))
             found.setdefault(decision.action, decision.why)
             if not self.fault:

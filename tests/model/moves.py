@@ -20,7 +20,7 @@ from aya_watchdog.protocol import ProtocolError, State
 FAULTS = frozenset({"intend", "vouch", "force", "restart", "rejoin", "resign"})
 # Done once, because somebody asked; or under way.
 ORDERED = frozenset({"vouch", "force", "intend", "promote"})
-URGENT = frozenset({"fence", "yield", "tighten"})
+URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 
 
 class BrokenError(AssertionError):
@@ -32,13 +32,15 @@ class Bounds:
     """How far a world may go.
 
     records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
-    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog.
+    streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files:
+    a standby's state file may be gone.
     """
 
     records: int = 3
     writes: int = 1
     faults: int = 99
     by_hand: bool = False
+    lost_files: bool = False
 
 
 class Move(NamedTuple):
@@ -83,7 +85,7 @@ def _started(node: Node) -> Node:
     if state.role == "standby" and not state.rejoin and state.intent is None:
         recovery = True
     follows = state.role == "standby" and not state.rejoin and state.intent is None
-    synchronous = state.role == "primary" and not _alone(state)
+    synchronous = not recovery and not _alone(state)
     return node._replace(
         runs=True, recovery=recovery, synchronous=synchronous, open=False, upstream=follows and recovery,
         recovered=0 if recovery else len(node.log), resigned=False,
@@ -111,8 +113,9 @@ def agent_moves(world: World, index: int, decider: Decider, bounds: Bounds) -> I
     for action, why in decider.actions(sight(world, index)).items():
         if node.job and (action not in URGENT or node.job == action):
             continue
+        free = replace_node(world, index, node._replace(job="")) if node.job else world
         try:
-            for move in act(world, index, action, why):
+            for move in act(free, index, action, why):
                 natural = action == "rejoin" and (node.state.rejoin or bool(node.log))
                 idle = (
                     f"{action} changes nothing, and is decided again"
@@ -162,10 +165,6 @@ def _simply(change: Callable[[Node], Node]) -> Act:
     return act
 
 
-def _to(change: Callable[[State], State], *, job: str = "") -> Act:
-    return _simply(lambda node: node._replace(state=change(node.state), job=job))
-
-
 def _yield(world: World, index: int, what: str) -> Iterator[Move]:
     node = world.nodes[index]
     if node.heard is None:
@@ -204,9 +203,12 @@ def _vouch(world: World, index: int, what: str) -> Iterator[Move]:
 
 
 def _force(world: World, index: int, what: str) -> Iterator[Move]:
-    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it."""
+    """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it.
+
+    Not tried on a node that has lost its file and knows of no epoch.
+    """
     node, partner = world.nodes[index], world.nodes[1 - index]
-    if partner.off:
+    if partner.off or node.state.epoch < partner.state.epoch:
         return
     kept = tuple(number for number in world.acknowledged if number in commits(node.log))
     world = _put(world, 1 - index, forgotten(stopped(partner))._replace(off=True))._replace(acknowledged=kept)
@@ -320,6 +322,12 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
+    if bounds.lost_files and not partner.off and node.recovery and node.state.role == "standby":
+        oldest = min(node.state.epoch, partner.state.epoch)
+        for epoch in (oldest, oldest - 1):
+            state = State("standby", epoch=epoch, void=True)
+            lost = forgotten(stopped(node))._replace(state=state)
+            yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
     if forgotten(node) != node:
         yield Move(index, "the agent restarts", _put(world, index, forgotten(node)), fault=True)
         if node.runs:
@@ -356,7 +364,11 @@ def _standby_server(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
         yield Move(index, "the stream opens", _put(world, index, node._replace(streams=True)))
     if node.promoting and len(node.log) < bounds.records:
         promoted = stopped(node)._replace(
-            runs=True, recovery=False, job=node.job, log=(*node.log, ("t", node.state.epoch + 1, index))
+            runs=True,
+            recovery=False,
+            synchronous=True,
+            job=node.job,
+            log=(*node.log, ("t", node.state.epoch + 1, index)),
         )
         yield Move(index, "the server is promoted", _put(world, index, promoted))
     if bounds.by_hand and not node.promoting:

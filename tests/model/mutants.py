@@ -16,6 +16,25 @@ from types import ModuleType
 from aya_watchdog import decide, protocol
 
 TABLES = ("PRIMARY", "STANDBY")
+_TYPES = "there for the type checker: what it asks for is so whenever it is asked"
+_NEVER = "another guard holds whenever it does; kept for the reader"
+_FALSE_WORD = "only after a false word of a person, which the model leaves out"
+# Mutants that nothing finds, and why that is so: by the beginning of their names.
+SPARED = {
+    "PRIMARY 11 (begin: the first row of an epoch is its own) without `_alone(v)`": _NEVER,
+    "PRIMARY 19 (nothing: every acknowledged row is on both nodes) is missing": "only the words differ",
+    "STANDBY 4 (yield": _FALSE_WORD,
+    "STANDBY 5 (force: the stream is still open: close it first)": _FALSE_WORD,
+    "STANDBY 8 (abandon: the right to be promoted is not held after all) is missing": _NEVER,
+    "STANDBY 12 (restart: the server runs and lets nobody in) without `v.state.rejoin`": "row 19 does the same, later",
+    "may_acknowledge_alone without `state.role == 'primary'`": _NEVER,
+    "may_be_promoted without `state.role == 'standby'`": _NEVER,
+    "_fresh without `seen.peer is not None`": _TYPES,
+    "_is_taken_over without `seen.peer is not None`": _TYPES,
+    "_has_caught_up without `peer is not None`": _TYPES,
+    "_is_armed without `seen.peer is None": _TYPES,
+    "_in_sync without `seen.follower is not None`": _TYPES,
+}
 PREDICATES = ("may_acknowledge_alone", "may_be_promoted")
 
 
@@ -33,6 +52,11 @@ class Mutant:
         sys.modules[module.__name__] = module
         exec(compile(ast.fix_missing_locations(self.tree), self.name, "exec"), module.__dict__)  # noqa: S102 our own source
         return module
+
+
+def spared(name: str) -> str:
+    """Return why nothing finds a mutant; empty when something is to find it."""
+    return next((why for beginning, why in SPARED.items() if name.startswith(beginning)), "")
 
 
 def _source() -> ast.Module:
@@ -63,7 +87,7 @@ def _predicates(tree: ast.Module) -> list[ast.FunctionDef]:
 
 
 class _Dropper(ast.NodeTransformer):
-    """Takes one operand out of its `and` or `or`, the one with this number; dropped: its source. seen: how many there are."""
+    """Takes one operand out of its `and` or `or`, by its number. dropped: its source. seen: how many there are."""
 
     def __init__(self, number: int = -1) -> None:
         self.number = number

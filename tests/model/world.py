@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from aya_watchdog.protocol import Armed, State
 
-# ("w", n): a client's commit. ("a", epoch, arming), ("e", epoch): the rows. ("t", epoch, node): a promotion's own record.
+# ("w", n): a client's commit. ("a", epoch, arming), ("e", epoch): the rows. ("t", epoch, node): a promotion's record.
 Record = tuple[str, int] | tuple[str, int, int]
 NODES = ("alpha", "beta")
 
@@ -55,7 +55,7 @@ class Node(NamedTuple):
 
 
 class World(NamedTuple):
-    """Both nodes; the latest arming and epoch that both logs hold; the commits in one log only that were acknowledged."""
+    """Both nodes; the latest arming and epoch in both logs; the acknowledged commits that are in one log only."""
 
     nodes: tuple[Node, Node]
     armed: Armed = Armed()
@@ -103,8 +103,8 @@ def settled(world: World) -> tuple[World, bool]:
 def _essential(node: Node) -> Node:
     """Leave out what no decision and no act can depend on any more.
 
-    A primary reads of its partner's number only whether it reaches the latest arming; a standby, whether it is above what
-    was given up. What a primary has given up, and what a standby knew to be armed, is not more than what is kept.
+    A primary reads of its partner's number only whether it reaches the latest arming; a standby, whether it is above
+    what was given up. What a primary has given up, and what a standby knew to be armed, is not more than what is kept.
     """
     state, heard = node.state, node.heard
     if state.role == "primary":
@@ -199,9 +199,10 @@ def _has_names(node: Node) -> bool:
     return any(record[0] == "w" and record[1] for record in node.log)
 
 
-def _renumbered(world: World, *, turned: bool) -> World:
+def _numbers(world: World) -> tuple[set[int], set[int]]:
+    """Return the epochs and the armings that a world speaks of."""
     epochs: set[int] = set()
-    armings = {0}
+    armings = {0, world.armed.arming}
     for node in world.nodes:
         state, heard = node.state, node.heard
         epochs.add(state.epoch)
@@ -214,23 +215,37 @@ def _renumbered(world: World, *, turned: bool) -> World:
                 epochs.add(record[1])
             if record[0] == "a":
                 armings.add(record[2])  # type: ignore[misc]
+    epochs |= {epoch for epoch in (world.armed.epoch, world.began) if epoch}
+    return epochs, armings
+
+
+def _renumbered(world: World, *, turned: bool) -> World:
+    # An epoch that nobody is in any more is one that is over, whichever it was.
     oldest = min(node.state.epoch for node in world.nodes)
-    armings.add(world.armed.arming)
-    armed_epoch = world.armed.epoch if world.armed.epoch >= oldest else 0
-    began = world.began if world.began >= oldest else 0
-    if armed_epoch:
-        epochs.add(armed_epoch)
-    if began:
-        epochs.add(began)
+    armed, began = world.armed, world.began
+    if armed.epoch < oldest or began < oldest:
+        armed = Armed(armed.epoch if armed.epoch >= oldest else 0, armed.arming)
+        world = world._replace(armed=armed, began=began if began >= oldest else 0)
+    epochs, armings = _numbers(world)
     epoch_of, same_epochs = _dense(frozenset(epochs), 1)
     arming_of, same_armings = _dense(frozenset(armings), 0)
-    names: dict[int, int] = {}
     if same_epochs and same_armings and not turned and not any(map(_has_names, world.nodes)):
-        if armed_epoch == world.armed.epoch and began == world.began and not world.acknowledged:
-            return world
-        armed = Armed(armed_epoch, world.armed.arming)
-        return World(world.nodes, armed, began, world.acknowledged, world.faults)
+        return world
+    names: dict[int, int] = {}
+    nodes = [_renamed(node, epoch_of, arming_of, names, turned=turned) for node in world.nodes]
+    return World(
+        (nodes[0], nodes[1]),
+        Armed(epoch_of.get(world.armed.epoch, 0), arming_of[world.armed.arming]),
+        epoch_of.get(world.began, 0),
+        # what was acknowledged and is in no log any more keeps a name, so that its loss is seen
+        tuple(sorted(names.setdefault(number, len(names)) for number in world.acknowledged)),
+        world.faults,
+    )
 
+
+def _renamed(
+    node: Node, epoch_of: dict[int, int], arming_of: dict[int, int], names: dict[int, int], *, turned: bool
+) -> Node:
     def record_of(record: Record) -> Record:
         kind = record[0]
         if kind == "w":
@@ -241,27 +256,15 @@ def _renumbered(world: World, *, turned: bool) -> World:
             return ("e", epoch_of[record[1]])
         return ("t", epoch_of[record[1]], record[2] ^ turned)  # type: ignore[misc]
 
-    nodes: list[Node] = []
-    for node in world.nodes:
-        state, heard = node.state, node.heard
-        if state.role == "primary":
-            arming = arming_of[state.arming]
-            state = _state(state, epoch_of[state.epoch], arming, arming if state.consent >= state.arming else 0, 0)
-        else:
-            state = _state(state, epoch_of[state.epoch], 0, 0, arming_of[state.given_up])
-        if heard is not None:
-            heard = Said(heard.role, epoch_of[heard.epoch], arming_of[heard.number], *heard[3:])
-        log = tuple([record_of(record) for record in node.log]) if node.log else ()
-        nodes.append(node._replace(state=state, log=log, heard=heard))
-    # what was acknowledged and is in no log any more keeps a name, so that its loss is seen
-    acknowledged = tuple(sorted(names.setdefault(number, len(names)) for number in world.acknowledged))
-    return World(
-        (nodes[0], nodes[1]),
-        Armed(epoch_of[armed_epoch] if armed_epoch else 0, arming_of[world.armed.arming]),
-        epoch_of[began] if began else 0,
-        acknowledged,
-        world.faults,
-    )
+    state, heard = node.state, node.heard
+    if state.role == "primary":
+        arming = arming_of[state.arming]
+        state = _state(state, epoch_of[state.epoch], arming, arming if state.consent >= state.arming else 0, 0)
+    else:
+        state = _state(state, epoch_of[state.epoch], 0, 0, arming_of[state.given_up])
+    if heard is not None:
+        heard = Said(heard.role, epoch_of[heard.epoch], arming_of[heard.number], *heard[3:])
+    return node._replace(state=state, log=tuple(map(record_of, node.log)), heard=heard)
 
 
 def beginning() -> World:

@@ -169,7 +169,8 @@ def test_a_paused_standby_only_looks(row: Row[StandbyView], case: tuple[str, dic
     decision = decide_standby(replace(ARMED, **case[1], paused=True))
     by_itself = {
         "the primary is gone, and this node has every acknowledged row", "a person has promoted the server",
-        "the primary has stopped for this node to take over", "this node cannot follow: the primary must not wait for it",
+        "the primary has stopped for this node to take over",
+        "this node cannot follow: the primary must not wait for it",
         "the primary's history cannot be followed from here: it is copied anew",
         "this server's own history is given up for the primary's",
     }  # fmt: skip

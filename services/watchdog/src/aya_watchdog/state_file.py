@@ -33,12 +33,3 @@ def load(file: Path) -> State | None:
 def save(file: Path, state: State) -> None:
     """Write the state; it is on disk when this returns."""
     write_private_json(file, {"version": _VERSION, **asdict(check(state))})
-
-
-def unknown(*, follows: bool, alone: bool) -> State:
-    """Return what a node may assume whose file is lost: the least.
-
-    What it had promised its partner is not known, so that it leads nothing until it has followed. alone: it has no
-    partner, and has promised nothing.
-    """
-    return State("primary") if alone else State("standby", void=True, rejoin=not follows)
