@@ -21,6 +21,7 @@ AyaError
 │       └── ModelNotLoaded     it has not loaded the model whose vectors were asked for
 ├── WatchdogError          a watchdog refused an order, or its nodes did not get there
 │   └── WatchdogUnavailable    none runs here, or it does not answer (retryable)
+├── BackupError            a base backup or an archive is not there, or not what it should be
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
 The message says what happened and why; `hint` is the next command to type; `retryable` says whether
@@ -153,6 +154,10 @@ class WatchdogUnavailable(WatchdogError):
     """No watchdog runs on this node, or it does not answer."""
 
     retryable = True
+
+
+class BackupError(AyaError):
+    """A base backup or the archive is missing or damaged, or cannot give what was asked for."""
 
 
 class PostgresError(AyaError):

@@ -380,7 +380,7 @@ def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Pa
     machine.aya("add", str(written(tmp_path / "notes", NOTES)))
     assert "already" in machine.aya("reembed").stdout
     assert "there is no model 'nonsense'" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
-    assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 1
+    assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 2
     assert told(machine, "reembed", "--status")["move"] is None
 
     moved = machine.aya("reembed", "--model", small, "--yes")

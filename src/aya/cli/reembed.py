@@ -67,9 +67,7 @@ def command(
     name = session.chosen_node(home, node)
     settings = node_settings(home, name)
     if actions:
-        if actions[0] == "cancel" and not yes:
-            _confirm("Give the move up? The vectors that were made for it are lost.")
-        return _acted(settings, actions[0], as_json=as_json)
+        return _acted(settings, actions[0], sure=yes, as_json=as_json)
     start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)
     try:
         return asyncio.run(start.run())
@@ -83,22 +81,24 @@ def _source(model: str) -> str:
     return str(directory.resolve()) if directory.is_dir() else model
 
 
-def _acted(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+def _acted(settings: NodeSettings, action: str, *, sure: bool, as_json: bool) -> int:
     try:
-        return asyncio.run(_act(settings, action, as_json=as_json))
+        return asyncio.run(_act(settings, action, sure=sure, as_json=as_json))
     except KeyboardInterrupt:
         if action != "resume":
             raise
         raise KeyboardInterrupt(_UNFINISHED) from None
 
 
-async def _act(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+async def _act(settings: NodeSettings, action: str, *, sure: bool, as_json: bool) -> int:
     async with reembedding.entered(settings.database) as connection:
         if action == "status":
             return await _status(connection, as_json=as_json)
         move = await reembedding.move_of(connection)
         if action == "resume" and move is not None and move.phase == "preparing":
             output.progress(_INDEX_FIRST)
+        if action == "cancel" and move is not None and not sure:
+            _confirm("Give the move up? The vectors that were made for it are lost.")
         act = {"pause": reembedding.pause, "resume": reembedding.resume, "cancel": reembedding.cancel}[action]
         found = await act(connection)
     done = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}[action]
