@@ -6,7 +6,7 @@ AyaError
 ├── DocumentError          one document or file cannot be taken or found
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
-│   │   └── NoneWritable           servers answer, but none may be written now (retryable)
+│   │   └── NoneAnswers            no server answers, but one that is silent may yet (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
 │   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
@@ -21,6 +21,7 @@ AyaError
 │       └── ModelNotLoaded     it has not loaded the model whose vectors were asked for
 ├── WatchdogError          a watchdog refused an order, or its nodes did not get there
 │   └── WatchdogUnavailable    none runs here, or it does not answer (retryable)
+├── BackupError            a base backup or an archive is not there, or not what it should be
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
 The message says what happened and why; `hint` is the next command to type; `retryable` says whether
@@ -70,8 +71,8 @@ class DatabaseUnavailable(DatabaseError):
     retryable = True
 
 
-class NoneWritable(DatabaseUnavailable):
-    """Servers answer, or may yet, but none of them is open for writing: a failover may be under way."""
+class NoneAnswers(DatabaseUnavailable):
+    """No server answers, but one of them is silent, and may yet: a failover may be under way."""
 
 
 class DatabaseFull(DatabaseError):
@@ -153,6 +154,10 @@ class WatchdogUnavailable(WatchdogError):
     """No watchdog runs on this node, or it does not answer."""
 
     retryable = True
+
+
+class BackupError(AyaError):
+    """A base backup or the archive is missing or damaged, or cannot give what was asked for."""
 
 
 class PostgresError(AyaError):

@@ -6,6 +6,9 @@ nodes/NAME/secrets.json      passwords by role (mode 600)
 nodes/NAME/data              the PostgreSQL data directory
 nodes/NAME/launchd/*.plist   the node's processes, rendered for this machine
 nodes/NAME/log/              what they print
+nodes/NAME/archive/          the WAL, segment by segment, each with its checksum (of PostgreSQL's user, mode 700)
+nodes/NAME/backups/          base backups (likewise)
+restored/                    clusters that `aya restore` has made
 nodes/NAME/embedder/         vectors that the embedder has computed before
 nodes/NAME/watchdog.json     what the watchdog has promised its partner (mode 600)
 nodes/NAME/agent/            the node's certificate, and its key (mode 600)
@@ -85,6 +88,19 @@ class Home:
     def log_directory(self, node: str) -> Path:
         """Where the node's processes print."""
         return self.node_directory(node) / "log"
+
+    def archive_directory(self, node: str) -> Path:
+        """Return where the node's server archives its WAL."""
+        return self.node_directory(node) / "archive"
+
+    def backup_directory(self, node: str) -> Path:
+        """Return where the node's base backups are."""
+        return self.node_directory(node) / "backups"
+
+    @property
+    def restored_directory(self) -> Path:
+        """Where restored clusters are, a directory for each."""
+        return self.path / "restored"
 
     def embedder_cache(self, node: str) -> Path:
         """Where the node's embedder keeps vectors; whatever is in it may be deleted."""

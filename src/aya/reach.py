@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
-from aya.errors import NoneWritable
+from aya.errors import NoneAnswers
 from aya.settings import TARGET, DatabaseSettings
 
 if TYPE_CHECKING:
@@ -70,9 +70,12 @@ _LOOKING = Client("aya-look")
 
 
 async def connect(settings: DatabaseSettings, client: Client) -> Reached:
-    """Connect to the first host that fits. Errors are the driver's, or NoneWritable."""
+    """Connect to the first host that fits; of several of which none does, to one that answers.
+
+    Errors are the driver's, or NoneAnswers.
+    """
     if dict(settings.options).get(TARGET) == "prefer-standby" and len(settings.hosts) > 1:
-        with suppress(NoneWritable, *LOST):
+        with suppress(NoneAnswers, *LOST):
             return await connect(_asking(settings, "standby"), client)
         settings = _asking(settings, "any")
     if len(settings.hosts) == 1:
@@ -87,9 +90,12 @@ async def connect(settings: DatabaseSettings, client: Client) -> Reached:
             return None
 
     found = await _first([partial(attempt, replace(settings, hosts=(host,))) for host in settings.hosts])
-    if found is None:
-        raise verdict(settings, failures)
-    return found
+    if found is not None:
+        return found
+    if any(isinstance(error, asyncpg.TargetServerAttributeNotMatched) for error in failures.values()):
+        # Nobody leads at the moment: reading goes on, and the server refuses a write in words.
+        return await connect(_asking(settings, "any"), client)
+    raise verdict(settings, failures)
 
 
 def _asking(settings: DatabaseSettings, target: str) -> DatabaseSettings:
@@ -195,7 +201,7 @@ def verdict(settings: DatabaseSettings, failures: dict[str, Exception]) -> Excep
     told = "; ".join(f"{name}: {_reason(error)}" for name, error in failures.items())
     if all(isinstance(error, ConnectionRefusedError | FileNotFoundError) for error in failures.values()):
         return ConnectionRefusedError(told)
-    return NoneWritable(f"no server of {settings.display()} may be used now ({told})", hint="aya status")
+    return NoneAnswers(f"no server of {settings.display()} answers ({told})", hint="aya status")
 
 
 def _reason(error: BaseException) -> str:

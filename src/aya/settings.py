@@ -27,6 +27,7 @@ DEFAULT_POSTGRES_PORT = 5432
 DEFAULT_EMBEDDER_URL = "http://127.0.0.1:8765"
 TARGET = "target_session_attrs"
 _LARGEST_PORT = 65535
+_LARGEST_COUNT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Config:
     members: the servers on machines of their own, by name; empty when all are on this one. clients: addresses or
     networks from which clients are let in, beside these machines' own. witnesses: addresses that
     answer as long as this machine has a network. on_event: commands that the watchdog runs when something happened.
+    backups_kept: how many good base backups stay. backup_at: hour and minute of the daily one, local time.
     """
 
     postgres_major: int = 18
@@ -99,6 +101,8 @@ class Config:
     witnesses: tuple[tuple[str, int], ...] = ()
     clients: tuple[str, ...] = ()
     on_event: tuple[str, ...] = ()
+    backups_kept: int = 3
+    backup_at: tuple[int, int] = (3, 30)
 
 
 _KNOWN_KEYS = {
@@ -106,6 +110,7 @@ _KNOWN_KEYS = {
     "embedder": {"model"},
     "cluster": {"alpha", "beta", "clients", "witnesses"},
     "watchdog": {"on_event"},
+    "backup": {"keep", "at"},
 }
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
@@ -129,7 +134,26 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
         clients=_texts(table.get("cluster", {}).get("clients", []), "cluster.clients"),
         on_event=_texts(table.get("watchdog", {}).get("on_event", []), "watchdog.on_event"),
+        backups_kept=_count(table.get("backup", {}), "keep", 3),
+        backup_at=_time_of_day(table.get("backup", {}), "at", "03:30"),
     )
+
+
+def _count(table: Mapping[str, Any], key: str, default: int) -> int:
+    value: object = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST_COUNT:
+        raise ConfigError(
+            f"aya.toml: backup.{key} must be a number from 1 to {_LARGEST_COUNT}, not {value!r}", hint="edit aya.toml"
+        )
+    return value
+
+
+def _time_of_day(table: Mapping[str, Any], key: str, default: str) -> tuple[int, int]:
+    value: object = table.get(key, default)
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigError(f'aya.toml: backup.{key} must be a time such as "03:30", not {value!r}', hint="edit aya.toml")
+    return int(match[1]), int(match[2])
 
 
 def _members(cluster: Mapping[str, Any]) -> dict[str, Member]:

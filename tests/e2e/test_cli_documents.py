@@ -380,7 +380,7 @@ def test_the_base_moves_to_another_model_and_back(machine: Machine, tmp_path: Pa
     machine.aya("add", str(written(tmp_path / "notes", NOTES)))
     assert "already" in machine.aya("reembed").stdout
     assert "there is no model 'nonsense'" in machine.aya("reembed", "--model", "nonsense", "--yes", expect=1).stderr
-    assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 1
+    assert piped(machine, "reembed", "--model", small, given=b"n\n").returncode == 2
     assert told(machine, "reembed", "--status")["move"] is None
 
     moved = machine.aya("reembed", "--model", small, "--yes")
@@ -425,7 +425,8 @@ def test_a_move_is_left_shown_rested_and_given_up(machine: Machine, tmp_path: Pa
             assert "the move goes on in the indexer" in joined.communicate(timeout=20)[1]
         assert "a move to small" in machine.aya("reembed", "--model", "minilm", "--yes", expect=1).stderr
     finally:
-        machine.aya("reembed", "--cancel")
+        assert "nobody is there to be asked" in machine.aya("reembed", "--cancel", expect=2).stderr
+        machine.aya("reembed", "--cancel", "--yes")
         run_sql(machine, "DROP VIEW mine")
     assert told(machine, "reembed", "--status")["move"] is None
     assert machine.alpha()["health"] == "healthy"

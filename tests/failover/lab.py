@@ -24,7 +24,7 @@ from tests.conftest import free_port
 from tests.failover.network import Network, spawn
 
 from aya.errors import AyaError
-from aya.home import Home, Node
+from aya.home import ROLE_OF_NODE, Home, Node
 from aya.local import clusters, layout
 from aya.postgres.cluster import SUPERUSER, Cluster, postmaster_pid
 from aya.postgres.config import Guard
@@ -75,8 +75,7 @@ class Lab:
             self.home.config_file.write_text(self._members(self.network), encoding="utf-8")
 
     def _node(self, name: str) -> Node:
-        role = "primary" if name == "alpha" else "standby"
-        return Node(name, role, *(free_port() for _ in range(6)))
+        return Node(name, ROLE_OF_NODE[name], *(free_port() for _ in range(6)))
 
     def _members(self, network: Network) -> str:
         lines = ["[cluster]", f'clients = ["{network.client}"]', f'witnesses = ["{network.client}:9"]']
@@ -129,6 +128,10 @@ class Lab:
         process = self._watchdogs.pop(node)
         process.terminate()
         process.wait(60)
+
+    async def ended(self, node: str) -> int:
+        """Wait until a watchdog has ended by itself; return its exit code."""
+        return await asyncio.to_thread(self._watchdogs.pop(node).wait, 30)
 
     def kill_watchdog(self, node: str) -> None:
         """End a watchdog at once; its server goes on."""
@@ -250,14 +253,14 @@ class Lab:
         def holds(found: dict[str, dict[str, Any]]) -> bool:
             for node in [leader] if leader else NODES:
                 if node and found[node]["condition"] == "SYNC" and found[node]["writable"]:
-                    return found[other(node)]["condition"] == "ARMED"
+                    return bool(found[other(node)]["condition"] == "ARMED")
             return False
 
         found = await self.until(holds, seconds=seconds, what=f"SYNC led by {leader or 'anybody'};")
         return next(node for node in NODES if found[node]["condition"] == "SYNC")
 
-    async def as_superuser(self, node: str, statement: str) -> None:
-        """Run one statement on a node, if its server answers."""
+    async def as_superuser(self, node: str, statement: str) -> Any:  # noqa: ANN401 - what the statement gives
+        """Run one statement on a node, if its server answers, and return its first value."""
         cluster = self.cluster(node)
         known = superuser_settings(cluster, self.home.secrets(node)[SUPERUSER])
         # By its own socket: no cut link is in the way.
@@ -265,9 +268,10 @@ class Lab:
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection = await asyncpg.connect(settings.dsn(), timeout=1.0)
             try:
-                await asyncio.wait_for(connection.execute(statement), 2.0)
+                return await asyncio.wait_for(connection.fetchval(statement), 2.0)
             finally:
                 connection.terminate()
+        return None
 
     async def order(self, node: str, path: str, **more: bool) -> dict[str, Any]:
         """Give a watchdog a person's order."""

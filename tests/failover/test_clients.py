@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.failover.network import Network, is_possible, network
 
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
+from aya.errors import DatabaseReadOnly
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Changes, NewDocument
@@ -63,7 +64,7 @@ class Written:
 
 
 @asynccontextmanager
-async def writing(pair: Lab, embedder_url: str) -> AsyncIterator[Written]:
+async def writing(pair: Lab, embedder_url: str) -> AsyncGenerator[Written]:
     """Add and change documents without a pause; any error of a writer comes out at the end."""
     written, stop = Written(), asyncio.Event()
     async with (
@@ -152,13 +153,26 @@ async def progress(written: Written, count: int) -> None:
             await written.more.wait()
 
 
+async def test_while_nobody_leads_reading_goes_on(pair: Lab) -> None:
+    """Without its partner the primary is closed: reads are answered, a write is refused in words."""
+    pair.kill_host("beta")
+    await pair.until(lambda found: found["alpha"]["condition"] == "FENCED", what="FENCED;")
+    async with Database(pair.database(), application_name="test") as database:
+        async with database.connection() as connection:
+            # Longer than a look at the server takes.
+            assert await connection.fetchval("SELECT count(*) FROM documents, pg_sleep(2.5)") == 0
+        with pytest.raises(DatabaseReadOnly):
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO documents (content) VALUES ('refused')")
+
+
 async def test_psql_finds_the_leader_by_the_line_that_aya_dsn_prints(pair: Lab) -> None:
     """Before, while the former primary is frozen, and after: the same line."""
     psql = shutil.which("psql")
     if psql is None:
         pytest.skip("no psql here")
     aya = str(Path(sys.executable).with_name("aya"))
-    dsn = await ran(aya, "--home", str(pair.home.path), "dsn", "--elsewhere")
+    dsn = await ran(aya, "--home", str(pair.home.path), "dsn", "--elsewhere", "--password")
     port = {name: str(pair.home.node(name).postgres_port) for name in NODES}
     asked = (psql, dsn, "-Atc", "SELECT inet_server_port()")
     assert await ran(*asked) == port["alpha"]

@@ -123,7 +123,8 @@ async def test_a_standby_whose_log_is_gone_is_copied_anew(pair: Lab) -> None:
     await pair.until(lambda found: found["alpha"]["condition"] == "SOLO" and found["alpha"]["writable"], what="SOLO;")
     await pair.as_superuser("alpha", "ALTER SYSTEM SET wal_keep_size = 0")
     await pair.as_superuser("alpha", "SELECT pg_reload_conf()")
-    for _ in range(6):
+    needed = "000000010000000000000003"
+    while needed in await pair.as_superuser("alpha", "SELECT array_agg(name) FROM pg_ls_waldir()"):
         # The watchdog makes the slot again: not in the same breath.
         await pair.as_superuser("alpha", "SELECT pg_drop_replication_slot('beta_slot')")
         await pair.as_superuser("alpha", "SELECT pg_logical_emit_message(false, 'filler', ''), pg_switch_wal()")
@@ -200,3 +201,17 @@ async def contents(pair: Lab) -> list[str]:
         return [row["content"] for row in await connection.fetch("SELECT content FROM documents ORDER BY id")]
     finally:
         connection.terminate()
+
+
+async def test_a_node_that_lost_its_promises_does_not_start(pair: Lab) -> None:
+    """Its file is gone, and with it what it promised: it leads nothing, until a person has it copy the other."""
+    pair.kill_host("alpha")
+    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+    directory = pair.home.node_directory("alpha")
+    (directory / "watchdog.json").unlink()
+    pair.start("alpha")
+    assert await pair.ended("alpha") == 1
+    assert "is lost" in (pair.home.log_directory("alpha") / "watchdog.log").read_text()
+    (directory / "watchdog.new").write_text("copy\n")
+    pair.start("alpha")
+    await pair.in_sync("beta")

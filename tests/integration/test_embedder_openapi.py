@@ -21,6 +21,8 @@ from aya_embedder.limits import Patience
 from aya_embedder.loaded import LoadedModels
 
 MODEL = FakeEmbedder(max_tokens=100_000, budget_tokens=100_000)
+# A character that generated texts are not likely to have: hypothesis takes up the constants that it finds in our code.
+MODEL.poison = chr(1_000_000 + 114_011)
 
 
 @pytest.fixture(scope="module")

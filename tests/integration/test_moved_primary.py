@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -62,7 +63,7 @@ async def writing(database: Database) -> AsyncGenerator[Journal]:
             if stop.is_set():
                 return
             key = f"{writer}/{number}"
-            await until_known(lambda key=key: _insert(database, key), has_choice=database.has_choice)
+            await until_known(partial(_insert, database, key), has_choice=database.has_choice)
             journal.kept.append(key)
             journal.more.set()
 
@@ -132,7 +133,7 @@ async def test_documents_and_the_indexer_go_on(two: Two, embedder_url: str) -> N
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO documents (content) VALUES ('By hand.')")
         async with asyncio.timeout(60):
-            while await fetch(two, "SELECT document_id::text FROM index_queue"):
+            while await fetch(two, "SELECT document_id::text FROM index_queue"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         stop.set()
     indexed = "SELECT chunk_text FROM chunks WHERE embedding IS NOT NULL ORDER BY id"

@@ -82,11 +82,11 @@ async def test_the_other_words_of_libpq_mean_what_they_mean_there(
     assert (await reached(replace(both, options=(("target_session_attrs", target),))))[0] == both.hosts[place]
 
 
-async def test_nobody_to_write_on_is_not_the_same_as_nobody_there(both: DatabaseSettings, victim: Victim) -> None:
+async def test_a_server_that_is_silent_is_not_the_same_as_none(both: DatabaseSettings, victim: Victim) -> None:
     """Waiting helps when a server answers, or is silent; when all refuse, a person has to start them."""
     down = replace(both, hosts=(both.hosts[0], ("127.0.0.1", free_port())))
     victim.freeze()
-    with pytest.raises(errors.NoneWritable, match="no answer") as caught, db.translated(down):
+    with pytest.raises(errors.NoneAnswers, match="no answer") as caught, db.translated(down):
         await reach.connect(down, CLIENT)
     assert caught.value.retryable
     assert (both.password or "") not in caught.value.message

@@ -38,21 +38,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.mark.parametrize(
     ("arguments", "toml", "expected"),
     [
-        ((), "", f"postgresql://aya_user:p%20w%2F@127.0.0.1:1,127.0.0.1:3/aya_rag?{LIMITS}"),
-        (("--node", "beta"), "", f"postgresql://aya_user:p%20w%2F@127.0.0.1:3,127.0.0.1:1/aya_rag?{LIMITS}"),
-        (("--no-password",), CLUSTER, f"postgresql://aya_user@127.0.0.1:1,b:6000/aya_rag?{LIMITS}"),
+        (("--password",), "", f"postgresql://aya_user:p%20w%2F@127.0.0.1:1,127.0.0.1:3/aya_rag?{LIMITS}"),
+        (("--node", "beta"), "", f"postgresql://aya_user@127.0.0.1:3,127.0.0.1:1/aya_rag?{LIMITS}"),
+        ((), CLUSTER, f"postgresql://aya_user@127.0.0.1:1,b:6000/aya_rag?{LIMITS}"),
         (
-            ("--elsewhere", "--role", "aya_mcp"),
+            ("--elsewhere", "--role", "aya_mcp", "--password"),
             CLUSTER,
             f"postgresql://aya_mcp:word@a:5432,[fd00::1]:5432,b:6000/aya_rag?{LIMITS}",
         ),
         (
-            ("--jdbc",),
+            ("--jdbc", "--password"),
             "",
             f"jdbc:postgresql://127.0.0.1:1,127.0.0.1:3/aya_rag?user=aya_user&password=p%20w%2F&{JDBC}",
         ),
         (
-            ("--jdbc", "--elsewhere", "--no-password"),
+            ("--jdbc", "--elsewhere"),
             CLUSTER,
             f"jdbc:postgresql://a:5432,[fd00::1]:5432,b:6000/aya_rag?user=aya_user&{JDBC}",
         ),
@@ -69,5 +69,5 @@ def test_the_dsn_lists_both_servers_and_asks_for_the_leader(
 def test_one_server_alone_is_named_as_ever(home: Home) -> None:
     """Nothing is asked of it: there is no other."""
     home.save_nodes({"alpha": ALPHA})
-    assert said(home) == "postgresql://aya_user:p%20w%2F@127.0.0.1:1/aya_rag"
-    assert said(home, "--jdbc", "--no-password") == "jdbc:postgresql://127.0.0.1:1/aya_rag?user=aya_user"
+    assert said(home, "--password") == "postgresql://aya_user:p%20w%2F@127.0.0.1:1/aya_rag"
+    assert said(home, "--jdbc") == "jdbc:postgresql://127.0.0.1:1/aya_rag?user=aya_user"

@@ -26,6 +26,13 @@ def test_the_contracts_settings_are_all_there() -> None:
     assert min(int(written["max_wal_senders"]), int(written["max_replication_slots"])) >= 3
 
 
+def test_a_server_archives_what_it_writes_and_what_it_receives() -> None:
+    """A standby, too; a cluster for which nothing was named archives nothing."""
+    written = settings_of(settings_text(ClusterConfig(1, Path("/s"), archive_command="keep '%p' %f")))
+    assert (written["archive_mode"], written["archive_command"]) == ("always", "keep '%p' %f")
+    assert settings_of(settings_text(ClusterConfig(1, Path("/s"))))["archive_mode"] == "off"
+
+
 @pytest.mark.parametrize(("platform", "method"), [("darwin", "fsync_writethrough"), ("linux", None)])
 def test_a_mac_flushes_its_drives_cache(platform: str, method: str | None) -> None:
     """On macOS fsync alone does not reach the disk; elsewhere the default does."""
@@ -42,11 +49,12 @@ def test_addresses_and_odd_directories_are_quoted() -> None:
 
 
 def test_nobody_enters_without_a_password() -> None:
-    """No line trusts, and replication is for the servers' own roles alone."""
+    """No line trusts; replication is for the servers' own roles, and on the machine itself for base backups."""
     text = host_access_text(ClusterConfig(5432, Path("/sockets")))
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert {line[-1] for line in lines} == {"scram-sha-256"}
-    assert [line[2] for line in lines if line[1] == "replication"] == ["aya_replica_alpha", "aya_replica_beta"]
+    replicate = [(line[0], line[2]) for line in lines if line[1] == "replication"]
+    assert replicate == [("local", "postgres"), ("host", "aya_replica_alpha"), ("host", "aya_replica_beta")]
     assert {line[3] for line in lines if line[0] == "host"} == {"127.0.0.1/32", "::1/128"}
 
 

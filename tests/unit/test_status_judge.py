@@ -17,6 +17,8 @@ from aya.knowledge.models import Move, Progress
 from aya.status.judge import LAG_LIMIT_BYTES, judge, overall
 from aya.status.last import last_event
 from aya.status.types import (
+    Archiving,
+    Backups,
     Counts,
     DatabaseFacts,
     EmbedderFacts,
@@ -52,6 +54,33 @@ GOOD = Observation(
 STANDBY = replace(
     GOOD, name="beta", role="standby", database=replace(DATABASE, is_standby=True), replication=Replication("streaming")
 )
+
+
+ARCHIVING = Archiving("always", 9, 0, "0" * 24, None, failing=False)
+KEPT = replace(GOOD, database=replace(DATABASE, archiving=ARCHIVING), backups=Backups(3, "2026-01-02T03:30:05+00:00"))
+FAILING = replace(ARCHIVING, failed=3, last_failed="0" * 23 + "A", failing=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (KEPT, None),
+        (replace(KEPT, backups=Backups(0)), None),
+        (replace(KEPT, database=replace(DATABASE, archiving=FAILING)), "archiving fails (3 times, now at 00000000000"),
+        (
+            replace(KEPT, database=replace(DATABASE, archiving=replace(ARCHIVING, mode="off"))),
+            "the WAL is not archived",
+        ),
+        (replace(KEPT, backups=Backups(1, error="no room")), "the last base backup failed (no room)"),
+        (replace(KEPT, backups=Backups(1, "2025-12-01", overdue=True)), "the newest good base backup is of 2025-12-01"),
+        (replace(GOOD, database=replace(DATABASE, archiving=FAILING)), None),  # a database of one's own
+    ],
+)
+def test_failing_archives_and_backups_are_never_silent(seen: Observation, said: str | None) -> None:
+    """Each is a problem with its next command; a base that has no backup yet is none."""
+    judged = judge(seen)
+    assert judged.health == ("healthy" if said is None else "degraded")
+    assert [problem.startswith(said or "-") for problem in judged.problems] == ([] if said is None else [True])
 
 
 def test_a_node_without_problems_is_healthy() -> None:
@@ -198,7 +227,7 @@ def test_the_rows_of_the_table() -> None:
     """A dash stands for what is not known."""
     assert node_row(judge(GOOD)) == ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-", "-")
     down = judge(replace(GOOD, database=DatabaseFacts(error="x")))
-    assert node_row(down)[2:] == ("down", "-", "-", "-", "-", "-", "-")
+    assert node_row(down)[2:] == ("down", *("-",) * 7)
     behind = judge(replace(STANDBY, replication=Replication("streaming", "async", 12)))
     assert node_row(behind)[-1] == "12 bytes"
     row = service_row("alpha", RUNNING)

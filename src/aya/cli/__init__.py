@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
     "status": ("aya.cli.status:command", "Show every node, its health and its services."),
     "env": ("aya.cli.env:command", "Print how a client reaches a node, as shell assignments."),
-    "dsn": ("aya.cli.dsn:command", "Print the DSN by which other programs reach the server that may be written."),
+    "dsn": ("aya.cli.dsn:command", "Print how other programs reach the base, whoever leads."),
     "add": ("aya.cli.add:command", "Add files, folders or text."),
     "search": ("aya.cli.search:command", "Search by meaning and by words."),
     "list": ("aya.cli.list:command", "List documents."),
@@ -54,6 +54,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
     "history": ("aya.cli.history:command", "Show who has led, since when and why."),
     "dev": ("aya.cli.dev:command", "Faults on purpose: kill, freeze and cut this machine's nodes."),
+    "backup": ("aya.cli.backup:command", "Make, list and check base backups and the WAL archive."),
+    "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }

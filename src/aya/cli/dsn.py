@@ -22,13 +22,14 @@ _SILENT_MILLISECONDS = 5000
 @click.option("--jdbc", is_flag=True, help="As a JDBC URL.")
 @click.option("--elsewhere", is_flag=True, help="For a program on another machine: by the addresses in aya.toml.")
 @click.option("--role", metavar="ROLE", default=OWNER, show_default=True, help="Whom to enter as.")
-@click.option("--no-password", is_flag=True, help="Without the password, to be shown or kept in a file.")
+@click.option("--password", is_flag=True, help="With the password: whoever sees the line has it.")
 @session.node_option
 @click.pass_obj
-def command(home: Home, /, *, node: str | None, role: str, jdbc: bool, elsewhere: bool, no_password: bool) -> None:
-    """Print the DSN of the knowledge base for psql, psycopg and other programs, its password included.
+def command(home: Home, /, *, node: str | None, role: str, jdbc: bool, elsewhere: bool, password: bool) -> None:
+    """Print the DSN of the knowledge base for psql, psycopg and other programs.
 
     It lists every server that may lead, and asks for the one that may be written: it stays the same after a failover.
+    Without --password that is read from ~/.pgpass or PGPASSWORD (aya env prints it).
     """
     name = session.chosen_node(home, node)
     database = node_settings(home, name, role=role).database
@@ -36,7 +37,7 @@ def command(home: Home, /, *, node: str | None, role: str, jdbc: bool, elsewhere
         known = members(home, load_config(home))
         hosts = tuple(host for member in known.values() for host in member.hosts)
         database = writable(replace(database, hosts=hosts or database.hosts))
-    if no_password:
+    if not password:
         database = replace(database, password=None)
     output.line(jdbc_url(database) if jdbc else libpq_dsn(database))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def command(
     name = session.chosen_node(home, node)
     settings = node_settings(home, name)
     if actions:
-        return _acted(settings, actions[0], as_json=as_json)
+        return _acted(settings, actions[0], sure=yes, as_json=as_json)
     start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)
     try:
         return asyncio.run(start.run())
@@ -80,22 +81,24 @@ def _source(model: str) -> str:
     return str(directory.resolve()) if directory.is_dir() else model
 
 
-def _acted(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+def _acted(settings: NodeSettings, action: str, *, sure: bool, as_json: bool) -> int:
     try:
-        return asyncio.run(_act(settings, action, as_json=as_json))
+        return asyncio.run(_act(settings, action, sure=sure, as_json=as_json))
     except KeyboardInterrupt:
         if action != "resume":
             raise
         raise KeyboardInterrupt(_UNFINISHED) from None
 
 
-async def _act(settings: NodeSettings, action: str, *, as_json: bool) -> int:
+async def _act(settings: NodeSettings, action: str, *, sure: bool, as_json: bool) -> int:
     async with reembedding.entered(settings.database) as connection:
         if action == "status":
             return await _status(connection, as_json=as_json)
         move = await reembedding.move_of(connection)
         if action == "resume" and move is not None and move.phase == "preparing":
             output.progress(_INDEX_FIRST)
+        if action == "cancel" and move is not None and not sure:
+            _confirm("Give the move up? The vectors that were made for it are lost.")
         act = {"pause": reembedding.pause, "resume": reembedding.resume, "cancel": reembedding.cancel}[action]
         found = await act(connection)
     done = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}[action]
@@ -175,7 +178,7 @@ class _Start:
             )
         if not self._sure:
             question = f"Move to {describe(target)}? It takes about {_size(needed)} of disk meanwhile."
-            click.confirm(question, abort=True, err=True)
+            _confirm(question)
 
     def _ended(self, target: ModelIdentity, source: str, present: ModelIdentity | None) -> int:
         if present is None or present.fingerprint != target.fingerprint:
@@ -197,6 +200,13 @@ class _Start:
         if self._as_json:
             output.document(told(None, present))
         return 0
+
+
+def _confirm(question: str) -> None:
+    """Ask a person; UsageError where there is none to ask, click.Abort when the answer is no."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="add --yes to do it without being asked")
+    click.confirm(question, abort=True, err=True)
 
 
 def _free_bytes(home: Home, node: str) -> int | None:

@@ -43,8 +43,10 @@ def chosen_node(home: Home, node: str | None) -> str:
 async def opened(home: Home, node: str | None) -> AsyncGenerator[Session]:
     """Open a session; connections are made when they are first used."""
     settings = node_settings(home, chosen_node(home, node))
+    # A node that a person names is that one alone.
+    chosen = settings.local if node else settings.database
     async with (
-        Database(settings.database, application_name="aya-cli", check=migrations.check) as database,
+        Database(chosen, application_name="aya-cli", check=migrations.check) as database,
         EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder,
     ):
         documents = Documents(database, embedder)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aya.backoff import Backoff
-from aya.errors import AyaError, DatabaseReadOnly, DatabaseUnavailable, DocumentError, NoneWritable, OutcomeUnknown
+from aya.errors import AyaError, DatabaseReadOnly, DatabaseUnavailable, DocumentError, NoneAnswers, OutcomeUnknown
 
 # Longer than a failover takes, and shorter than the callers of the MCP server wait.
 PATIENCE_SECONDS = 30.0
@@ -56,6 +56,6 @@ def is_passing(error: AyaError, failures: int, *, is_unknown: bool, has_choice: 
         return True
     if not has_choice:
         return False
-    return isinstance(error, NoneWritable | DatabaseReadOnly) or (
+    return isinstance(error, NoneAnswers | DatabaseReadOnly) or (
         isinstance(error, DatabaseUnavailable) and failures == 1
     )

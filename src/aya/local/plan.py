@@ -11,12 +11,12 @@ from aya.settings import Config
 NODES = tuple(ROLE_OF_NODE)
 # Of a server's node: PostgreSQL, the embedder, two of the watchdog, and two of the link to its partner.
 _PORTS = {"alpha": 6, "beta": 6, "air": 2}
-# Each of these runs a PostgreSQL.
-_OF_SERVER = ("postgres", "watchdog", "link")
+# Each of these is for a PostgreSQL of ours.
+_OF_SERVER = ("postgres", "watchdog", "link", "backup")
 # The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
 _SERVICES = {
-    "alpha": ("link", "watchdog", "embedder", "indexer"),
-    "beta": ("link", "watchdog", "embedder", "indexer"),
+    "alpha": ("link", "watchdog", "embedder", "indexer", "backup"),
+    "beta": ("link", "watchdog", "embedder", "indexer", "backup"),
     "air": ("postgres", "embedder"),
 }
 

@@ -28,6 +28,8 @@ from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
 
+# What runs behind the servers.
+_BEHIND = {"indexer": "the indexer runs", "backup": "base backups are made daily"}
 _OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "link": "the link's", "embedder": "the embedder's"}
 
 
@@ -132,7 +134,7 @@ class _Machine:
         for node in chosen:
             await self._start_embedder(node, databases[node.name])
         for node in chosen:
-            await self._start_indexer(node)
+            await self._start_others(node)
 
     def _check_versions(self, chosen: Sequence[Node]) -> None:
         """Raise PostgresError for a data directory of another major version, before a running server is touched."""
@@ -254,12 +256,12 @@ class _Machine:
         async with EmbedderClient(_embedder_url(node)) as embedder:
             await alignment.make(embedder, database)
 
-    async def _start_indexer(self, node: Node) -> None:
+    async def _start_others(self, node: Node) -> None:
         for process in self._of(node):
-            if process.service == "indexer":
+            if process.service in _BEHIND:
                 probe = wait.alive_probe(self._supervisor, process.label)
                 pid = await wait.until(probe, self._supervisor, process, deadline_seconds=wait.SETTLE_SECONDS)
-                self._report.step(node.name, f"the indexer runs (pid {pid})")
+                self._report.step(node.name, f"{_BEHIND[process.service]} (pid {pid})")
 
     def _server_process(self, node: Node) -> Process:
         return next(process for process in self._of(node) if process.service in {"postgres", "watchdog"})

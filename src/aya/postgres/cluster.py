@@ -15,6 +15,7 @@ from typing import IO
 
 import psutil
 
+from aya.backup.install import install
 from aya.errors import PostgresError
 from aya.postgres import files
 from aya.postgres.binaries import Binaries
@@ -108,7 +109,7 @@ class Cluster:
         files.write_text(passfile, f"*:*:*:{replication_role(name)}:{password}\n", self.user)
         return (
             f"host={','.join(addresses)} port={port} user={replication_role(name)}"
-            f" passfile={_conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
+            f" passfile={conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
             " keepalives_idle=2 keepalives_interval=1 keepalives_count=3"
         )
 
@@ -156,6 +157,8 @@ class Cluster:
     def configure(self) -> None:
         """Write aya.conf and pg_hba.conf, and include the former once; root does so without following links."""
         self.user.make_directory(self.config.socket_directory)
+        if self.config.archive_command:
+            install(self.data_directory.parent, self.user)
         include = f"include '{SETTINGS_FILE}'"
         text = self._read("postgresql.conf")
         if include not in text:
@@ -266,7 +269,7 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _conninfo_value(value: str) -> str:
+def conninfo_value(value: str) -> str:
     """Quote a value for a connection string (PostgreSQL documentation, 32.1.1.1)."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -25,6 +25,7 @@ class ClusterConfig:
 
     addresses: host names or IP addresses to listen on. neighbours: of the servers' machines, each with the node that
     may replicate from there; empty: this machine only. clients: addresses or networks whose clients are let in, too.
+    archive_command: what keeps a segment that is full; None: nothing does.
     """
 
     port: int
@@ -33,6 +34,7 @@ class ClusterConfig:
     platform: str = sys.platform
     neighbours: tuple[tuple[str, str], ...] = ()
     clients: tuple[str, ...] = ()
+    archive_command: str | None = None
 
     @property
     def local_address(self) -> str:
@@ -72,7 +74,7 @@ def guard_text(guard: Guard) -> str:
         "primary_conninfo": guard.upstream or "",
         "primary_slot_name": guard.slot or "",
     }
-    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines = [f"{name} = {quoted(value)}" for name, value in settings.items()]
     return "# Written by the watchdog while it runs; changes are lost.\n" + "\n".join(lines) + "\n"
 
 
@@ -104,13 +106,16 @@ def settings_text(config: ClusterConfig) -> str:
         # What people keep is not written to logs: no parameters, and no statement beside its error.
         "log_parameter_max_length": "0",
         "log_min_error_statement": "panic",
+        # A standby archives what it receives, too: each machine can restore by itself (docs/adr/0018).
+        "archive_mode": "always" if config.archive_command else "off",
+        "archive_command": config.archive_command or "",
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
     if config.platform == "darwin":
         # The default there does not flush the drive's own cache.
         settings["wal_sync_method"] = "fsync_writethrough"
-    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines = [f"{name} = {quoted(value)}" for name, value in settings.items()]
     return (
         "# Written by aya at every start; changes belong into postgresql.conf above the include.\n"
         + "\n".join(lines)
@@ -118,7 +123,8 @@ def settings_text(config: ClusterConfig) -> str:
     )
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Return a value as postgresql.conf has it."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -127,6 +133,8 @@ def host_access_text(config: ClusterConfig) -> str:
     lines = [
         "# Written by aya. TYPE DATABASE USER ADDRESS METHOD",
         "local  all          all                             scram-sha-256",
+        # Base backups of this machine itself.
+        "local  replication  postgres                        scram-sha-256",
         "host   all          all             127.0.0.1/32    scram-sha-256",
         "host   all          all             ::1/128         scram-sha-256",
     ]

@@ -113,6 +113,16 @@ def can_enter(user: RunAs, directory: Path) -> bool:
     return all(_allows(user, part, 0o1) for part in (path, *path.parents)) and _allows(user, path, 0o4)
 
 
+def can_run(user: RunAs, program: Path) -> bool:
+    """Return whether `user` may run `program`, which need not exist."""
+    path = program.resolve()
+    if not path.is_file():
+        return False
+    if user.uid is None:
+        return os.access(path, os.X_OK)
+    return all(_allows(user, part, 0o1) for part in (path, *path.parents))
+
+
 def _allows(user: RunAs, path: Path, bit: int) -> bool:
     status = path.stat()
     if status.st_uid == user.uid:

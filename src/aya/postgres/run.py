@@ -13,15 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import FrameType
 
+from aya.backup.install import interpreter, put_command
 from aya.errors import AyaError, ConfigError, PostgresError
 from aya.home import Home, locate
 from aya.postgres import holders, homebrew, lockfile
 from aya.postgres.binaries import resolve
 from aya.postgres.cluster import Cluster
-from aya.postgres.config import ClusterConfig
-from aya.postgres.privileges import run_as
+from aya.postgres.config import SERVERS, ClusterConfig
+from aya.postgres.privileges import RunAs, run_as
 from aya.processes import ports
 from aya.settings import Config, load_config
 
@@ -41,7 +43,14 @@ def cluster_of(home: Home, config: Config, node: str) -> Cluster:
     """Return the cluster of a node of this home, which need not exist yet."""
     data = home.data_directory(node)
     user = run_as(data)
-    return Cluster(resolve(config, home, user), data, _listening(home, config, node), user)
+    listening = replace(_listening(home, config, node), archive_command=_archive_command(home, node, user))
+    return Cluster(resolve(config, home, user), data, listening, user)
+
+
+def _archive_command(home: Home, node: str, user: RunAs) -> str | None:
+    """Return what archives on a server; AIR has its rows from there. None also without a Python for `user`."""
+    python = interpreter(user) if node in SERVERS else None
+    return put_command(home.node_directory(node), python) if python else None
 
 
 def _listening(home: Home, config: Config, node: str) -> ClusterConfig:

@@ -18,6 +18,7 @@ LAG_LIMIT_BYTES = 16 * 1024 * 1024
 OVERDUE_SECONDS = 60
 # Each server can stand in for the other.
 _WELL = frozenset({"SYNC", "ARMED"})
+_RUNBOOK = "docs/operations/backup.md"
 EXIT_OF: dict[Health, int] = {"healthy": 0, "degraded": EXIT_DEGRADED, "down": EXIT_FAILED}
 
 
@@ -35,6 +36,7 @@ def judge(seen: Observation) -> NodeStatus:
         *_of_queue(seen),
         *_of_embedder(seen),
         *_of_replication(seen),
+        *_of_archive(seen),
     )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 
@@ -125,3 +127,22 @@ def _of_replication(seen: Observation) -> list[str]:
     if (follows.lag_bytes or 0) > LAG_LIMIT_BYTES:
         return [f"it is {follows.lag_bytes} bytes behind its primary: aya status in a moment"]
     return []
+
+
+def _of_archive(seen: Observation) -> list[str]:
+    """Return what keeps a past moment of this node from being restored; nothing where AYA does not archive."""
+    archiving, backups = seen.database.archiving, seen.backups
+    if backups is None:
+        return []
+    found: list[str] = []
+    if archiving and archiving.mode == "off":
+        found.append(
+            "the WAL is not archived (is there a python3 that the server's user can run?): aya down, then aya up"
+        )
+    if archiving and archiving.failing:
+        found.append(f"archiving fails ({archiving.failed} times, now at {archiving.last_failed}): {_RUNBOOK}")
+    if backups.error:
+        found.append(f"the last base backup failed ({backups.error}): aya backup create --node {seen.name}")
+    if backups.overdue:
+        found.append(f"the newest good base backup is of {backups.newest}: aya backup create --node {seen.name}")
+    return found

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from aya import db, migrations, queries
+from aya.backup.catalogue import Catalogue, newest_good
+from aya.backup.failed import failure
+from aya.backup.schedule import overdue
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, SchemaMismatch
 from aya.home import Home, Node
@@ -18,6 +22,7 @@ from aya.local.wait import read_tail
 from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
 from aya.postgres.config import SERVERS
+from aya.postgres.privileges import run_as
 from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
@@ -26,6 +31,8 @@ from aya.settings import Config, DatabaseSettings, as_role, node_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (
+    Archiving,
+    Backups,
     Counts,
     DatabaseFacts,
     EmbedderFacts,
@@ -77,6 +84,24 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         services=tuple(_service(home, name, known.get(f"com.aya.{node.name}.{name}"), node.name) for name in mine),
         replication=follows if database.is_standby else None,
         failover=watched,
+        backups=await asyncio.to_thread(_backups, home, node) if own and node.name in SERVERS else None,
+    )
+
+
+def _backups(home: Home, node: Node) -> Backups:
+    """Return what the node's directory tells of its base backups."""
+    failed = failure(home, node.name)
+    error = str(failed.get("error")) if failed else None
+    try:
+        found = Catalogue.of(home, node.name, run_as(home.data_directory(node.name))).all()
+    except AyaError as unreadable:
+        return Backups(0, error=unreadable.message)
+    newest = newest_good(found)
+    return Backups(
+        count=sum(one.good for one in found),
+        newest=newest.ended_at if newest else None,
+        overdue=overdue(datetime.now(UTC), found),
+        error=error,
     )
 
 
@@ -108,6 +133,8 @@ async def _database(settings: DatabaseSettings, node: str) -> DatabaseFacts:
 async def _facts(connection: db.Connection, node: str, database: str) -> DatabaseFacts:
     server = await connection.fetchrow(_SQL["server"])
     facts: dict[str, Any] = dict(server or {})
+    archiving = await connection.fetchrow(_SQL["archiving"])
+    facts["archiving"] = Archiving(**archiving) if archiving else None
     try:
         schema = await migrations.check(connection, node=node)
         counts = await connection.fetchrow(_SQL["counts"], POISON_ATTEMPTS, OVERDUE_SECONDS)

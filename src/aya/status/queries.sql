@@ -5,6 +5,17 @@ SELECT
     (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
     pg_is_in_recovery() AS is_standby;
 
+-- name: archiving
+-- How the WAL is archived. failing: the last try failed, whatever came before it.
+SELECT
+    current_setting('archive_mode') AS mode,
+    archived_count AS archived,
+    failed_count AS failed,
+    last_archived_wal AS last_archived,
+    last_failed_wal AS last_failed,
+    coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), FALSE) AS failing
+FROM pg_stat_archiver;
+
 -- name: counts
 -- What is stored and what waits. Poison documents failed so many times or more, and are still tried, rarely;
 -- overdue ones have waited for the indexer for so many seconds after their time, and it has not said why.

@@ -20,6 +20,9 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "reembedding": {"model": "…", "fingerprint": "…", "source": "…", "phase": "preparing"|"running"|"paused",
                         "started_at": "…", "requested_by": "aya_user", "total": 9, "done": 4, "cut": 0, "refused": 0,
                         "rows_per_second": 12.5|null, "seconds_left": 0.4|null, "error": "…"|null}|null,
+        "archive": {"mode": "always"|"on"|"off", "archived": 9, "failed": 0, "last_archived": "0000…"|null,
+                    "last_failed": "0000…"|null, "failing": false}|null,
+        "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null}|null,
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
                       "uptime_seconds": 12.3|null,
@@ -109,6 +112,28 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Archiving:
+    """How the server archives its WAL: archive_mode, how often it did and failed, and the names of both last ones."""
+
+    mode: str
+    archived: int
+    failed: int
+    last_archived: str | None
+    last_failed: str | None
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """The good base backups of a node. newest: when it ended. error: why the last try of the schedule failed."""
+
+    count: int
+    newest: str | None = None
+    overdue: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected.
 
@@ -126,6 +151,7 @@ class DatabaseFacts:
     bound: Model | None = None
     moving: Progress | None = None
     weak: tuple[str, ...] = ()
+    archiving: Archiving | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +165,7 @@ class EmbedderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One node, as seen. role: what it was made as. replication: of a standby only; failover: of a server."""
+    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server."""
 
     name: str
     role: str
@@ -152,6 +178,7 @@ class Observation:
     services: tuple[Service, ...]
     replication: Replication | None = None
     failover: Failover | None = None
+    backups: Backups | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +214,11 @@ class NodeStatus:
             "poison": [asdict(document) for document in database.poison],
             "model": {"bound": _or_none(database.bound), "embedder": _or_none(seen.embedder.model)},
             "reembedding": database.moving.to_json() if database.moving else None,
+            "archive": _or_none(database.archiving),
+            "backups": _or_none(seen.backups),
             "services": [asdict(service) for service in seen.services],
         }
 
 
-def _or_none(value: Failover | Counts | Replication | Model | None) -> dict[str, Any] | None:
+def _or_none(value: Failover | Counts | Replication | Model | Archiving | Backups | None) -> dict[str, Any] | None:
     return None if value is None else asdict(value)
