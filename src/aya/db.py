@@ -6,25 +6,24 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import asyncpg
 from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
 
-from aya import errors, servers
+from aya import errors, outcome, reach
+from aya.reach import FAILED, LOST, Client, Reached
 from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
-    from asyncpg.transaction import Transaction
 
     Check = Callable[["Connection"], Awaitable[object]]
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 60.0
-# A commit that is cancelled while it waits for the standby succeeds, with this warning: it is here, perhaps only here.
-_NOT_WAITED = "01000"
 
 _FULL = (
     asyncpg.DiskFullError,
@@ -36,17 +35,6 @@ _REFUSED = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
-)
-# The connection is gone, or about to be.
-LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TargetServerAttributeNotMatched,
-    asyncpg.InterfaceError,
-    # What a query meets between the server's farewell and the end of the connection.
-    asyncpg.InternalClientError,
 )
 
 
@@ -76,7 +64,7 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         ) from error
     except TimeoutError as error:
         raise errors.DatabaseUnavailable(f"{where} did not answer in time", hint="aya status") from error
-    except (*LOST, OSError) as error:
+    except LOST as error:
         reason = str(error) or type(error).__name__
         raise errors.DatabaseUnavailable(
             f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
@@ -106,21 +94,32 @@ def _to_json(value: object) -> str:
 
 async def connect(
     settings: DatabaseSettings, *, application_name: str, command_timeout: float | None = COMMAND_TIMEOUT_SECONDS
-) -> asyncpg.Connection[asyncpg.Record]:
+) -> Reached:
     """Open one plain connection, without the codecs. Errors are the driver's: use it inside `translated`.
 
     command_timeout: seconds a statement may take; None for work whose length nobody can know (a migration).
     """
-    return await servers.connect(
-        settings,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout,
-        server_settings={"application_name": application_name},
-    )
+    return await reach.connect(settings, Client(application_name, command_timeout))
+
+
+async def close(connection: Reached) -> None:
+    """Close a connection, politely at first; never raises what the driver says of it."""
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except FAILED:
+        reach.abandon(connection)
+
+
+async def _give_back(pool: asyncpg.Pool[asyncpg.Record], connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+    """Give a connection back; one that ends meanwhile takes nothing along: what was done on it is done."""
+    with suppress(*FAILED):  # the pool has ended it itself then
+        await pool.release(connection)
 
 
 class Database:
     """A small pool on one database, opened on first use and reopened by itself after a loss.
+
+    Of several servers it uses the one that was asked for, and leaves one that is so no more.
 
     check: run once, on the first connection that is lent; what it raises ends that use, and the next one checks again.
     """
@@ -139,87 +138,66 @@ class Database:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    connect=self._connect,
-                    min_size=0,
-                    max_size=self._max_size,
-                    timeout=CONNECT_TIMEOUT_SECONDS,
-                    command_timeout=COMMAND_TIMEOUT_SECONDS,
-                    server_settings={"application_name": self._application_name},
-                    init=prepare_connection,
+                    min_size=0, max_size=self._max_size, connect=cast("Any", self._connect), connection_class=Reached
                 )
         return self._pool
 
-    async def _connect(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:  # noqa: ANN401 - the pool's own
-        del dsn  # the pool was given none
-        return await servers.connect(self.settings, **options)
+    async def _connect(self, *_: object, **__: object) -> Reached:
+        client = Client(self._application_name, COMMAND_TIMEOUT_SECONDS, prepare_connection)
+        return await reach.connect(self.settings, client)
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there are several servers, so that another may answer when one does not."""
+        return len(self.settings.hosts) > 1
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
         """Lend a connection; every driver error inside comes out as an AyaError."""
         with translated(self.settings):
             pool = await self._opened()
-            async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-                if self._unchecked is not None:
-                    await self._unchecked(connection)
-                    self._unchecked = None
+            connection = await pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS)
+            where = cast("Reached", connection).where
+            async with reach.watched(connection, where, alone=not self.has_choice):
                 try:
+                    if self._unchecked is not None:
+                        await self._unchecked(connection)
+                        self._unchecked = None
                     yield connection
-                except asyncpg.ReadOnlySQLTransactionError:
-                    # Another server leads by now, or will soon: the next use looks for it.
-                    connection.terminate()
+                except BaseException as error:
+                    await self._leave(pool, connection, error)
                     raise
+                finally:
+                    await _give_back(pool, connection)
+
+    async def _leave(self, pool: asyncpg.Pool[asyncpg.Record], connection: Connection, error: BaseException) -> None:
+        """Use neither this connection again, nor the others to its server, after what says that it is not the one."""
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):
+            reach.abandon(connection)
+        if isinstance(error, (*LOST, asyncpg.ReadOnlySQLTransactionError, errors.OutcomeUnknown)):
+            if self.has_choice:
+                reach.abandon(connection)
+            await pool.expire_connections()
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool = False) -> AsyncGenerator[Connection]:
         """Lend a connection inside a transaction: committed when the block ends well, else rolled back.
 
-        readonly: every statement sees the same moment (repeatable read). Raises OutcomeUnknown when the commit was sent
-        and nobody can say whether it came about.
+        readonly: every statement sees the same moment (repeatable read).
         """
-        isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if readonly else "read_committed"
-        async with self.connection() as connection:
-            transaction = connection.transaction(isolation=isolation, readonly=readonly)
-            await transaction.start()
-            try:
-                yield connection
-            except BaseException:
-                with suppress(*LOST, OSError):
-                    await transaction.rollback()
-                raise
-            if readonly:
-                await transaction.commit()
-            else:
-                await self._commit(connection, transaction)
-
-    async def _commit(self, connection: Connection, transaction: Transaction) -> None:
-        warnings: list[str] = []
-
-        def hear(_: object, message: asyncpg.PostgresLogMessage) -> None:
-            warnings.append(str(message.sqlstate))
-
-        connection.add_log_listener(hear)
-        try:
-            await transaction.commit()
-        except (*LOST, OSError) as error:
-            raise self._unknown(str(error) or type(error).__name__) from error
-        finally:
-            with suppress(asyncpg.InterfaceError):
-                connection.remove_log_listener(hear)
-        if _NOT_WAITED in warnings:
-            raise self._unknown("the wait for the standby was cancelled")
-
-    def _unknown(self, why: str) -> errors.OutcomeUnknown:
-        return errors.OutcomeUnknown(
-            f"{self.settings.display()}: whether the commit came about is not known ({why})",
-            hint="run the same again: it is done once",
-        )
+        isolation: outcome.Isolation = "repeatable_read" if readonly else "read_committed"
+        async with (
+            self.connection() as connection,
+            outcome.transaction(connection, isolation=isolation, readonly=readonly),
+        ):
+            yield connection
 
     async def close(self) -> None:
         """Close the pool, politely at first."""
         if self._pool is None:
             return
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()

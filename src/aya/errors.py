@@ -6,12 +6,13 @@ AyaError
 ├── DocumentError          one document or file cannot be taken or found
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
-│   ├── OutcomeUnknown         a commit was sent, and nobody can say whether it came about (retryable)
+│   │   └── NoneAnswers            no server answers, but one that is silent may yet (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
 │   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
 │   ├── DatabaseRefused        the role may not do this, or the password is wrong
 │   └── SchemaMismatch         the database was migrated by another version of AYA
+├── OutcomeUnknown         a change was sent, and nobody can say whether it is kept (retryable)
 ├── EmbedderError
 │   ├── EmbedderUnavailable    down or too slow (retryable)
 │   ├── EmbedderOverloaded     answered 429 or 503 (retryable)
@@ -70,10 +71,8 @@ class DatabaseUnavailable(DatabaseError):
     retryable = True
 
 
-class OutcomeUnknown(DatabaseError):
-    """A commit was sent, and nobody can say whether it came about: it is to be made again by its key."""
-
-    retryable = True
+class NoneAnswers(DatabaseUnavailable):
+    """No server answers, but one of them is silent, and may yet: a failover may be under way."""
 
 
 class DatabaseFull(DatabaseError):
@@ -98,6 +97,15 @@ class DatabaseRefused(DatabaseError):
 
 class SchemaMismatch(DatabaseError):
     """The schema in the database is not the one this version of AYA knows."""
+
+
+class OutcomeUnknown(AyaError):
+    """A change was sent, and whether it is kept cannot be said: neither a success nor a failure.
+
+    The same call again is safe: our writes are told apart by a key, and what is there already is not done twice.
+    """
+
+    retryable = True
 
 
 class EmbedderError(AyaError):

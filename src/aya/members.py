@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from aya.home import Home
 from aya.postgres.config import SERVERS
-from aya.settings import Config, Member
+
+if TYPE_CHECKING:
+    from aya.settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the servers that replicate each other. addresses: host names or IP addresses; every one is tried."""
+
+    name: str
+    addresses: tuple[str, ...]
+    postgres_port: int
+    agent_port: int
+    health_port: int
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """Return where its PostgreSQL is reached, one pair for each address."""
+        return tuple((address, self.postgres_port) for address in self.addresses)
 
 
 def members(home: Home, config: Config) -> dict[str, Member]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, LiteralString, cast
 
 import asyncpg
 
-from aya import __version__, db, queries
+from aya import __version__, db, outcome, queries
 from aya.errors import ConfigError, SchemaMismatch
 from aya.settings import DatabaseSettings
 
@@ -130,14 +130,14 @@ async def migrate(
             names = await _apply_all(connection, known)
             await _apply_grants(connection)
         finally:
-            await connection.close()
+            await db.close(connection)
     return MigrationReport(tuple(names), known[-1].version if known else 0)
 
 
 async def _apply_all(connection: Connection, known: Sequence[Migration]) -> list[str]:
     names: list[str] = []
     while True:
-        async with connection.transaction():
+        async with outcome.transaction(connection):
             await connection.execute(_SQL["lock"])
             await connection.execute(_SQL["create_table"])
             todo = pending(known, await _applied(connection))
@@ -161,7 +161,7 @@ async def _apply(connection: Connection, migration: Migration) -> None:
 
 async def _apply_grants(connection: Connection) -> None:
     grants = files("aya").joinpath("sql", "grants.sql").read_text(encoding="utf-8")
-    async with connection.transaction():
+    async with outcome.transaction(connection):
         await connection.execute(_SQL["lock"])
         await connection.execute(cast("LiteralString", grants))
 

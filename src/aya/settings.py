@@ -17,12 +17,15 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from aya.errors import ConfigError
 from aya.home import Home
 from aya.json_object import json_object
+from aya.members import Member, members
+from aya.pins import require_strong
 from aya.secret_file import read_token
 
 DEFAULT_DATABASE = "aya_rag"
 OWNER = "aya_user"
 DEFAULT_POSTGRES_PORT = 5432
 DEFAULT_EMBEDDER_URL = "http://127.0.0.1:8765"
+TARGET = "target_session_attrs"
 _LARGEST_PORT = 65535
 _LARGEST_COUNT = 1000
 
@@ -58,24 +61,26 @@ class DatabaseSettings:
 class NodeSettings:
     """Everything a process needs to know of its node.
 
-    embedder_token: what the embedder asks of clients on other machines; it never shows in repr.
+    database: where it writes, whoever leads: every server that may lead, this node's first. own: this node's server,
+    for what has to be read here; None when that is the same. embedder_token: what the embedder asks of clients on
+    other machines; it never shows in repr.
     """
 
     node: str
     database: DatabaseSettings
     embedder_url: str
     embedder_token: str | None = field(default=None, repr=False)
+    own: DatabaseSettings | None = None
 
+    @property
+    def local(self) -> DatabaseSettings:
+        """Return this node's server, whether or not it leads."""
+        return self.own or self.database
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One of the servers that replicate each other. addresses: host names or IP addresses; every one is tried."""
-
-    name: str
-    addresses: tuple[str, ...]
-    postgres_port: int
-    agent_port: int
-    health_port: int
+    @property
+    def near(self) -> DatabaseSettings:
+        """Return where to read: on this node, and elsewhere only when that does not answer."""
+        return replace(self.local, hosts=self.database.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,8 @@ _DSN = re.compile(r"postgres(?:ql)?://(?P<netloc>[^/?#]+)(?:/(?P<database>[^?#@]
 def parse_dsn(dsn: str) -> DatabaseSettings:
     """Parse postgresql://user:password@host[:port][,host[:port]…]/database?option=value.
 
-    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port.
+    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port;
+    and for an option that gives up what a commit is promised (aya.pins).
     """
     parts = _DSN.fullmatch(dsn)
     options = (parts and parts["options"]) or ""
@@ -221,6 +227,7 @@ def parse_dsn(dsn: str) -> DatabaseSettings:
             " (in a password, / is written %2F, ? %3F, # %23 and @ %40)",
             hint="check AYA_DSN or aya.toml",
         )
+    require_strong(parse_qsl(options))
     credentials, _, addresses = parts["netloc"].rpartition("@")
     user, _, password = credentials.partition(":")
     return DatabaseSettings(
@@ -256,18 +263,42 @@ def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[
     token = _embedder_token(environ)
     explicit_url = _embedder_url(environ.get("EMBEDDING_URL"))
     if environ.get("DB_HOST"):
-        return NodeSettings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL, token)
+        return _settings(node, _from_environment(environ), explicit_url or DEFAULT_EMBEDDER_URL, token)
     config = load_config(home, environ)
     known = home.nodes().get(node)
     default_url = f"http://127.0.0.1:{known.embedder_port}" if known else DEFAULT_EMBEDDER_URL
     if config.dsn:
-        return NodeSettings(node, parse_dsn(config.dsn), explicit_url or default_url, token)
+        return _settings(node, parse_dsn(config.dsn), explicit_url or default_url, token)
     port = home.node(node).postgres_port
     password = home.secrets(node).get(role)
     if password is None:
         raise ConfigError(f"node {node} has no password for role {role}", hint="aya up")
-    database = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
-    return NodeSettings(node, database, explicit_url or default_url, token)
+    own = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
+    return _settings(node, own, explicit_url or default_url, token, partners=_partners(home, config, node))
+
+
+def _settings(
+    node: str,
+    own: DatabaseSettings,
+    embedder_url: str,
+    embedder_token: str | None,
+    partners: tuple[tuple[str, int], ...] = (),
+) -> NodeSettings:
+    everywhere = replace(own, hosts=tuple(dict.fromkeys((*own.hosts, *partners))))
+    return NodeSettings(node, writable(everywhere), embedder_url, embedder_token, own)
+
+
+def _partners(home: Home, config: Config, node: str) -> tuple[tuple[str, int], ...]:
+    """Return where the server is that this node's changes places with; nothing for a node without one."""
+    known = members(home, config)
+    return tuple(host for name, member in known.items() if node in known and name != node for host in member.hosts)
+
+
+def writable(settings: DatabaseSettings) -> DatabaseSettings:
+    """Return the same, asking for the one of several servers that may be written, unless it asks for another; pure."""
+    if len(settings.hosts) == 1 or any(key == TARGET for key, _ in settings.options):
+        return settings
+    return replace(settings, options=(*settings.options, (TARGET, "read-write")))
 
 
 def _embedder_token(environ: Mapping[str, str]) -> str | None:

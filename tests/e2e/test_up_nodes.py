@@ -139,7 +139,7 @@ def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
 
 async def run_sql(machine: Machine, statement: str, node: str = "alpha") -> object:
     """Run one statement as the owner and return its value."""
-    connection = await asyncpg.connect(node_settings(machine.home, node, environ={}).database.dsn())
+    connection = await asyncpg.connect(node_settings(machine.home, node, environ={}).local.dsn())
     try:
         return await connection.fetchval(statement)
     finally:

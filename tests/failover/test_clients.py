@@ -1,37 +1,33 @@
-"""AYA's own clients while who leads changes: they find the new leader, and know what became of a commit."""
+"""Our own clients while the servers change places: each write has one effect, by a DSN that stays as it was."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
-import signal
-import time
-import zlib
-from collections.abc import AsyncIterator, Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.conftest import free_port
 from tests.failover.lab import NODES, Lab, lab
 from tests.failover.network import Network, is_possible, network
 
-from aya import servers
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DatabaseReadOnly, OutcomeUnknown
-from aya.home import Home
+from aya.errors import DatabaseReadOnly
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
-from aya.knowledge.insisting import insisted
-from aya.knowledge.types import NewDocument
-from aya.postgres import binaries, privileges
-from aya.postgres.cluster import Cluster
-from aya.postgres.config import ClusterConfig, Guard
-from aya.postgres.provision import superuser_settings
-from aya.settings import Config
+from aya.knowledge.types import Changes, NewDocument
+from aya_mcp.probe import Probe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+WRITERS = 3
 
 
 @pytest.fixture(scope="module")
@@ -45,22 +41,116 @@ def hosts() -> Iterator[Network | None]:
 
 
 @pytest.fixture
-async def pair(public_directory: Path, hosts: Network | None, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
-    """Two servers in sync, alpha leading."""
-    async with lab(public_directory / f"c-{request.node.name[:40]}", hosts) as made:
+async def pair(
+    public_directory: Path, hosts: Network | None, embedder_url: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Lab]:
+    """Two servers in sync, alpha leading, with a knowledge base that is bound to a model."""
+    async with lab(public_directory / f"c-{abs(hash(request.node.name)) % 10**6}", hosts) as made:
+        async with EmbedderClient(embedder_url) as embedder:
+            await bind(made.database(), await embedder.identity())
         yield made
 
 
-async def test_a_server_that_hangs_costs_nothing(pair: Lab) -> None:
-    """The first of the DSN is frozen: the one that leads by then is found at once."""
+@dataclass
+class Written:
+    """What the writers were told. added: contents that were added. edits: how often a document was changed, by id.
+
+    more: set when there is more.
+    """
+
+    added: list[str] = field(default_factory=list[str])
+    edits: dict[int, int] = field(default_factory=dict[int, int])
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def writing(pair: Lab, embedder_url: str) -> AsyncGenerator[Written]:
+    """Add and change documents without a pause; any error of a writer comes out at the end."""
+    written, stop = Written(), asyncio.Event()
+    async with (
+        Database(pair.database(), application_name="aya-writer") as database,
+        EmbedderClient(embedder_url) as embedder,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for number in range(WRITERS):
+            tasks.create_task(_write(Documents(database, embedder), str(number), written, stop))
+        try:
+            yield written
+        finally:
+            stop.set()
+
+
+async def _write(documents: Documents, name: str, written: Written, stop: asyncio.Event) -> None:
+    own: int | None = None
+    for number in itertools.count():
+        if stop.is_set():
+            return
+        content = f"Note {number} of writer {name}."
+        added = await documents.add(NewDocument(content, source="test"))
+        assert added.outcome == "indexed", added
+        written.added.append(content)
+        own = own or added.document_id
+        await documents.edit(own, Changes(title=f"changed {number}"))
+        written.edits[own] = written.edits.get(own, 0) + 1
+        written.more.set()
+
+
+async def check(pair: Lab, written: Written) -> None:
+    """Compare with the database: every document once, with one chunk, changed as often as was told."""
+    connection = await asyncpg.connect(pair.database().dsn(), timeout=10)
+    try:
+        rows = await connection.fetch(
+            "SELECT id, content, rev, (SELECT count(*) FROM chunks WHERE document_id = d.id) AS chunks FROM documents d"
+        )
+    finally:
+        await connection.close()
+    assert sorted(row["content"] for row in rows) == sorted(written.added)
+    assert {row["chunks"] for row in rows} == {1}
+    first = min(row["rev"] for row in rows)
+    assert {row["id"]: row["rev"] - first for row in rows if row["rev"] != first} == written.edits
+
+
+async def kill(pair: Lab) -> None:
+    """Pull alpha's plug."""
+    pair.kill_host("alpha")
+
+
+async def freeze(pair: Lab) -> None:
+    """Have alpha stand still."""
     pair.freeze_host("alpha")
-    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
-    began = time.monotonic()
-    connection = await servers.connect(pair.database(), timeout=10)
-    took = time.monotonic() - began
-    assert servers.is_writable(connection)
-    assert took < servers.HOST_SECONDS
-    connection.terminate()
+
+
+async def switch(pair: Lab) -> None:
+    """Ask alpha to hand over."""
+    await pair.order("alpha", "switchover")
+
+
+async def separate(pair: Lab) -> None:
+    """Cut the link; clients reach both."""
+    pair.cut()
+
+
+@pytest.mark.parametrize("harm", [kill, freeze, switch, separate])
+async def test_every_write_has_one_effect(pair: Lab, embedder_url: str, harm: Callable[[Lab], Awaitable[None]]) -> None:
+    """Nobody is told of a failure, no document is there twice, and none is missing, whoever led when it was written."""
+    async with writing(pair, embedder_url) as written:
+        await progress(written, 10)
+        await harm(pair)
+        await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+        await progress(written, 10)
+        pair.repair()
+        await pair.in_sync("beta")
+        await progress(written, 5)
+    await check(pair, written)
+
+
+async def progress(written: Written, count: int) -> None:
+    """Wait until so many more documents were added."""
+    wanted = len(written.added) + count
+    async with asyncio.timeout(60):
+        while len(written.added) < wanted:
+            written.more.clear()
+            await written.more.wait()
 
 
 async def test_while_nobody_leads_reading_goes_on(pair: Lab) -> None:
@@ -69,114 +159,69 @@ async def test_while_nobody_leads_reading_goes_on(pair: Lab) -> None:
     await pair.until(lambda found: found["alpha"]["condition"] == "FENCED", what="FENCED;")
     async with Database(pair.database(), application_name="test") as database:
         async with database.connection() as connection:
-            assert await connection.fetchval("SELECT count(*) FROM documents") == 0
+            # Longer than a look at the server takes.
+            assert await connection.fetchval("SELECT count(*) FROM documents, pg_sleep(2.5)") == 0
         with pytest.raises(DatabaseReadOnly):
             async with database.transaction() as connection:
                 await connection.execute("INSERT INTO documents (content) VALUES ('refused')")
 
 
-async def test_a_document_added_through_a_failover_is_there_once(pair: Lab, embedder_url: str) -> None:
-    """The plug is pulled while documents are added: each is acknowledged, and each is there exactly once."""
-    async with (
-        EmbedderClient(embedder_url) as embedder,
-        Database(pair.database(), application_name="test") as database,
-    ):
-        await bind(pair.database(), await embedder.identity())
-        documents = Documents(database, embedder)
-        adding = asyncio.create_task(added(documents, 60))
-        await asyncio.sleep(0.5)
-        pair.kill_host("alpha")
-        ids = await adding
-        async with database.connection() as connection:
-            rows = await connection.fetch("SELECT id, content FROM documents ORDER BY id")
-        assert len(rows) == len({row["content"] for row in rows}) == len(set(ids)) == 60
-        assert {row["id"] for row in rows} == set(ids)
-        assert sorted(await documents.remove(ids[:5])) == sorted(ids[:5])
-    assert (await pair.status("beta") or {})["role"] == "primary"
+async def test_psql_finds_the_leader_by_the_line_that_aya_dsn_prints(pair: Lab) -> None:
+    """Before, while the former primary is frozen, and after: the same line."""
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("no psql here")
+    aya = str(Path(sys.executable).with_name("aya"))
+    dsn = await ran(aya, "--home", str(pair.home.path), "dsn", "--elsewhere", "--password")
+    port = {name: str(pair.home.node(name).postgres_port) for name in NODES}
+    asked = (psql, dsn, "-Atc", "SELECT inet_server_port()")
+    assert await ran(*asked) == port["alpha"]
+    pair.freeze_host("alpha")
+    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+    assert await ran(*asked) == port["beta"]
+    pair.repair()
+    await pair.in_sync("beta")
+    assert await ran(*asked) == port["beta"]
 
 
-async def added(documents: Documents, count: int) -> list[int]:
-    """Add so many documents, one after the other."""
-    return [(await documents.add(NewDocument(f"document {number}"))).document_id for number in range(count)]
+async def ran(*command: str) -> str:
+    """Return what a program prints."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AYA_", "DB_", "PG"))}
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=environment)
+    printed, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    return printed.decode().strip()
 
 
-# What became of a commit
-
-
-@pytest.fixture
-async def waiting(public_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Cluster, Database]]:
-    """A server whose commits wait for a standby that does not come, and a client of it."""
-    home = Home(public_directory / f"w{zlib.crc32(request.node.name.encode()):x}")
-    user = privileges.run_as(home.data_directory("alpha"))
-    found = binaries.resolve(Config(), home, user)
-    config = ClusterConfig(free_port(), home.runtime_directory / "alpha")
-    cluster = Cluster(found, home.data_directory("alpha"), config, user)
-    cluster.create("secret")
-    cluster.start(cluster.data_directory.with_name("log"))
-    settings = superuser_settings(cluster, "secret")
-    database = Database(settings, application_name="test")
+async def test_the_mcp_server_adds_once_while_the_servers_change_places(pair: Lab, embedder_url: str) -> None:
+    """Started before the failover and never restarted; what it added is found on the new leader."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DB_")},
+        "AYA_HOME": str(pair.home.path / "elsewhere"),
+        "AYA_NODE": "alpha",
+        "AYA_DSN": pair.database("aya_mcp").dsn(),
+        "EMBEDDING_URL": embedder_url,
+    }
+    with Probe(environ=environment, stderr=subprocess.DEVNULL) as probe:
+        await asyncio.to_thread(probe.initialize, "2025-11-25")
+        await add(probe, "Before.")
+        pair.freeze_host("alpha")
+        await add(probe, "Meanwhile.")
+        pair.repair()
+        await pair.in_sync("beta")
+        await add(probe, "Afterwards.")
+        found = await asyncio.to_thread(probe.call, "query_aya_rag", {"query": "Meanwhile."})
+        assert found["structuredContent"]["count"] == 3
+    connection = await asyncpg.connect(pair.database().dsn(), timeout=10)
     try:
-        connection = await asyncpg.connect(settings.dsn())
-        await connection.execute("CREATE EXTENSION vector; CREATE TABLE kept (id integer PRIMARY KEY)")
-        await connection.close()
-        cluster.guard(Guard(synchronous="absent", read_only=False))
-        connection = await asyncpg.connect(settings.dsn())
-        await connection.execute("SELECT pg_reload_conf()")
-        while await connection.fetchval("SHOW synchronous_standby_names") == "":  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.01)
-        await connection.close()
-        yield cluster, database
+        contents = await connection.fetchval("SELECT array_agg(content ORDER BY content) FROM documents")
     finally:
-        cluster.stop("immediate")
+        await connection.close()
+    assert contents == ["Afterwards.", "Before.", "Meanwhile."]
 
 
-@pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend", "kill -9"])
-async def test_a_commit_that_nobody_vouches_for_is_of_unknown_outcome(
-    waiting: tuple[Cluster, Database], end: str
-) -> None:
-    """Neither success nor failure: the row is here, but perhaps only here."""
-    cluster, database = waiting
-    writing = asyncio.create_task(write(database, 1))
-    other = await asyncpg.connect(database.settings.dsn())
-    find = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    while (pid := await other.fetchval(find)) is None:  # noqa: ASYNC110 - another process
-        await asyncio.sleep(0.01)
-    if end == "kill -9":
-        os.kill(cluster.postmaster_pid() or 0, signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
-    else:
-        await other.fetchval(f"SELECT {end}($1)", pid)
-    with pytest.raises(OutcomeUnknown):
-        await writing
-    if end != "kill -9":
-        assert await other.fetchval("SELECT count(*) FROM kept") == 1
-    other.terminate()
-
-
-async def test_made_again_by_its_key_it_is_there_once(waiting: tuple[Cluster, Database]) -> None:
-    """The first try ends unknown; the second finds that it came about."""
-    cluster, database = waiting
-    tries = 0
-
-    async def once() -> None:
-        nonlocal tries
-        tries += 1
-        await write(database, 7)
-
-    writing = asyncio.create_task(insisted(database, once))
-    other = await asyncpg.connect(database.settings.dsn())
-    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    while not await other.fetchval(cancel):  # noqa: ASYNC110 - another process
-        await asyncio.sleep(0.01)
-    cluster.guard(Guard(read_only=False))
-    await other.execute("SELECT pg_reload_conf()")
-    await writing
-    assert tries == 2
-    assert await other.fetchval("SELECT array_agg(id) FROM kept") == [7]
-    other.terminate()
-
-
-async def write(database: Database, id_: int) -> None:
-    """Write a row by its key: there already, it is left."""
-    async with database.transaction() as connection:
-        await connection.execute("INSERT INTO kept VALUES ($1) ON CONFLICT DO NOTHING", id_)
+async def add(probe: Probe, content: str) -> None:
+    """Add a document by the tool; once."""
+    result = await asyncio.to_thread(probe.call, "add_to_aya_rag", {"content": content})
+    assert not result.get("isError"), result["content"][0]["text"]
+    assert result["structuredContent"]["duplicate_of"] is None

@@ -48,7 +48,7 @@ NAMES = {"DB_HOST": "names-host", "DB_PORT": "7000", "DB_NAME": "names", "DB_USE
         (TOML, DSN, "postgresql://dsn@dsn-host:6000/dsn"),
         (TOML, DSN | NAMES, "postgresql://me@names-host:7000/names"),
         ("", {"DB_HOST": "h"}, "postgresql://aya_user@h:5432/aya_rag"),
-        ("", NAMES | {"DB_HOST": "a, b"}, "postgresql://me@a:7000,b:7000/names"),
+        ("", NAMES | {"DB_HOST": "a, b"}, "postgresql://me@a:7000,b:7000/names?target_session_attrs=read-write"),
         ("", NAMES | {"DB_HOST": ""}, "postgresql://aya_user@127.0.0.1:15432/aya_rag"),
         ("", NAMES | {"DB_HOST": "/run/postgresql"}, "postgresql://me@%2Frun%2Fpostgresql:7000/names"),
     ],
@@ -285,3 +285,58 @@ def test_the_process_environment_is_the_default(home: Home, monkeypatch: pytest.
     for name in [name for name in os.environ if name.startswith(("DB_", "AYA_"))]:
         monkeypatch.delenv(name)
     assert node_settings(home, "alpha").database.hosts == (("127.0.0.1", 15432),)
+
+
+# Several servers
+
+BETA = Node("beta", "standby", 25432, 28765)
+AIR = Node("air", "copy", 35432, 38765)
+CLUSTER = """[cluster.alpha]
+addresses = ["10.0.0.1", "fd00::1"]
+[cluster.beta]
+addresses = ["10.0.0.2", "beta.tailnet"]
+postgres_port = 6000
+"""
+
+
+@pytest.fixture
+def pair(home: Home) -> Home:
+    """A home with all three nodes on this machine."""
+    home.save_nodes({"alpha": ALPHA, "beta": BETA, "air": AIR})
+    for node in ("beta", "air"):
+        home.save_secrets(node, home.secrets("alpha"))
+    return home
+
+
+@pytest.mark.parametrize(
+    ("node", "toml", "database", "local"),
+    [
+        ("alpha", "", "127.0.0.1:15432,127.0.0.1:25432/aya_rag?target_session_attrs=read-write", "127.0.0.1:15432"),
+        ("beta", "", "127.0.0.1:25432,127.0.0.1:15432/aya_rag?target_session_attrs=read-write", "127.0.0.1:25432"),
+        ("air", "", "127.0.0.1:35432/aya_rag", "127.0.0.1:35432"),
+        (
+            "alpha",
+            CLUSTER,
+            "127.0.0.1:15432,10.0.0.2:6000,beta.tailnet:6000/aya_rag?target_session_attrs=read-write",
+            "127.0.0.1:15432",
+        ),
+        ("air", CLUSTER, "127.0.0.1:35432/aya_rag", "127.0.0.1:35432"),
+    ],
+)
+def test_a_server_that_may_lead_is_written_wherever_the_leader_is(
+    pair: Home, node: str, toml: str, database: str, local: str
+) -> None:
+    """Its own server first, then every address of its partner; air is alone. What is local stays local."""
+    settings = node_settings(configured(pair, toml), node, environ={})
+    assert settings.database.display() == f"postgresql://aya_user@{database}"
+    assert settings.local.display() == f"postgresql://aya_user@{local}/aya_rag"
+    assert (settings.near.hosts, settings.near.options) == (settings.database.hosts, ())
+
+
+def test_who_asks_for_a_certain_server_gets_that_one(home: Home) -> None:
+    """A DSN with its own target_session_attrs is taken as it is; without one, several hosts mean the leader."""
+    given = "postgresql://u@a:1,b:2/d?target_session_attrs=standby"
+    assert node_settings(home, "alpha", environ={"AYA_DSN": given}).database.display() == given
+    settings = node_settings(home, "alpha", environ={"AYA_DSN": "postgresql://u@a:1,b:2/d"})
+    assert settings.database.options == (("target_session_attrs", "read-write"),)
+    assert settings.local.options == ()

@@ -99,6 +99,7 @@ def test_a_node_without_problems_is_healthy() -> None:
         (GOOD, {"embedder": EmbedderFacts("healthy", model=Model("bge", "1"))}, "the embedder runs bge"),
         (GOOD, {"database": replace(DATABASE, bound=None)}, "not bound to an embedding model yet: aya migrate"),
         (GOOD, {"database": replace(DATABASE, schema_error="lacks 3: aya migrate")}, "lacks 3: aya migrate"),
+        (GOOD, {"database": replace(DATABASE, weak=("ROLE x has y = off: psql: z",))}, "ROLE x has y = off: psql: z"),
         (
             GOOD,
             {"database": replace(DATABASE, counts=Counts(3, 9, 1, 1), poison=(Poison(7, "too odd"),))},

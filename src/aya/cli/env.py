@@ -29,7 +29,7 @@ def command(home: Home, /, node: str) -> None:
 
 def assignments(settings: NodeSettings) -> list[tuple[str, str]]:
     """Return the contract's names and their values; pure. ConfigError when they cannot say where the database is."""
-    database = settings.database
+    database = settings.local
     ports = {port for _, port in database.hosts}
     if len(ports) != 1:
         raise ConfigError("DB_PORT cannot name several ports", hint="give the DSN itself to this client")

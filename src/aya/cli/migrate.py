@@ -13,8 +13,7 @@ from aya.errors import EmbedderUnavailable
 from aya.home import Home
 from aya.knowledge.binding import bind, default_model, describe
 from aya.knowledge.models import Bound
-from aya.reach import base_settings
-from aya.settings import NodeSettings
+from aya.settings import NodeSettings, node_settings
 
 
 @click.command(name="migrate")
@@ -23,7 +22,7 @@ from aya.settings import NodeSettings
 def command(home: Home, /, *, node: str | None) -> None:
     """Apply the migrations that are missing; safe to repeat, and to run twice at once."""
     name = session.chosen_node(home, node)
-    settings = base_settings(home, name)
+    settings = node_settings(home, name)
     report = asyncio.run(migrations.migrate(settings.database, node=name))
     for applied in report.applied:
         output.line(f"applied  {applied}")

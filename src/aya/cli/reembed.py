@@ -19,8 +19,7 @@ from aya.errors import AyaError, DatabaseFull, UsageError
 from aya.home import Home
 from aya.knowledge import reembedding
 from aya.knowledge.binding import bound_model, describe, load
-from aya.reach import base_settings
-from aya.settings import load_config
+from aya.settings import load_config, node_settings
 
 if TYPE_CHECKING:
     from aya.db import Connection
@@ -66,7 +65,7 @@ def command(
     if len(actions) > 1 or (actions and model):
         raise UsageError("one thing at a time", hint="aya reembed --help")
     name = session.chosen_node(home, node)
-    settings = base_settings(home, name)
+    settings = node_settings(home, name)
     if actions:
         return _acted(settings, actions[0], sure=yes, as_json=as_json)
     start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)

@@ -128,7 +128,7 @@ def _servers(home: Home, nodes: list[str]) -> list[DatabaseSettings]:
     found: list[DatabaseSettings] = []
     for node in nodes:
         try:
-            found.append(node_settings(home, node, environ={}).database)
+            found.append(node_settings(home, node, environ={}).local)
         except AyaError:  # this node's passwords are elsewhere: nothing is measured on it
             continue
     return found

@@ -11,7 +11,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from aya import db, queries
+from aya import db, outcome, queries
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderError, EmbedderUnavailable, ModelMismatch, ModelNotLoaded, SchemaMismatch
 from aya.identity import ModelIdentity
@@ -47,7 +47,7 @@ async def binding_of(settings: DatabaseSettings) -> Bound | None:
         try:
             return await bound(connection)
         finally:
-            await connection.close()
+            await db.close(connection)
 
 
 async def bind(settings: DatabaseSettings, identity: ModelIdentity, source: str | None = None) -> None:
@@ -61,9 +61,10 @@ async def bind(settings: DatabaseSettings, identity: ModelIdentity, source: str 
             present = await bound_model(connection)
             if present is not None and await connection.fetchval(_SQL["has_vectors"]):
                 check_same(present, identity)
-            await connection.execute(_SQL["bind_model"], *binding_arguments(identity), source)
+            async with outcome.told(connection):
+                await connection.execute(_SQL["bind_model"], *binding_arguments(identity), source)
         finally:
-            await connection.close()
+            await db.close(connection)
 
 
 def binding_arguments(identity: ModelIdentity) -> tuple[object, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aya import queries
 from aya.db import Database
@@ -12,12 +12,12 @@ from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseConflict, DocumentError, ModelMismatch, OutcomeUnknown
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
+from aya.knowledge.again import until_known
 from aya.knowledge.binding import bound, have_ready
 from aya.knowledge.indexing import Prepared, prepare
-from aya.knowledge.insisting import insisted
 from aya.knowledge.placement import EMBEDDING_ACTIONS
 from aya.knowledge.types import Added, Changes, Document, Filters, NewDocument
-from aya.knowledge.writing import Addition, hold_model, index, lock_chunks
+from aya.knowledge.writing import Addition, confirm, hold_model, index, lock_chunks
 
 if TYPE_CHECKING:
     import asyncpg
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SQL = queries.load("aya.knowledge")
 _MOST_CONFLICTS = 5
+Result = TypeVar("Result")
 
 
 class Documents:
@@ -55,66 +56,86 @@ class Documents:
     async def add(self, new: NewDocument) -> Added:
         """Keep a document. Adding the same again changes nothing; a file that changed replaces what it was.
 
-        Raises DocumentError, EmbedderError or DatabaseError, and then nothing was written; OutcomeUnknown when it was
-        tried for a while and nobody can say.
+        Raises DocumentError, EmbedderError or DatabaseError, and then nothing was written; or OutcomeUnknown.
         """
         validation.check_content(new.content)
         validation.check_labels(new.category, new.source)
         validation.check_metadata(new.metadata)
-        # Equal content is the same document: made twice, it is there once.
-        return await insisted(self._database, lambda: self._add_unrivalled(new))
+        addition = Addition(new)
+        return await self._until_known(lambda: self._add_in_spite_of_others(new, addition))
 
-    async def _add_unrivalled(self, new: NewDocument) -> Added:
+    async def _until_known(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        return await until_known(attempt, has_choice=self._database.has_choice)
+
+    async def _add_in_spite_of_others(self, new: NewDocument, addition: Addition) -> Added:
         for _ in range(_MOST_CONFLICTS):
             try:
-                return await self._add(new)
+                return await self._add(new, addition)
             except (DatabaseConflict, ModelMismatch):
                 # Somebody else wrote the same file or content at the same moment, or the base moved to another model
                 # since its vectors were made: look again at what is there now.
                 continue
-        return await self._add(new)
+        return await self._add(new, addition)
 
-    async def _add(self, new: NewDocument) -> Added:
-        addition = Addition(new)
+    async def _add(self, new: NewDocument, addition: Addition) -> Added:
         async with self._database.connection() as connection:
             action = await addition.look(connection, lock=False)
             if action == "keep" or (action == "duplicate" and new.uri is None):
-                return await addition.do(connection, action, None)
+                if action == "duplicate" or addition.unsure is not None:
+                    await confirm(connection)
+                return addition.known(await addition.do(connection, action, None))
         prepared = await self._prepare(new.content, markdown=new.markdown) if action in EMBEDDING_ACTIONS else None
-        async with self._writing() as connection:
-            if prepared is not None:
-                await hold_model(connection, prepared.identity)
-            await addition.lock(connection)
-            action = await addition.look(connection, lock=True)
-            if action in EMBEDDING_ACTIONS and prepared is None:
-                raise DatabaseConflict("the document was changed meanwhile", hint="run the same again")
-            return await addition.do(connection, action, prepared if action in EMBEDDING_ACTIONS else None)
+        added: Added | None = None
+        try:
+            async with self._writing() as connection:
+                if prepared is not None:
+                    await hold_model(connection, prepared.identity)
+                await addition.lock(connection)
+                action = await addition.look(connection, lock=True)
+                if action in EMBEDDING_ACTIONS and prepared is None:
+                    raise DatabaseConflict("the document was changed meanwhile", hint="run the same again")
+                added = await addition.do(connection, action, prepared if action in EMBEDDING_ACTIONS else None)
+                if action in {"keep", "duplicate"}:
+                    await connection.execute(_SQL["mark"])
+        except OutcomeUnknown:
+            addition.doubt(added)
+            raise
+        return addition.known(added)
 
     async def edit(self, document_id: int, changes: Changes, *, expected_rev: int | None = None) -> Document:
         """Change a document; a new content gets new chunks in the same transaction.
 
-        expected_rev: refuse when somebody changed it meanwhile. Raises DocumentError when there is no such document.
+        expected_rev: refuse when somebody changed it meanwhile. Raises DocumentError when there is no such document,
+        and OutcomeUnknown.
         """
         validation.check_labels(changes.category, changes.source)
         validation.check_metadata(changes.metadata or {})
         if changes.content is not None:
             validation.check_content(changes.content)
-        if expected_rev is None:
-            # The same values set twice are the same document.
-            return await insisted(self._database, lambda: self._edit_on_model(document_id, changes, None))
-        try:
-            return await self._edit_on_model(document_id, changes, expected_rev)
-        except OutcomeUnknown:
-            return await insisted(self._database, lambda: self._edit_again(document_id, changes, expected_rev))
+        unsure = False
 
-    async def _edit_again(self, document_id: int, changes: Changes, expected_rev: int) -> Document:
-        """Find out whether an edit of unknown outcome came about; make it if not."""
-        found = await self.get(document_id)
-        if found.rev == expected_rev + 1 and _has(found, changes):
-            return found
-        return await self._edit_on_model(document_id, changes, expected_rev)
+        async def attempt() -> Document:
+            nonlocal unsure
+            if unsure and (found := await self._edited(document_id, changes)) is not None:
+                return found
+            try:
+                return await self._edit_in_spite_of_others(document_id, changes, expected_rev)
+            except OutcomeUnknown:
+                unsure = True
+                raise
 
-    async def _edit_on_model(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
+        return await self._until_known(attempt)
+
+    async def _edited(self, document_id: int, changes: Changes) -> Document | None:
+        """Return the document if it has all the changes, on this server and on its standby; else None."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_SQL["get_document"], document_id)
+            if row is None or not has_all(_document(row), changes):
+                return None
+            await confirm(connection)
+        return _document(row)
+
+    async def _edit_in_spite_of_others(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
         try:
             return await self._edit(document_id, changes, expected_rev)
         except ModelMismatch:
@@ -136,7 +157,11 @@ class Documents:
                 raise await _why_not_updated(connection, document_id)
             if prepared is not None:
                 await index(connection, document_id, prepared)
-        return await self.get(document_id)
+            # Here, not after the commit: what fails from then on has happened all the same.
+            row = await connection.fetchrow(_SQL["get_document"], document_id)
+        if row is None:
+            raise _no_such(document_id)
+        return _document(row)
 
     async def _prepare(self, content: str, *, markdown: bool) -> Prepared:
         try:
@@ -169,32 +194,30 @@ class Documents:
         return [_document(row) for row in rows]
 
     async def remove(self, document_ids: Sequence[int]) -> list[int]:
-        """Delete documents with their chunks; return those that were there."""
-        gone: dict[int, None] = {}
+        """Delete documents with their chunks; return those that were there. Raises OutcomeUnknown."""
+        removed: set[int] = set()
 
-        async def removed() -> None:
+        async def attempt() -> list[int]:
             async with self._database.transaction() as connection:
-                rows = await connection.fetch(_SQL["delete_documents"], list(document_ids))
-                # Kept over a try of unknown outcome: the next one does not find them any more, if it came about.
-                gone.update(dict.fromkeys(row["id"] for row in rows))
+                removed.update(
+                    row["id"] for row in await connection.fetch(_SQL["delete_documents"], list(document_ids))
+                )
+                await connection.execute(_SQL["mark"])
+            return [document_id for document_id in dict.fromkeys(document_ids) if document_id in removed]
 
-        await insisted(self._database, removed)
-        return list(gone)
-
-
-def _has(document: Document, changes: Changes) -> bool:
-    return all(
-        value is None or getattr(document, name) == value
-        for name, value in (
-            ("content", changes.content), ("category", changes.category), ("source", changes.source),
-            ("title", changes.title),
-        )
-    )  # fmt: skip
+        return await self._until_known(attempt)
 
 
 def filter_arguments(filters: Filters) -> tuple[object, ...]:
     """Return the filters in the order in which every query takes them."""
     return filters.category, filters.source, filters.metadata, filters.since, filters.until
+
+
+def has_all(document: Document, changes: Changes) -> bool:
+    """Return whether the document is as the changes would have it; pure."""
+    wanted = (changes.content, changes.metadata, changes.category, changes.source, changes.title)
+    found = (document.content, document.metadata, document.category, document.source, document.title)
+    return all(value is None or value == there for value, there in zip(wanted, found, strict=True))
 
 
 async def _update(connection: Connection, document_id: int, changes: Changes, expected_rev: int | None) -> bool:

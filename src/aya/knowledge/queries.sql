@@ -120,6 +120,10 @@ FROM
 ORDER BY c.chunk_index
 RETURNING id;
 
+-- name: mark
+-- A word in the WAL that no table holds: a commit waits for the standby only when it has something to wait for.
+SELECT pg_logical_emit_message(true, 'aya.mark', '');
+
 -- name: dequeue
 -- Its vectors are there: nothing is left for the indexer.
 DELETE FROM index_queue WHERE document_id = $1;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from aya import db, queries
+from aya import db, outcome, queries
 from aya.errors import ConfigError, DatabaseConflict, DatabaseReadOnly
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import binding_arguments, describe
@@ -41,7 +41,7 @@ async def entered(settings: DatabaseSettings) -> AsyncGenerator[Connection]:
         try:
             yield connection
         finally:
-            await connection.close()
+            await db.close(connection)
 
 
 async def move_of(connection: Connection) -> Move | None:
@@ -137,12 +137,14 @@ async def cancel(connection: Connection) -> bool:
 
 async def pause(connection: Connection) -> bool:
     """Let the move rest after the batch at hand; return False when there is none."""
-    return await connection.fetchval(_SQL["pause"]) is not None
+    async with outcome.told(connection):
+        return await connection.fetchval(_SQL["pause"]) is not None
 
 
 async def resume(connection: Connection) -> bool:
     """Let the move go on, with its index made if whoever began it was cut short; return False when there is none."""
-    found = await connection.fetchval(_SQL["resume"]) is not None
+    async with outcome.told(connection):
+        found = await connection.fetchval(_SQL["resume"]) is not None
     if found:
         await _prepare(connection)
         await connection.execute(_SQL["wake"])
@@ -153,7 +155,7 @@ async def _briefly(connection: Connection, query: str, *arguments: object) -> ob
     """Run a query that needs the table for itself, waiting for it only briefly, again and again."""
     for _ in range(_MOST_TRIES):
         try:
-            async with connection.transaction():
+            async with outcome.transaction(connection):
                 await connection.execute(_SQL["set_lock_timeout"])
                 return await connection.fetchval(_SQL[query], *arguments)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):

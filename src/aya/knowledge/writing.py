@@ -20,6 +20,7 @@ from aya.knowledge.binding import bound_model, check_same
 from aya.knowledge.indexing import Prepared, content_sha256
 from aya.knowledge.placement import Action, Place, decide
 from aya.knowledge.types import Added, NewDocument, Outcome
+from aya.outcome import transaction
 
 if TYPE_CHECKING:
     from aya.db import Connection
@@ -38,6 +39,8 @@ _OUTCOMES: dict[Action, Outcome] = {
     "move": "duplicate",
     "duplicate": "duplicate",
 }
+
+_NOTHING_DONE: frozenset[Outcome] = frozenset({"unchanged", "duplicate"})
 
 
 async def hold_model(connection: Connection, identity: ModelIdentity) -> None:
@@ -94,14 +97,40 @@ async def chunk_ids_of(connection: Connection, document_id: int) -> tuple[int, .
     return tuple(row["id"] for row in await connection.fetch(_SQL["chunk_ids"], document_id))
 
 
+async def confirm(connection: Connection) -> None:
+    """Return when what is seen on this connection is on the standby, too. Raises OutcomeUnknown.
+
+    A commit whose wait was ended is seen here and may be lost by a failover. A later one is acknowledged only when the
+    standby has everything before it.
+    """
+    async with transaction(connection):
+        await connection.execute(_SQL["mark"])
+
+
 class Addition:
-    """One document on its way in. `look` says what has to be done, `do` does it; both in the same transaction."""
+    """One document on its way in. `look` says what has to be done, `do` does it; both in the same transaction.
+
+    unsure: what became of it if a commit came true whose outcome is unknown.
+    """
 
     def __init__(self, new: NewDocument) -> None:
         self._new = new
         self._sha256 = content_sha256(new.content)
         self._place: Place | None = None
         self._twin: int | None = None
+        self.unsure: Added | None = None
+
+    def doubt(self, added: Added | None) -> None:
+        """Remember what became of the document if the commit came true after all."""
+        if added is not None and added.outcome not in _NOTHING_DONE:
+            self.unsure = added
+
+    def known(self, added: Added) -> Added:
+        """Return what became of the document, counting an earlier attempt that turns out to have come true; pure."""
+        unsure = self.unsure
+        nothing_done = added.outcome in _NOTHING_DONE
+        same = unsure and (unsure.document_id, unsure.chunk_ids) == (added.document_id, added.chunk_ids)
+        return unsure if unsure and nothing_done and same else added
 
     async def lock(self, connection: Connection) -> None:
         """Let nobody else add the same content or the same file until the transaction ends."""

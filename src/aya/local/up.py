@@ -99,7 +99,7 @@ class _Machine:
         for node in chosen:
             if await self._leads(node):
                 dsn = self._config.dsn
-                database = parse_dsn(dsn) if dsn else node_settings(self._home, node.name, environ={}).database
+                database = parse_dsn(dsn) if dsn else node_settings(self._home, node.name, environ={}).local
                 await migrate(database, node=node.name)
                 await self._bind(node, database)
 

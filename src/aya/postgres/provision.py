@@ -13,7 +13,7 @@ import secrets as random_secrets
 from typing import TYPE_CHECKING
 
 from aya import db, queries
-from aya.postgres import scram
+from aya.postgres import kept, scram
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SERVERS, WATCHDOG_ROLE, replication_role, slot_name
 from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
@@ -55,6 +55,7 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
             for role in ROLES:
                 await _ensure_role(connection, role, secrets[role])
             await _ensure_database(connection, database)
+            await kept.mend(connection, CLIENT_ROLES, database)
             if not await connection.fetchval(_SQL["slot_exists"], slot_name("beta")):
                 await connection.execute(_SQL["create_slot"], slot_name("beta"))
         finally:

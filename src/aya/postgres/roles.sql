@@ -53,3 +53,38 @@ SELECT format('ALTER ROLE %I SET synchronous_commit = %L', $1::text, 'on');
 -- name: let_rewind_statement
 -- A former primary rewinds itself by reading the files of the present one: the function (trusted text) and the role.
 SELECT format('GRANT EXECUTE ON FUNCTION pg_catalog.%s TO %I', $1::text, $2::text);
+
+-- name: kept_settings
+-- The settings that roles ($1), everybody or a database ($2) have for good, beside the server's own, among those
+-- named ($3): whose it is, its name and value, and the statement that takes it back. Those of a role in a database win
+-- over the role's, and those over the database's.
+SELECT
+    whose.it_is AS whose,
+    setting.name,
+    setting.value,
+    format('ALTER %s RESET %I', whose.it_is, setting.name) AS taken_back
+FROM
+    pg_db_role_setting AS kept
+LEFT JOIN pg_roles AS r ON kept.setrole = r.oid
+LEFT JOIN pg_database AS d ON kept.setdatabase = d.oid
+CROSS JOIN LATERAL unnest(kept.setconfig) AS assignment
+CROSS JOIN
+    LATERAL (
+        SELECT
+            lower(split_part(assignment, '=', 1)) AS name,
+            substr(assignment, strpos(assignment, '=') + 1) AS value
+    ) AS setting
+CROSS JOIN
+    LATERAL (
+        SELECT
+            CASE
+                WHEN d.datname IS NULL THEN format('ROLE %s', coalesce(quote_ident(r.rolname), 'ALL'))
+                WHEN r.rolname IS NULL THEN format('DATABASE %I', d.datname)
+                ELSE format('ROLE %I IN DATABASE %I', r.rolname, d.datname)
+            END AS it_is
+    ) AS whose
+WHERE
+    (kept.setrole = 0 OR r.rolname = any($1::text[]))
+    AND (kept.setdatabase = 0 OR d.datname = $2::text)
+    AND setting.name = any($3::text[])
+ORDER BY whose.it_is, setting.name;

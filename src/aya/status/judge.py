@@ -83,7 +83,7 @@ def _of_database(database: DatabaseFacts) -> list[str]:
         found.append(f"{database.counts.poison} documents cannot be indexed ({why}): aya show, then aya edit or aya rm")
     if database.counts and database.bound is None:
         found.append("the database is not bound to an embedding model yet: aya migrate")
-    return [*found, *_of_move(database.moving)]
+    return [*found, *database.weak, *_of_move(database.moving)]
 
 
 def _of_move(moving: Progress | None) -> list[str]:

@@ -19,9 +19,11 @@ from aya.knowledge.reembedding import progress
 from aya.knowledge.types import POISON_ATTEMPTS
 from aya.local.plan import services
 from aya.local.wait import read_tail
+from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
 from aya.postgres.config import SERVERS
 from aya.postgres.privileges import run_as
+from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
@@ -62,7 +64,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     own = config.dsn is None
     serves = own and node.name in SERVERS
     database, embedder, follows, watched, known = await asyncio.gather(
-        _within(_database(settings.database, node.name), lambda why: DatabaseFacts(error=why)),
+        _within(_database(settings.local, node.name), lambda why: DatabaseFacts(error=why)),
         _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
         _replication(home, node) if serves else _nothing(),
         _within(_failover(home, node.name), lambda _: None) if serves else _nothing(),
@@ -73,7 +75,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     return Observation(
         name=node.name,
         role=node.role,
-        dsn=settings.database.display(),
+        dsn=settings.local.display(),
         embedder_url=settings.embedder_url,
         data_dir=str(data) if own else None,
         postmaster_pid=postmaster_pid(data) if own else None,
@@ -122,13 +124,13 @@ async def _database(settings: DatabaseSettings, node: str) -> DatabaseFacts:
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-status")
         try:
-            return await _facts(connection, node)
+            return await _facts(connection, node, settings.database)
         finally:
             # Not close(), which waits for the server: a frozen one would keep us.
             connection.terminate()
 
 
-async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
+async def _facts(connection: db.Connection, node: str, database: str) -> DatabaseFacts:
     server = await connection.fetchrow(_SQL["server"])
     facts: dict[str, Any] = dict(server or {})
     archiving = await connection.fetchrow(_SQL["archiving"])
@@ -138,6 +140,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         counts = await connection.fetchrow(_SQL["counts"], POISON_ATTEMPTS, OVERDUE_SECONDS)
         bound = await connection.fetchrow(_SQL["bound_model"])
         moving = await progress(connection)
+        weak = await kept.weak(connection, CLIENT_ROLES, database)
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
     poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
@@ -148,6 +151,7 @@ async def _facts(connection: db.Connection, node: str) -> DatabaseFacts:
         poison=tuple(Poison(**row) for row in poison),
         bound=Model(**bound) if bound else None,
         moving=moving,
+        weak=tuple(one.problem for one in weak),
     )
 
 
@@ -164,7 +168,7 @@ async def _replication(home: Home, node: Node) -> Replication:
     password = home.secrets(partner).get(SUPERUSER)
     if partner not in home.nodes() or password is None:
         return Replication("unknown")
-    settings = as_role(node_settings(home, partner, environ={}).database, SUPERUSER, password)
+    settings = as_role(node_settings(home, partner, environ={}).local, SUPERUSER, password)
     return await _within(
         _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
     )

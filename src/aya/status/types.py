@@ -137,7 +137,7 @@ class Backups:
 class DatabaseFacts:
     """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected.
 
-    moving: how far its move to another model is.
+    moving: how far its move to another model is. weak: settings that give up what a commit is promised, in sentences.
     """
 
     error: str | None = None
@@ -150,6 +150,7 @@ class DatabaseFacts:
     poison: tuple[Poison, ...] = ()
     bound: Model | None = None
     moving: Progress | None = None
+    weak: tuple[str, ...] = ()
     archiving: Archiving | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from aya import queries
+from aya import outcome, queries
 from aya.embedder_client import Vector
 from aya.knowledge.binding import bound
 from aya.knowledge.models import Bound, Move
@@ -76,7 +76,7 @@ class MoveStore:
         Chunks whose texts have changed meanwhile, or that somebody else is writing, are left for later.
         rate: rows a second.
         """
-        async with self._connection.transaction():
+        async with outcome.transaction(self._connection):
             await self._connection.execute(_MODEL["hold_model"])
             if not await self._still_moves(move):
                 return 0
@@ -93,7 +93,7 @@ class MoveStore:
 
         Raises asyncpg.LockNotAvailableError when the table is not free within a moment.
         """
-        async with self._connection.transaction():
+        async with outcome.transaction(self._connection):
             await self._connection.execute(_SQL["set_lock_timeout"])
             return bool(await self._connection.fetchval(_SQL["switch"], most_left))
 

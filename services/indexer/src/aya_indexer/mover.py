@@ -10,9 +10,10 @@ import asyncpg
 
 from aya import db, log
 from aya.embedder_client import EmbedderClient
-from aya.errors import AyaError, EmbedderError, ModelMismatch, TextTooLong
+from aya.errors import AyaError, EmbedderError, ModelMismatch, OutcomeUnknown, TextTooLong
 from aya.knowledge.binding import describe, load
 from aya.knowledge.models import Move
+from aya.reach import LOST
 from aya_indexer.config import Config
 from aya_indexer.move import (
     FEWEST_ROWS,
@@ -36,8 +37,9 @@ _PLAIN_TEXT = "a short text"
 # After a try for which the table, or every chunk of a batch, was in somebody else's hands.
 _LOCKED_OUT_SECONDS = 0.3
 _FATAL = "the embedder does not survive it, or does not answer in time"
-# What the indexer itself waits out: the connection is gone, or this server is not the primary any more.
-ELSEWHERE = (*db.LOST, asyncpg.ReadOnlySQLTransactionError)
+# What the indexer itself waits out: the connection is gone, or this server is not the primary any more. A commit of
+# unknown outcome has closed it, too; what is done already is found by the next step.
+ELSEWHERE: tuple[type[Exception], ...] = (*LOST, asyncpg.ReadOnlySQLTransactionError, OutcomeUnknown)
 # Below every id.
 _BEFORE_ALL = -(2**31) - 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from aya import db, migrations, queries
+from aya import db, migrations, outcome, queries, reach
 from aya.embedder_client import Vector
 from aya.identity import ModelIdentity
 from aya.knowledge.indexing import Prepared
@@ -23,6 +23,8 @@ from aya_indexer.plan import Observed
 _SQL = queries.load("aya_indexer")
 CHANNEL = "aya_index"
 _BATCH = 50
+# How often it looks whether the server is still the one to write on: its connection is open all the time.
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Store:
 
     async def store_chunks(self, queued: Queued, prepared: Prepared) -> bool:
         """Store the chunks; False, and nothing written, when the content changed meanwhile."""
-        async with self._connection.transaction():
+        async with outcome.transaction(self._connection):
             await hold_model(self._connection, prepared.identity)
             await lock_chunks(self._connection, queued.document_id)
             now = await self._connection.fetchval(_SQL["content_sha256"], queued.document_id)
@@ -107,7 +109,7 @@ class Store:
         arguments: list[tuple[Any, ...]] = [
             (chunk_id, vector, text) for (chunk_id, text), vector in zip(chunks, vectors, strict=True)
         ]
-        async with self._connection.transaction():
+        async with outcome.transaction(self._connection):
             await hold_model(self._connection, identity)
             await self._connection.executemany(_SQL["set_vector"], arguments)
 
@@ -134,17 +136,12 @@ async def opened(settings: DatabaseSettings) -> AsyncGenerator[Store]:
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-indexer")
         try:
-            await db.prepare_connection(connection)
-            yield Store(connection)
+            alone = len(settings.hosts) == 1
+            async with reach.watched(connection, connection.where, alone=alone, every_seconds=_LOOK_SECONDS):
+                await db.prepare_connection(connection)
+                yield Store(connection)
         finally:
-            await asyncio.shield(_close(connection))
-
-
-async def _close(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    try:
-        await connection.close(timeout=2)
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-        connection.terminate()
+            await asyncio.shield(db.close(connection))
 
 
 def _queued(document_id: int, row: asyncpg.Record) -> Queued:

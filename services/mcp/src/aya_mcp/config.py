@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aya.home import locate
-from aya.reach import base_settings
-from aya.settings import NodeSettings
+from aya.settings import NodeSettings, node_settings
 
 ROLE = "aya_mcp"
 DEFAULT_NODE = "alpha"
@@ -22,7 +21,7 @@ def read(environ: Mapping[str, str]) -> NodeSettings:
     effective = {**environ, "DB_HOST": hosts(environ)}
     home = locate(environ.get("AYA_HOME"))
     node = environ.get("AYA_NODE") or ("" if effective["DB_HOST"] else next(iter(home.nodes()), DEFAULT_NODE))
-    return base_settings(home, node, role=ROLE, environ=effective)
+    return node_settings(home, node, role=ROLE, environ=effective)
 
 
 def hosts(environ: Mapping[str, str]) -> str:

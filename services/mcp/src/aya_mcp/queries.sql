@@ -15,11 +15,11 @@ SELECT
     END::float8 AS stale_seconds;
 
 -- name: replicated
--- Whether a commit waits for a synchronous standby that is streaming right now. To a role without pg_read_all_stats
--- the standby's state is NULL, and the answer is no: never more is promised than was seen.
+-- Whether a commit waits until a synchronous standby that is streaming right now has it on disk. To a role without
+-- pg_read_all_stats the standby's state is NULL, and the answer is no: never more is promised than was seen.
 SELECT
     current_setting('synchronous_standby_names') <> ''
-    AND current_setting('synchronous_commit') NOT IN ('off', 'local')
+    AND current_setting('synchronous_commit') IN ('on', 'remote_apply')
     AND EXISTS (
         SELECT FROM pg_stat_replication
         WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')

@@ -80,7 +80,7 @@ class Tools:
         wanted = parse_add(arguments)
         base = await self._open()
         new = NewDocument(wanted.content, wanted.category, SOURCE, wanted.context)
-        added = await self._to_the_end(base.documents.add(new))
+        added = await self._to_the_end(base.written.add(new))
         return {
             "success": True,
             "document_id": added.document_id,

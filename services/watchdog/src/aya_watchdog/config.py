@@ -10,12 +10,12 @@ from pathlib import Path
 from aya import home as homes
 from aya.errors import ConfigError
 from aya.home import Home
-from aya.members import members
+from aya.members import Member, members
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SERVERS, WATCHDOG_ROLE, replication_role
 from aya.postgres.run import cluster_of
 from aya.settings import Config as HomeConfig
-from aya.settings import Member, load_config
+from aya.settings import load_config
 from aya.watchdog_client import socket_of
 
 POLL_SECONDS = 0.25

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from aya import log
+from aya.members import Member
 from aya.postgres.config import replication_role
-from aya.settings import Member
 from aya_watchdog.observe import Observer
 from aya_watchdog.server import SQL
 from aya_watchdog.way_back import fork

@@ -13,8 +13,8 @@ from typing import Literal
 import asyncpg
 
 from aya.certificates import Identity, client_context
+from aya.members import Member
 from aya.postgres.config import WATCHDOG_ROLE
-from aya.settings import Member
 from aya_watchdog.channel import Channel
 from aya_watchdog.views import Peer
 

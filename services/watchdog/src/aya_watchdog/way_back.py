@@ -18,9 +18,10 @@ from typing import Any
 import asyncpg
 
 from aya.errors import PostgresError
+from aya.members import Member
 from aya.postgres.cluster import Cluster
 from aya.postgres.config import replication_role
-from aya.settings import DEFAULT_DATABASE, Member
+from aya.settings import DEFAULT_DATABASE
 from aya_watchdog.server import SQL, Server
 
 _OLD_DIRECTORY = "data.replaced"
