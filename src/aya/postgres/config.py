@@ -36,6 +36,11 @@ class ClusterConfig:
     clients: tuple[str, ...] = ()
     archive_command: str | None = None
 
+    @property
+    def local_address(self) -> str:
+        """Return where it is reached from this machine."""
+        return "127.0.0.1" if self.addresses[0] == "*" else self.addresses[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
