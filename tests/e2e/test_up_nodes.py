@@ -155,6 +155,7 @@ def test_a_node_is_healthy_after_up_and_status_tells_all(machine: Machine) -> No
         ("watchdog", True, True),
         ("embedder", True, True),
         ("indexer", True, True),
+        ("backup", True, True),
     ]
     assert psutil.Process(node["postmaster_pid"]).name().startswith("postgres")
     assert all(node["versions"].values())
