@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aya.postgres.config import ClusterConfig, host_access_text, initdb_options, settings_text
+from aya.postgres.config import ClusterConfig, Guard, guard_text, host_access_text, initdb_options, settings_text
 
 
 def settings_of(text: str) -> dict[str, str]:
@@ -31,6 +31,12 @@ def test_a_server_archives_what_it_writes_and_what_it_receives() -> None:
     written = settings_of(settings_text(ClusterConfig(1, Path("/s"), archive_command="keep '%p' %f")))
     assert (written["archive_mode"], written["archive_command"]) == ("always", "keep '%p' %f")
     assert settings_of(settings_text(ClusterConfig(1, Path("/s"))))["archive_mode"] == "off"
+
+
+def test_a_stop_that_somebody_waits_for_does_not_wait_for_the_archive() -> None:
+    """The watchdog's settings come last; otherwise they say nothing of it."""
+    assert settings_of(guard_text(Guard(archiving=False)))["archive_command"] == ""
+    assert "archive_command" not in guard_text(Guard())
 
 
 @pytest.mark.parametrize(("platform", "method"), [("darwin", "fsync_writethrough"), ("linux", None)])

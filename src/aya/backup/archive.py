@@ -12,6 +12,7 @@ from aya.backup import archive_program, wal
 from aya.backup.catalogue import Backup
 from aya.backup.wal import Segment, Span
 from aya.errors import BackupError
+from aya.postgres import files
 
 _STALE_SECONDS = 3600.0
 Progress = Callable[[str], None]
@@ -46,11 +47,14 @@ def names(directory: Path) -> list[str]:
 
 def line(directory: Path, found: Sequence[str], segment_bytes: int) -> list[Span]:
     """Return the line of timelines that a recovery from this archive follows."""
-    histories = {
-        timeline: (directory / name).read_text(encoding="utf-8", errors="replace")
-        for name in found
-        if (timeline := wal.history_timeline(name)) is not None
-    }
+    try:
+        histories = {
+            timeline: files.read_text(directory / name)
+            for name in found
+            if (timeline := wal.history_timeline(name)) is not None
+        }
+    except (OSError, UnicodeDecodeError) as error:
+        raise BackupError(f"a history in {directory} cannot be read: {error}", hint="aya backup verify") from error
     return wal.newest_line(histories, {one.timeline for one in segments(found, segment_bytes)})
 
 

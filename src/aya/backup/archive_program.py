@@ -113,7 +113,7 @@ def header_problem(path: str, name: str) -> str | None:
     """Return why the file is not the segment of that name, None when it is, or is no segment."""
     if not SEGMENT.match(name):
         return None
-    with open(path, "rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         first = file.read(_HEADER.size)
         size = os.fstat(file.fileno()).st_size
     if len(first) < _HEADER.size:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ from aya.postgres.privileges import RunAs
 _RECORD = "backup.json"
 _REMOVED = ".removed"
 PARTIAL = ".partial"
+_ORPHAN_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,16 @@ class Catalogue:
         """Remove what earlier runs have not ended. Nobody else is at work."""
         for one in self.directory.iterdir() if self.directory.is_dir() else ():
             if one.name.startswith(".") and one.name.endswith((PARTIAL, _REMOVED)):
-                shutil.rmtree(one, ignore_errors=True)
+                _remove_tree(one)
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove a directory into which a program that was just killed may still write, by a child that it left."""
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            time.sleep(_AGAIN_SECONDS)
 
 
 def superfluous(backups: Sequence[Backup], keep: int) -> list[Backup]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from aya.backup.create import Place, size_text, told, tree_size
 from aya.backup.install import get_command, interpreter
 from aya.backup.restored import Restored
 from aya.backup.target import Target, choose
-from aya.errors import BackupError
+from aya.errors import BackupError, PostgresError
 from aya.postgres import files
 from aya.postgres.cluster import Cluster
 from aya.postgres.config import GUARD_FILE, Guard, guard_text, quoted
@@ -113,7 +114,7 @@ async def _restore(where: Place, target: Target, base: Backup, progress: Progres
         one = Restored(name, where.node, port, base.name, target.words, **row)
         restored.save(home, one)
     except BaseException:
-        with suppress(Exception):
+        with suppress(BackupError, PostgresError):
             made.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -156,6 +157,18 @@ async def _recover(where: Place, server: _Server, target: Target, progress: Prog
     """Start the server, wait until it has reached the target and opened, and return what it reached."""
     progress(f"rolling forward to {target.words}")
     process = _started(server)
+    try:
+        return await _rolled_forward(where, server, process, target, progress)
+    except BaseException:
+        # An immediate end; what it has made is removed.
+        process.send_signal(signal.SIGQUIT)
+        process.wait()
+        raise
+
+
+async def _rolled_forward(
+    where: Place, server: _Server, process: subprocess.Popen[bytes], target: Target, progress: Progress
+) -> dict[str, Any]:
     settings = restored.superuser(where.home, where.node, server.cluster)
     last = time.monotonic()
     while True:

@@ -48,12 +48,14 @@ class Guard:
 
     synchronous: the name of the standby that every commit waits for; None: none does. read_only: clients may not write.
     upstream: how the primary is reached (a connection string), for a standby; None: no stream. slot: at the primary.
+    archiving: segments are archived as they fill; False: from the next start on, for a stop that somebody waits for.
     """
 
     synchronous: str | None = None
     read_only: bool = True
     upstream: str | None = None
     slot: str | None = None
+    archiving: bool = True
 
 
 def slot_name(node: str) -> str:
@@ -74,6 +76,8 @@ def guard_text(guard: Guard) -> str:
         "primary_conninfo": guard.upstream or "",
         "primary_slot_name": guard.slot or "",
     }
+    if not guard.archiving:
+        settings["archive_command"] = ""
     lines = [f"{name} = {quoted(value)}" for name, value in settings.items()]
     return "# Written by the watchdog while it runs; changes are lost.\n" + "\n".join(lines) + "\n"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from math import inf
 
 import asyncpg
@@ -169,7 +170,12 @@ class Actor:
             await self.become(lambda state: protocol.note_consent(state, peer.given_up))
 
     async def resign(self) -> None:
-        """Stop for the partner to take over. Everything is sent before the server ends."""
+        """Stop for the partner to take over. Everything is sent before the server ends.
+
+        What is not archived yet is archived after the next start: a server that archives ends only when it has done so.
+        """
+        present = self.guard(read_only=not self._observer.row.get("open"))
+        await self._server.reload(replace(present, archiving=False))
         async with self._server.connected() as session:
             await session.execute("CHECKPOINT")
         await self.stop()
