@@ -12,6 +12,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import cast
+
+from tests.model.looks import Tables
 
 from aya_watchdog import decide, protocol
 
@@ -50,13 +53,13 @@ class Mutant:
     name: str
     tree: ast.Module
 
-    def tables(self) -> ModuleType:
+    def tables(self) -> Tables:
         """Return it as a module."""
         module = ModuleType("aya_watchdog_mutant")
         # its dataclasses look their module up
         sys.modules[module.__name__] = module
         exec(compile(ast.fix_missing_locations(self.tree), self.name, "exec"), module.__dict__)  # noqa: S102 our own source
-        return module
+        return cast("Tables", module)
 
 
 def spared(name: str) -> str:
