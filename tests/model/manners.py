@@ -139,7 +139,8 @@ def _standby(seen: StandbyView, action: str) -> str:
         "promotes while the stream is open": action == "promote" and seen.following,
         "promotes without the right": action == "promote" and not (may or state.forced),
         "forces unasked": action == "force" and seen.order != "force" and not state.forced,
-        "does not obey on a server promoted by hand": quiet and not seen.leaving and seen.in_recovery is False and not may
+        "does not obey on a server promoted by hand": quiet and not seen.leaving
+        and seen.in_recovery is False and not may
         and (seen.order == "force" or (seen.order == "rejoin" and _led(seen))) and action != seen.order,
         "does not force": stands and seen.order == "force" and action not in {"force", "give_up"},
         "does not lead though it is asked": stands and may and seen.order == "failover" and action not in _LEADS

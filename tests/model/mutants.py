@@ -32,7 +32,7 @@ SPARED = {
     "STANDBY 12 (restart: the server runs and lets nobody in) without `v.state.rejoin`": "row 19 does the same, later",
     "_is_armed without `not _alone(seen)`": _NEVER,
     "_gave_up without `not _alone(seen)`": _NEVER,
-    "may_be_promoted without `replayed.epoch == state.epoch`": "who comes into an epoch has given up all that was armed",
+    "may_be_promoted without `replayed.epoch == state.epoch`": "in a new epoch, all that was armed before is given up",
     "_led without `peer is not None`": _TYPES,
     "_server_is_gone without `peer is not None`": _TYPES,
     "may_acknowledge_alone without `state.role == 'primary'`": _NEVER,
