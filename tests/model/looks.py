@@ -132,12 +132,15 @@ def odd_looks(seen: Sight) -> Iterator[PrimaryView | StandbyView]:
     said = Peer("standby", epoch)
     if seen.state.role == "primary":
         others = replace(said, leaving=True), replace(said, intent=epoch + 1), Peer("standby", epoch - 1)
-        for view, word in product(primary_looks(seen), (*others, Peer("standby", epoch + 1))):
+        for view, word in product(primary_looks(seen), (*others, Peer("standby", epoch + 1), Peer("primary", epoch))):
             yield replace(view, peer=word, peer_age=0.0)
         yield from (replace(view, position=view.recovered + NEAR_BYTES + 2) for view in primary_looks(seen))
     else:
-        before = Peer("primary", epoch - 1)
-        for look, word in product(_plain_standby_looks(seen), (said, before, replace(before, resigned=1))):
+        before, leads = Peer("primary", epoch - 1), Peer("primary", epoch)
+        stopped = replace(leads, server="stopped", server_since=9.0)
+        words = [said, before, replace(before, resigned=1), replace(stopped, server="running")]
+        words += [replace(stopped, server_since=1.0), replace(stopped, resigned=9)]
+        for look, word in product(_plain_standby_looks(seen), words):
             yield replace(look, peer=word, peer_age=0.0)
 
 

@@ -139,6 +139,9 @@ def _standby(seen: StandbyView, action: str) -> str:
         "promotes while the stream is open": action == "promote" and seen.following,
         "promotes without the right": action == "promote" and not (may or state.forced),
         "forces unasked": action == "force" and seen.order != "force" and not state.forced,
+        "does not obey on a server promoted by hand": quiet and not seen.leaving
+        and seen.in_recovery is False and not may
+        and (seen.order == "force" or (seen.order == "rejoin" and _led(seen))) and action != seen.order,
         "does not force": stands and seen.order == "force" and action not in {"force", "give_up"},
         "does not lead though it is asked": stands and may and seen.order == "failover" and action not in _LEADS
         and not seen.leaving,
@@ -209,6 +212,8 @@ def _standby_name(seen: StandbyView, decision: Decision) -> str:
         may = protocol.may_be_promoted(seen.state, seen.armed)
         follows = seen.strikes == 0 and not _says_gone(seen)
         name = ("ARMED" if may else "FOLLOW") if follows else name if name in {"SUSPECT", "STRANDED"} else "SUSPECT"
+    if seen.in_recovery is False:
+        name = "STRAY"
     if seen.state.intent is not None or seen.state.rejoin:
         name = "FENCING" if seen.state.intent is not None else "REJOINING"
     return "" if decision.state == name else f"is called {decision.state}, and is {name}"

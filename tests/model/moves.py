@@ -33,7 +33,7 @@ class Bounds:
 
     records: in a log behind what both have; writes: of clients among them, in both logs. faults: crashes, restarts,
     streams that break, suspicions and orders. by_hand: a person may promote a server without the watchdog. lost_files:
-    a standby's state file may be gone.
+    a standby's state file may be gone, and a person has it copied anew.
     """
 
     records: int = 3
@@ -322,12 +322,14 @@ def world_moves(world: World, index: int, bounds: Bounds) -> Iterator[Move]:
     yield from _server(world, index, bounds)
     if node.runs:
         yield Move(index, "the server crashes", _put(world, index, stopped(node)), fault=True)
-    if bounds.lost_files and not partner.off and node.recovery and node.state.role == "standby":
+    if bounds.lost_files and not partner.off and node.state.role == "standby":
         oldest = min(node.state.epoch, partner.state.epoch)
         for epoch in (oldest, oldest - 1):
-            state = State("standby", epoch=epoch, void=True)
+            state = State("standby", epoch=epoch, void=True, rejoin=True)
             lost = forgotten(stopped(node))._replace(state=state)
-            yield Move(index, "the machine restarts, its state file is lost", _put(world, index, lost), fault=True)
+            yield Move(
+                index, "its state file is lost: a person says to copy it anew", _put(world, index, lost), fault=True
+            )
     if forgotten(node) != node:
         yield Move(index, "the agent restarts", _put(world, index, forgotten(node)), fault=True)
         if node.runs:

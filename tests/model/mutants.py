@@ -12,6 +12,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import cast
+
+from tests.model.looks import Tables
 
 from aya_watchdog import decide, protocol
 
@@ -27,6 +30,11 @@ SPARED = {
     "STANDBY 5 (force: the stream is still open: close it first)": _FALSE_WORD,
     "STANDBY 8 (abandon: the right to be promoted is not held after all) is missing": _NEVER,
     "STANDBY 12 (restart: the server runs and lets nobody in) without `v.state.rejoin`": "row 19 does the same, later",
+    "_is_armed without `not _alone(seen)`": _NEVER,
+    "_gave_up without `not _alone(seen)`": _NEVER,
+    "may_be_promoted without `replayed.epoch == state.epoch`": "in a new epoch, all that was armed before is given up",
+    "_led without `peer is not None`": _TYPES,
+    "_server_is_gone without `peer is not None`": _TYPES,
     "may_acknowledge_alone without `state.role == 'primary'`": _NEVER,
     "may_be_promoted without `state.role == 'standby'`": _NEVER,
     "_fresh without `seen.peer is not None`": _TYPES,
@@ -45,13 +53,13 @@ class Mutant:
     name: str
     tree: ast.Module
 
-    def tables(self) -> ModuleType:
+    def tables(self) -> Tables:
         """Return it as a module."""
         module = ModuleType("aya_watchdog_mutant")
         # its dataclasses look their module up
         sys.modules[module.__name__] = module
         exec(compile(ast.fix_missing_locations(self.tree), self.name, "exec"), module.__dict__)  # noqa: S102 our own source
-        return module
+        return cast("Tables", module)
 
 
 def spared(name: str) -> str:

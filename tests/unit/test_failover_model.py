@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 from tests.model.explore import Report, examined, explored
 from tests.model.invariants import broken
-from tests.model.looks import Tables
 from tests.model.moves import Bounds
 from tests.model.mutants import SPARED, mutants
 from tests.model.world import Node, World
@@ -71,7 +68,7 @@ SOON = [
 @pytest.mark.parametrize("name", SOON)
 def test_a_guard_less_is_found_out(name: str) -> None:
     """Be it by a broken promise, a future that is not well, or a decision that owes something."""
-    assert examined(cast("Tables", MUTANTS[name].tables()), Bounds(), at_most=2_500).found
+    assert examined(MUTANTS[name].tables(), Bounds(), at_most=2_500).found
 
 
 def test_what_is_spared_is_there() -> None:

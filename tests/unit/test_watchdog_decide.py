@@ -93,13 +93,13 @@ STANDBY_CASES: list[tuple[str, dict[str, Any]]] = [
     ("the server does not answer yet", {"server": "starting"}),
     ("the primary says what was armed before this server stopped: that is given up", {"state": VOID}),
     ("a person has promoted the server", {"in_recovery": False, "following": False}),
+    ("a person answers for the primary being off", {"order": "force"}),
+    ("a person wants a fresh copy", {"order": "rejoin"}),
     (
         "a person has promoted a server without the right to it: closed to clients (aya failover --force keeps it)",
         {"in_recovery": False, "following": False, "armed": Armed(1, 3)},
     ),
-    ("a person answers for the primary being off", {"order": "force"}),
     ("a person wants this node to lead", {"order": "failover"}),
-    ("a person wants a fresh copy", {"order": "rejoin"}),
     ("the primary has stopped for this node to take over", {"peer": replace(LEADER, resigned=50), "replayed": 50}),
     (
         "the primary's history cannot be followed from here: it is copied anew",
@@ -177,6 +177,14 @@ def test_a_paused_standby_only_looks(row: Row[StandbyView], case: tuple[str, dic
     started = row.state == "FENCING" and row.action == "yield"
     acts = row.action in PAUSED_STANDBY and row.why not in by_itself and not started
     assert decision.action == (row.action if acts else "nothing")
+
+
+def test_a_server_promoted_by_hand_obeys() -> None:
+    """It may be kept, or given up for the primary's; nothing else leads out of there."""
+    stray = replace(ARMED, in_recovery=False, following=False, armed=Armed(1, 3))
+    assert decide_standby(replace(stray, order="force")).action == "force"
+    assert decide_standby(replace(stray, order="rejoin")).action == "rejoin"
+    assert decide_standby(replace(stray, order="failover")).action == "nothing"
 
 
 def test_a_table_without_a_last_row_is_a_mistake() -> None:
