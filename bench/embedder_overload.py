@@ -7,7 +7,7 @@ arrive in an open loop, at ten times that rate, whether or not the earlier ones 
 texts instead of one. At the end the clients leave, those that still wait too, and the 32 come back: full speed again is
 the beginning of the first second in which 90 % of the capacity were answered. All texts differ: no cache helps.
 
-Exit code 0: there were refusals; every answer is 200, 429 or 503; one text and many are refused alike; and full speed
+Exit code 0: there were refusals; every answer is 200 or 429; one text and many are refused alike; and full speed
 was back within a second.
 """
 
@@ -35,7 +35,7 @@ CAPACITY_SECONDS, RECOVERY_SECONDS, WINDOW_SECONDS = 8.0, 6.0, 1.0
 FULL_SPEED, BACK_WITHIN_SECONDS = 0.9, 1.0
 MANY, MANY_EVERY = 16, 100
 MOST_IN_FLIGHT = 8000
-OK, BUSY, UNAVAILABLE = 200, 429, 503
+OK, BUSY = 200, 429
 
 
 @dataclass
@@ -147,12 +147,12 @@ async def measure(times: float, seconds: float) -> bool:
 def show(overload: Overload, again: Sequence[Answer], back: float, seconds: float) -> bool:
     """Print what happened; return whether it is what was promised."""
     good = overload.of(lambda answer: answer.status == OK)
-    refused = overload.of(lambda answer: answer.status in {BUSY, UNAVAILABLE})
+    refused = overload.of(lambda answer: answer.status == BUSY)
     statuses = Counter(answer.status for answer in overload.answers)
-    others = Counter(a.status or a.fate for a in overload.answers if a.status not in {OK, BUSY, UNAVAILABLE})
+    others = Counter(a.status or a.fate for a in overload.answers if a.status not in {OK, BUSY})
     print(
         f"answered {len(good)} ({len(good) / seconds:.1f} requests a second), 429: {statuses[BUSY]},"
-        f" 503: {statuses[UNAVAILABLE]}, other {dict(others) or 0}; {overload.left} waited when the clients left,"
+        f" other {dict(others) or 0}; {overload.left} waited when the clients left,"
         f" {overload.unsent} were never sent"
     )
     print(f"  answers   {percentiles(good)}\n  refusals  {percentiles(refused)}")

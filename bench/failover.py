@@ -167,7 +167,7 @@ def _befall(pair: Lab | PatroniLab, kind: str, leader: str) -> None:
     elif kind == "freeze":
         pair.freeze_host(leader)
     elif kind == "cut":
-        pair.network.cut(*NODES)
+        pair.cut()
     else:
         pair.network.isolate(leader)
 
@@ -281,10 +281,9 @@ async def _vacuum(pair: Lab) -> None:
 async def _flaps(pair: Lab) -> None:
     """Have the link away for a second, and back for a second, ten times."""
     for _ in range(10):
-        if pair.network:
-            pair.network.cut(*NODES)
-            await asyncio.sleep(1)
-            pair.network.heal()
+        pair.cut()
+        await asyncio.sleep(1)
+        pair.heal()
         await asyncio.sleep(1)
 
 
@@ -295,8 +294,7 @@ async def _relay(pair: Lab) -> None:
             if pair.network:
                 pair.network.lose(node, other(node), relayed=not direct, direct=direct)
         await asyncio.sleep(10)
-        if pair.network:
-            pair.network.heal()
+        pair.heal()
         await pair.in_sync()
 
 

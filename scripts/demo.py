@@ -34,6 +34,8 @@ WIDTH = 96
 # Ctrl-C, kill, and a terminal that is closed: each leaves through the finally blocks.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+WRITTEN_MEANWHILE = "This was written while ALPHA was off: BETA had taken over."
+BACK_SECONDS = 60.0
 LEARNED = "The demo was run on this machine: AYA answered through its MCP server and left nothing running."
 
 
@@ -87,6 +89,31 @@ def show(environment: dict[str, str], folder: Path, *, own: bool) -> None:
     aya(environment, "search", "-k", "1", "how do I keep my hands from hurting at the keyboard")
     step("Look at the nodes")
     aya(environment, "status", allowed=(0, 3))
+    step("Pull ALPHA's plug: BETA takes over; put it back: ALPHA follows")
+    fail_over(environment)
+
+
+def fail_over(environment: dict[str, str]) -> None:
+    """Have alpha fail and come back, with the times that it took. The person who writes meanwhile sits at beta."""
+    at_beta = {**environment, "AYA_NODE": "beta"}
+    aya(environment, "dev", "kill", "alpha")
+    began = time.perf_counter()
+    aya(at_beta, "add", "--text", WRITTEN_MEANWHILE)
+    say(f"written {time.perf_counter() - began:.1f} s after the plug was pulled, the start of the command included")
+    aya(environment, "dev", "heal", "alpha")
+    began = time.perf_counter()
+    while time.perf_counter() - began < BACK_SECONDS and conditions(environment) != {"SYNC", "ARMED"}:
+        time.sleep(0.5)
+    say(f"both have every row again {time.perf_counter() - began:.1f} s later")
+    aya(environment, "history")
+    aya(at_beta, "search", "-k", "1", "what was written while ALPHA was off")
+
+
+def conditions(environment: dict[str, str]) -> set[str]:
+    """Return the conditions of the two servers, as `aya status` says."""
+    shown = subprocess.run([AYA, "status", "--json"], env=environment, check=False, capture_output=True)
+    nodes = json.loads(shown.stdout)["nodes"]
+    return {node["failover"]["condition"] for node in nodes if node["failover"]}
 
 
 async def ask(environment: dict[str, str], questions: list[tuple[str, str | None]]) -> None:

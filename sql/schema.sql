@@ -312,7 +312,8 @@ $$;
 
 -- The end of a move: the next column takes the place of the old one, in one step and however large the table is.
 -- Returns true when that is done; false, and nothing is changed, while there is no move that runs and is prepared, or
--- more than `most_left` chunks have no next vector yet. So many may stay without: their documents are queued.
+-- more than `most_left` chunks have no next vector yet. So many may stay without: their documents are queued. A chunk
+-- that has no document may not: nobody would ever come back to it.
 -- Raises object_not_in_prerequisite_state when the next model refused more chunks that have a vector now than a base
 -- can spare: ten, or one in a hundred. A model that embeds nothing must not take the place of one that does.
 CREATE FUNCTION aya_switch_model(most_left integer) RETURNS boolean
@@ -332,7 +333,7 @@ BEGIN
             AND NOT EXISTS (SELECT FROM reembedding_exception AS e WHERE e.chunk_id = c.id)
         LIMIT most_left + 1
     ) AS left_over;
-    IF cardinality(missing) > most_left THEN
+    IF cardinality(missing) > most_left OR array_position(missing, NULL) > 0 THEN
         RETURN false;
     END IF;
     SELECT count(*) INTO refused FROM reembedding_exception AS e

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Literal, Self
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import asyncpg
 from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
 
-from aya import errors
+from aya import errors, servers
 from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.transaction import Transaction
 
     Check = Callable[["Connection"], Awaitable[object]]
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 60.0
+# A commit that is cancelled while it waits for the standby succeeds, with this warning: it is here, perhaps only here.
+_NOT_WAITED = "01000"
 
 _FULL = (
     asyncpg.DiskFullError,
@@ -34,7 +37,8 @@ _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InsufficientPrivilegeError,
 )
-_LOST = (
+# The connection is gone, or about to be.
+LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -72,7 +76,7 @@ def translated(settings: DatabaseSettings) -> Generator[None]:
         ) from error
     except TimeoutError as error:
         raise errors.DatabaseUnavailable(f"{where} did not answer in time", hint="aya status") from error
-    except (*_LOST, OSError) as error:
+    except (*LOST, OSError) as error:
         reason = str(error) or type(error).__name__
         raise errors.DatabaseUnavailable(
             f"{where} cannot be reached: {reason}", hint="aya status, then aya up"
@@ -107,8 +111,8 @@ async def connect(
 
     command_timeout: seconds a statement may take; None for work whose length nobody can know (a migration).
     """
-    return await asyncpg.connect(
-        settings.dsn(),
+    return await servers.connect(
+        settings,
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=command_timeout,
         server_settings={"application_name": application_name},
@@ -135,7 +139,7 @@ class Database:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self.settings.dsn(),
+                    connect=self._connect,
                     min_size=0,
                     max_size=self._max_size,
                     timeout=CONNECT_TIMEOUT_SECONDS,
@@ -144,6 +148,10 @@ class Database:
                     init=prepare_connection,
                 )
         return self._pool
+
+    async def _connect(self, dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:  # noqa: ANN401 - the pool's own
+        del dsn  # the pool was given none
+        return await servers.connect(self.settings, **options)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -154,17 +162,57 @@ class Database:
                 if self._unchecked is not None:
                     await self._unchecked(connection)
                     self._unchecked = None
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.ReadOnlySQLTransactionError:
+                    # Another server leads by now, or will soon: the next use looks for it.
+                    connection.terminate()
+                    raise
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool = False) -> AsyncGenerator[Connection]:
         """Lend a connection inside a transaction: committed when the block ends well, else rolled back.
 
-        readonly: every statement sees the same moment (repeatable read).
+        readonly: every statement sees the same moment (repeatable read). Raises OutcomeUnknown when the commit was sent
+        and nobody can say whether it came about.
         """
         isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if readonly else "read_committed"
-        async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction(isolation=isolation, readonly=readonly)
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                with suppress(*LOST, OSError):
+                    await transaction.rollback()
+                raise
+            if readonly:
+                await transaction.commit()
+            else:
+                await self._commit(connection, transaction)
+
+    async def _commit(self, connection: Connection, transaction: Transaction) -> None:
+        warnings: list[str] = []
+
+        def hear(_: object, message: asyncpg.PostgresLogMessage) -> None:
+            warnings.append(str(message.sqlstate))
+
+        connection.add_log_listener(hear)
+        try:
+            await transaction.commit()
+        except (*LOST, OSError) as error:
+            raise self._unknown(str(error) or type(error).__name__) from error
+        finally:
+            with suppress(asyncpg.InterfaceError):
+                connection.remove_log_listener(hear)
+        if _NOT_WAITED in warnings:
+            raise self._unknown("the wait for the standby was cancelled")
+
+    def _unknown(self, why: str) -> errors.OutcomeUnknown:
+        return errors.OutcomeUnknown(
+            f"{self.settings.display()}: whether the commit came about is not known ({why})",
+            hint="run the same again: it is done once",
+        )
 
     async def close(self) -> None:
         """Close the pool, politely at first."""

@@ -6,6 +6,7 @@ AyaError
 ├── DocumentError          one document or file cannot be taken or found
 ├── DatabaseError
 │   ├── DatabaseUnavailable    down, refused, or lost on the way (retryable)
+│   ├── OutcomeUnknown         a commit was sent, and nobody can say whether it came about (retryable)
 │   ├── DatabaseFull           out of disk, memory or connections (retryable)
 │   ├── DatabaseConflict       two changes got in each other's way (retryable)
 │   ├── DatabaseReadOnly       a standby was asked to write
@@ -64,6 +65,12 @@ class DatabaseError(AyaError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached, or the connection was lost."""
+
+    retryable = True
+
+
+class OutcomeUnknown(DatabaseError):
+    """A commit was sent, and nobody can say whether it came about: it is to be made again by its key."""
 
     retryable = True
 

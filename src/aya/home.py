@@ -38,20 +38,24 @@ _RESTORE = "aya down, then restore or remove it"
 class Node:
     """One node of this machine, as state.json keeps it. Ports are on 127.0.0.1.
 
-    agent_port, health_port: of the watchdog, where the partner and where anybody asks it; on air nobody listens there.
+    agent_port, health_port: of the watchdog, where the partner and where anybody asks it. link_postgres_port,
+    link_agent_port: by which it reaches its partner's server and agent when both are on this machine. 0: air has none.
     """
 
     name: str
     role: Role
     postgres_port: int
     embedder_port: int
-    agent_port: int
-    health_port: int
+    agent_port: int = 0
+    health_port: int = 0
+    link_postgres_port: int = 0
+    link_agent_port: int = 0
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Return all of them."""
-        return (self.postgres_port, self.embedder_port, self.agent_port, self.health_port)
+        """Return all that it has."""
+        own = (self.postgres_port, self.embedder_port, self.agent_port, self.health_port)
+        return tuple(port for port in (*own, self.link_postgres_port, self.link_agent_port) if port)
 
 
 @dataclass(frozen=True, slots=True)

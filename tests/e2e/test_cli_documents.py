@@ -425,7 +425,8 @@ def test_a_move_is_left_shown_rested_and_given_up(machine: Machine, tmp_path: Pa
             assert "the move goes on in the indexer" in joined.communicate(timeout=20)[1]
         assert "a move to small" in machine.aya("reembed", "--model", "minilm", "--yes", expect=1).stderr
     finally:
-        machine.aya("reembed", "--cancel")
+        assert "nobody is there to be asked" in machine.aya("reembed", "--cancel", expect=2).stderr
+        machine.aya("reembed", "--cancel", "--yes")
         run_sql(machine, "DROP VIEW mine")
     assert told(machine, "reembed", "--status")["move"] is None
     assert machine.alpha()["health"] == "healthy"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.failover import clients
 from tests.failover.clients import Journal
-from tests.failover.lab import NODES, Lab, other
+from tests.failover.lab import NODES, Lab
 
 Fault = Callable[[Lab, random.Random], Awaitable[None]]
 _LONGEST_SECONDS = 6.0
@@ -64,30 +64,28 @@ async def freeze_watchdog(lab: Lab, choice: random.Random) -> None:
 
 async def cut(lab: Lab, choice: random.Random) -> None:
     """The link between the two breaks; clients still reach both."""
-    if lab.network:
-        lab.network.cut(*NODES)
+    lab.cut()
 
 
 async def cut_one_way(lab: Lab, choice: random.Random) -> None:
     """What one of them sends does not arrive at the other."""
-    node = _victim(lab, choice)
-    if lab.network:
-        lab.network.lose(node, other(node))
+    lab.cut(_victim(lab, choice))
 
 
 async def isolate(lab: Lab, choice: random.Random) -> None:
-    """One node reaches nobody."""
+    """One node reaches nobody; without a network of its own, not its partner."""
+    node = _victim(lab, choice)
+    lab.cut()
     if lab.network:
-        lab.network.isolate(_victim(lab, choice))
+        lab.network.isolate(node)
 
 
 async def flap(lab: Lab, choice: random.Random) -> None:
     """The link between the two breaks and heals, again and again."""
     for _ in range(3):
-        if lab.network:
-            lab.network.cut(*NODES)
-            await asyncio.sleep(choice.uniform(0.2, 1.5))
-            lab.network.heal()
+        lab.cut()
+        await asyncio.sleep(choice.uniform(0.2, 1.5))
+        lab.heal()
         await asyncio.sleep(choice.uniform(0.2, 1.0))
 
 

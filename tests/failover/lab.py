@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tests.conftest import free_port
 from tests.failover.network import Network, spawn
 
 from aya.errors import AyaError
-from aya.home import Home, Node
+from aya.home import ROLE_OF_NODE, Home, Node
 from aya.local import clusters, layout
 from aya.postgres.cluster import SUPERUSER, Cluster, postmaster_pid
 from aya.postgres.config import Guard
@@ -48,6 +50,7 @@ class Lab:
         self.network = network
         self._poll = poll
         self._watchdogs: dict[str, subprocess.Popen[bytes]] = {}
+        self._links: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
 
     # Made once
@@ -72,8 +75,7 @@ class Lab:
             self.home.config_file.write_text(self._members(self.network), encoding="utf-8")
 
     def _node(self, name: str) -> Node:
-        role = "primary" if name == "alpha" else "standby"
-        return Node(name, role, free_port(), free_port(), free_port(), free_port())
+        return Node(name, ROLE_OF_NODE[name], *(free_port() for _ in range(6)))
 
     def _members(self, network: Network) -> str:
         lines = ["[cluster]", f'clients = ["{network.client}"]', f'witnesses = ["{network.client}:9"]']
@@ -112,16 +114,24 @@ class Lab:
 
     def start(self, node: str) -> None:
         """Start a node's watchdog, as launchd would; it starts the server."""
+        if self.network is None and node not in self._links:
+            self._links[node] = self._spawn(node, "aya.local.link", "link.log")
+        self._watchdogs[node] = self._spawn(node, "aya_watchdog", "watchdog.log")
+
+    def _spawn(self, node: str, module: str, log: str) -> subprocess.Popen[bytes]:
         inside = self.network.inside(node) if self.network else []
         environment = {**os.environ, "AYA_HOME": str(self.home.path), "AYA_NODE": node, "PYTHONUTF8": "1"}
-        command = [*inside, sys.executable, "-m", "aya_watchdog"]
-        self._watchdogs[node] = spawn(command, environment, self.home.log_directory(node) / "watchdog.log")
+        return spawn([*inside, sys.executable, "-m", module], environment, self.home.log_directory(node) / log)
 
     def stop(self, node: str) -> None:
         """Stop a node's watchdog as `aya down` does: with it ends the server."""
         process = self._watchdogs.pop(node)
         process.terminate()
         process.wait(60)
+
+    async def ended(self, node: str) -> int:
+        """Wait until a watchdog has ended by itself; return its exit code."""
+        return await asyncio.to_thread(self._watchdogs.pop(node).wait, 30)
 
     def kill_watchdog(self, node: str) -> None:
         """End a watchdog at once; its server goes on."""
@@ -168,10 +178,24 @@ class Lab:
                 process.resume()
         self._frozen.discard(node)
 
-    def repair(self) -> None:
-        """Undo everything that was done: links whole, nothing frozen, both watchdogs running."""
+    def cut(self, *senders: str) -> None:
+        """Lose what these nodes send to their partner, or, without a network, what goes to and fro on their behalf."""
+        for node in senders or NODES:
+            if self.network:
+                self.network.lose(node, other(node))
+            else:
+                self._links[node].send_signal(signal.SIGUSR1)
+
+    def heal(self) -> None:
+        """Have every link whole."""
         if self.network:
             self.network.heal()
+        for link in self._links.values():
+            link.send_signal(signal.SIGUSR2)
+
+    def repair(self) -> None:
+        """Undo everything that was done: links whole, nothing frozen, both watchdogs running."""
+        self.heal()
         for node in NODES:
             self.thaw(node)
             if node not in self._watchdogs or self._watchdogs[node].poll() is not None:
@@ -229,26 +253,52 @@ class Lab:
         def holds(found: dict[str, dict[str, Any]]) -> bool:
             for node in [leader] if leader else NODES:
                 if node and found[node]["condition"] == "SYNC" and found[node]["writable"]:
-                    return found[other(node)]["condition"] == "ARMED"
+                    return bool(found[other(node)]["condition"] == "ARMED")
             return False
 
         found = await self.until(holds, seconds=seconds, what=f"SYNC led by {leader or 'anybody'};")
         return next(node for node in NODES if found[node]["condition"] == "SYNC")
 
-    async def as_superuser(self, node: str, statement: str) -> None:
-        """Run one statement on a node, if its server answers."""
-        settings = superuser_settings(self.cluster(node), self.home.secrets(node)[SUPERUSER])
+    async def as_superuser(self, node: str, statement: str) -> Any:  # noqa: ANN401 - what the statement gives
+        """Run one statement on a node, if its server answers, and return its first value."""
+        cluster = self.cluster(node)
+        known = superuser_settings(cluster, self.home.secrets(node)[SUPERUSER])
+        # By its own socket: no cut link is in the way.
+        settings = replace(known, hosts=((str(cluster.config.socket_directory), cluster.config.port),))
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection = await asyncpg.connect(settings.dsn(), timeout=1.0)
             try:
-                await asyncio.wait_for(connection.execute(statement), 2.0)
+                return await asyncio.wait_for(connection.fetchval(statement), 2.0)
             finally:
                 connection.terminate()
+        return None
 
     async def order(self, node: str, path: str, **more: bool) -> dict[str, Any]:
         """Give a watchdog a person's order."""
         async with WatchdogClient(self.home, node) as client:
             return await client.order(path, "a test", None, **more)
+
+    async def history(self, node: str) -> list[dict[str, Any]]:
+        """Return the epochs as a node has them."""
+        async with WatchdogClient(self.home, node) as client:
+            return await client.history()
+
+    async def stream_as(self, node: str, *, name: str, role: str, seconds: float) -> None:
+        """Stream from a node under a name, as pg_receivewal does, for so long."""
+        cluster = self.cluster(node)
+        port = self.home.node(node).postgres_port
+        target = f"host={self.address(node)} port={port} user={role} application_name={name}"
+        with tempfile.TemporaryDirectory() as directory:
+            process = await asyncio.create_subprocess_exec(
+                cluster.binaries.program("pg_receivewal"), f"--dbname={target}", f"--directory={directory}",
+                "--synchronous", "--no-loop", env={**os.environ, "PGPASSWORD": self.home.secrets(node)[role]},
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            await asyncio.sleep(seconds)
+            code = process.returncode
+            if code is None:
+                process.kill()
+                await process.wait()
 
     def end(self) -> None:
         """End everything that was started."""
@@ -256,6 +306,9 @@ class Lab:
             self.thaw(node)
         for node in list(self._watchdogs):
             self.kill_watchdog(node)
+        for link in self._links.values():
+            link.kill()
+            link.wait(10)
         for node in NODES:
             self.kill_server(node)
 

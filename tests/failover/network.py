@@ -92,11 +92,6 @@ class Network:
         ways = [self.addresses[receiver]] if direct else []
         return ways + ([self.relayed[receiver]] if relayed else [])
 
-    def cut(self, one: str, other: str) -> None:
-        """Cut the link between two hosts, both ways; both still reach the client."""
-        self.lose(one, other)
-        self.lose(other, one)
-
     def isolate(self, host: str) -> None:
         """Pull a host's plug: it reaches nobody, and nobody reaches it."""
         for other in (*(each for each in self.addresses if each != host), "client"):

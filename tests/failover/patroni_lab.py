@@ -232,6 +232,11 @@ class PatroniLab:
                 process.suspend()
         self._frozen.add(node)
 
+    def cut(self) -> None:
+        """Cut the link between the two; both still reach etcd and the clients."""
+        assert self.network is not None
+        self.network.cut(*NODES)
+
     def repair(self) -> None:
         """Undo everything that was done: links whole, nothing frozen, both members running."""
         if self.network:

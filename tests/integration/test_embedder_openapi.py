@@ -21,6 +21,8 @@ from aya_embedder.limits import Patience
 from aya_embedder.loaded import LoadedModels
 
 MODEL = FakeEmbedder(max_tokens=100_000, budget_tokens=100_000)
+# A character that generated texts are not likely to have.
+MODEL.poison = "\U0010fffe"
 
 
 @pytest.fixture(scope="module")

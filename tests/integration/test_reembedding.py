@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ from aya.settings import DatabaseSettings, as_role
 from aya_embedder import sources
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
-from aya_indexer.move_store import Embedded
+from aya_indexer.move_store import Embedded, MoveStore
 from aya_indexer.mover import Mover
 from aya_indexer.store import opened
 
@@ -183,6 +184,13 @@ async def unswitchable(base: Knowledge) -> AsyncGenerator[None]:
     await ask(base, "CREATE VIEW mine AS SELECT embedding FROM chunks")
     yield
     await ask(base, "DROP VIEW mine")
+
+
+WAITS_AT_THE_SWITCH = """
+SELECT EXISTS (
+    SELECT FROM pg_locks WHERE relation = 'chunks'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted
+)
+"""
 
 
 async def is_over(base: Knowledge) -> bool:
@@ -415,6 +423,8 @@ async def test_whoever_is_killed_the_move_goes_on(
             try:
                 await until(filled, base, least)
                 assert await base.searcher.search("kettle", limit=1)
+                if least == 60:
+                    await until(ask, base, WAITS_AT_THE_SWITCH)
             finally:
                 process.kill()
                 process.wait()
@@ -436,7 +446,10 @@ async def test_a_move_rests_goes_on_and_is_given_up(base: Knowledge, config: Con
         await begin(base, small)
         assert await reembedding.pause(owner)
         async with indexing(config):
-            await base.documents.add(NewDocument("indexed while the move rests"))
+            # Typed, so that the indexer itself brings it in: by then it has had its turns at the move, too.
+            await ask(base, "INSERT INTO documents (content) VALUES ('indexed while the move rests')")
+            await until(ask, base, "SELECT count(*) = 41 AND bool_and(embedding IS NOT NULL) FROM chunks")
+            await until(ask, base, "SELECT count(*) = 0 FROM index_queue")
             progress = await reembedding.progress(owner)
             assert progress is not None
             assert (progress.move.phase, progress.done, progress.total) == ("paused", 0, 41)
@@ -639,6 +652,40 @@ async def test_a_base_does_not_lose_many_vectors_by_a_move(base: Knowledge, conf
     await ask(base, "DELETE FROM reembedding_exception WHERE chunk_id = 11")
     await step_until(config, well, partial(is_moved, base))
     assert await ask(base, "SELECT count(*) FROM chunks WHERE embedding IS NULL") == 10
+
+
+async def test_a_chunk_without_a_document_keeps_its_vector(base: Knowledge, config: Config, small: str) -> None:
+    """Nobody would come back to it: however often the switch was tried, it waits for that chunk, and for no other."""
+    await fill(base, 2)
+    await begin(base, small)
+    async with opened(config.database) as store:
+        await ask(base, "UPDATE chunks SET document_id = NULL WHERE id = 1")
+        assert not await store.moves.switch(100)
+        await ask(base, "UPDATE chunks SET document_id = 1 WHERE id = 1")
+        assert await store.moves.switch(100)
+
+
+async def test_a_full_disk_interrupts_a_move_and_nothing_else(
+    base: Knowledge, config: Config, small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The move says why it rests, and goes on when there is room; that it does is said, too."""
+    await fill(base, 3)
+    target = await begin(base, small)
+    room = MoveStore.store
+
+    async def full(*_: object) -> int:
+        raise asyncpg.DiskFullError("could not extend file")
+
+    monkeypatch.setattr(MoveStore, "store", full)
+    await step_until(config, well, partial(ask, base, "SELECT error LIKE '%is full%' FROM reembedding"))
+    async with opened(config.database) as store, EmbedderClient(config.embedder_url) as embedder:
+        mover = Mover(config)
+        assert await mover.step(store.moves, embedder) > 0
+        monkeypatch.setattr(MoveStore, "store", room)
+        while not await is_moved(base):  # noqa: ASYNC110 - the steps are what is waited for
+            await asyncio.sleep(await mover.step(store.moves, embedder))
+    assert "move.recovered" in capsys.readouterr().out
+    await check_vectors(base, target)
 
 
 async def test_nothing_is_noted_of_a_text_that_is_being_replaced(base: Knowledge, config: Config, small: str) -> None:

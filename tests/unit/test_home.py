@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         ("{", "cannot be read"),
         ("[]", "does not hold an object"),
         ("{}", "another version"),
-        ('{"version": 2, "nodes": {}}', "another version"),
+        ('{"version": 1, "nodes": {}}', "another version"),
         ('{"version": 1}', "damaged"),
         ('{"version": 1, "nodes": []}', "damaged"),
         ('{"version": 1, "nodes": {"alpha": 5}}', "damaged"),

@@ -90,7 +90,12 @@ def test_a_base_that_is_never_quiet_is_switched_all_the_same() -> None:
             [Order("minilm", default=True)],
         ),
         ([replace(HAS_MINI, state="loading", identity=None)], "minilm", None, [Order("minilm", default=True)]),
-        ([HAS_MINI, replace(HAS_BASE, state="failed", identity=None)], "minilm", TO_BASE, []),
+        (
+            [HAS_MINI, replace(HAS_BASE, state="failed", identity=None)],
+            "minilm",
+            TO_BASE,
+            [Order("bge", default=False)],
+        ),
         ([], "minilm", TO_BASE, [Order("minilm", default=True), Order("bge", default=False)]),
     ],
 )

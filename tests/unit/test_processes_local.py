@@ -56,10 +56,10 @@ def test_which_nodes_are_refused(asked: list[str], config: Config, said: str) ->
 
 
 def test_existing_nodes_keep_their_ports() -> None:
-    """A new node gets two ports that nobody has; the old one stays where its clients look for it."""
+    """A new node gets the ports it needs that nobody has; the old one stays where its clients look for it."""
     alpha = Node("alpha", "primary", 20001, 20002)
     nodes = settle({"alpha": alpha}, ["alpha", "beta"], lambda taken: max(taken) + 1)
-    assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", 20003, 20004)}
+    assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", *range(20003, 20009))}
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:

@@ -195,9 +195,9 @@ def test_the_last_event_of_a_log(log: str, expected: LastEvent | None) -> None:
 
 def test_the_rows_of_the_table() -> None:
     """A dash stands for what is not known."""
-    assert node_row(judge(GOOD)) == ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-")
+    assert node_row(judge(GOOD)) == ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-", "-")
     down = judge(replace(GOOD, database=DatabaseFacts(error="x")))
-    assert node_row(down)[2:] == ("down", "-", "-", "-", "-", "-", "-")
+    assert node_row(down)[2:] == ("down", *("-",) * 7)
     behind = judge(replace(STANDBY, replication=Replication("streaming", "async", 12)))
     assert node_row(behind)[-1] == "12 bytes"
     row = service_row("alpha", RUNNING)

@@ -52,6 +52,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("aya.cli.pause:resume", "Let the watchdogs look after the servers again."),
     "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
     "history": ("aya.cli.history:command", "Show who has led, since when and why."),
+    "dsn": ("aya.cli.dsn:command", "Print how other programs reach the base, whoever leads."),
+    "dev": ("aya.cli.dev:command", "Faults on purpose: kill, freeze and cut this machine's nodes."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }

@@ -13,7 +13,8 @@ from aya.errors import EmbedderUnavailable
 from aya.home import Home
 from aya.knowledge.binding import bind, default_model, describe
 from aya.knowledge.models import Bound
-from aya.settings import NodeSettings, node_settings
+from aya.reach import base_settings
+from aya.settings import NodeSettings
 
 
 @click.command(name="migrate")
@@ -22,7 +23,7 @@ from aya.settings import NodeSettings, node_settings
 def command(home: Home, /, *, node: str | None) -> None:
     """Apply the migrations that are missing; safe to repeat, and to run twice at once."""
     name = session.chosen_node(home, node)
-    settings = node_settings(home, name)
+    settings = base_settings(home, name)
     report = asyncio.run(migrations.migrate(settings.database, node=name))
     for applied in report.applied:
         output.line(f"applied  {applied}")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 _LINE_SECONDS = 10.0
+# All chunks are counted so rarely: of a million that takes a while.
+_COUNT_SECONDS = 10.0
 # An indexer that runs has taken its first batch by then, or said why not.
 _SILENT_SECONDS = 20.0
 _MINUTE = 60
@@ -75,8 +77,11 @@ def duration(seconds: float) -> str:
 async def followed(connection: Connection) -> None:
     """Show the move until it is over, one way or the other."""
     silence = _Silence()
+    total, counted_at = None, 0.0
     with _bar() if output.is_terminal(sys.stderr) else _lines() as show:
-        while (progress := await reembedding.progress(connection)) is not None:
+        while (progress := await reembedding.progress(connection, total=total)) is not None:
+            counted_at = counted_at if total is not None else time.monotonic()
+            total = progress.total if time.monotonic() - counted_at < _COUNT_SECONDS else None
             show(progress)
             silence.watch(progress, time.monotonic())
             await asyncio.sleep(_LOOK_SECONDS)

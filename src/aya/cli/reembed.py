@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from aya.errors import AyaError, DatabaseFull, UsageError
 from aya.home import Home
 from aya.knowledge import reembedding
 from aya.knowledge.binding import bound_model, describe, load
-from aya.settings import load_config, node_settings
+from aya.reach import base_settings
+from aya.settings import load_config
 
 if TYPE_CHECKING:
     from aya.db import Connection
@@ -64,8 +66,10 @@ def command(
     if len(actions) > 1 or (actions and model):
         raise UsageError("one thing at a time", hint="aya reembed --help")
     name = session.chosen_node(home, node)
-    settings = node_settings(home, name)
+    settings = base_settings(home, name)
     if actions:
+        if actions[0] == "cancel" and not yes:
+            _confirm("Give the move up? The vectors that were made for it are lost.")
         return _acted(settings, actions[0], as_json=as_json)
     start = _Start(home, name, settings, _source(model) if model else None, sure=yes, as_json=as_json)
     try:
@@ -175,7 +179,7 @@ class _Start:
             )
         if not self._sure:
             question = f"Move to {describe(target)}? It takes about {_size(needed)} of disk meanwhile."
-            click.confirm(question, abort=True, err=True)
+            _confirm(question)
 
     def _ended(self, target: ModelIdentity, source: str, present: ModelIdentity | None) -> int:
         if present is None or present.fingerprint != target.fingerprint:
@@ -197,6 +201,13 @@ class _Start:
         if self._as_json:
             output.document(told(None, present))
         return 0
+
+
+def _confirm(question: str) -> None:
+    """Ask a person; UsageError where there is none to ask, click.Abort when the answer is no."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", hint="add --yes to do it without being asked")
+    click.confirm(question, abort=True, err=True)
 
 
 def _free_bytes(home: Home, node: str) -> int | None:

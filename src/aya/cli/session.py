@@ -17,6 +17,7 @@ from aya.embedder_client import EmbedderClient
 from aya.home import Home
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
+from aya.reach import base_settings
 from aya.settings import NodeSettings, node_settings
 
 Result = TypeVar("Result")
@@ -42,7 +43,8 @@ def chosen_node(home: Home, node: str | None) -> str:
 @asynccontextmanager
 async def opened(home: Home, node: str | None) -> AsyncGenerator[Session]:
     """Open a session; connections are made when they are first used."""
-    settings = node_settings(home, chosen_node(home, node))
+    # A node that a person names is that one alone.
+    settings = node_settings(home, node) if node else base_settings(home, chosen_node(home, None))
     async with (
         Database(settings.database, application_name="aya-cli", check=migrations.check) as database,
         EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder,

@@ -19,7 +19,18 @@ from aya.settings import load_config
 if TYPE_CHECKING:
     from aya.status.types import LastEvent, NodeStatus, Service
 
-_NODE_HEADERS = ("NODE", "ROLE", "HEALTH", "POSTGRESQL", "DOCUMENTS", "CHUNKS", "WAITING", "MODEL", "BEHIND")
+_NODE_HEADERS = (
+    "NODE",
+    "ROLE",
+    "HEALTH",
+    "POSTGRESQL",
+    "DOCUMENTS",
+    "CHUNKS",
+    "WAITING",
+    "MODEL",
+    "FAILOVER",
+    "BEHIND",
+)
 _SERVICE_HEADERS = ("NODE", "SERVICE", "STATE", "PID", "UP", "LAST")
 _LONGEST_EVENT = 60
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -95,6 +106,7 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
         str(counts.chunks) if counts else "-",
         str(counts.waiting) if counts else "-",
         database.bound.model.rpartition("/")[2] if database.bound else "-",
+        f"{node.seen.failover.condition}, epoch {node.seen.failover.epoch}" if node.seen.failover else "-",
         behind,
     )
 

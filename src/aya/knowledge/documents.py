@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DatabaseConflict, DocumentError, ModelMismatch
+from aya.errors import DatabaseConflict, DocumentError, ModelMismatch, OutcomeUnknown
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
 from aya.knowledge.binding import bound, have_ready
 from aya.knowledge.indexing import Prepared, prepare
+from aya.knowledge.insisting import insisted
 from aya.knowledge.placement import EMBEDDING_ACTIONS
 from aya.knowledge.types import Added, Changes, Document, Filters, NewDocument
 from aya.knowledge.writing import Addition, hold_model, index, lock_chunks
@@ -54,11 +55,16 @@ class Documents:
     async def add(self, new: NewDocument) -> Added:
         """Keep a document. Adding the same again changes nothing; a file that changed replaces what it was.
 
-        Raises DocumentError, EmbedderError or DatabaseError, and then nothing was written.
+        Raises DocumentError, EmbedderError or DatabaseError, and then nothing was written; OutcomeUnknown when it was
+        tried for a while and nobody can say.
         """
         validation.check_content(new.content)
         validation.check_labels(new.category, new.source)
         validation.check_metadata(new.metadata)
+        # Equal content is the same document: made twice, it is there once.
+        return await insisted(self._database, lambda: self._add_unrivalled(new))
+
+    async def _add_unrivalled(self, new: NewDocument) -> Added:
         for _ in range(_MOST_CONFLICTS):
             try:
                 return await self._add(new)
@@ -93,6 +99,22 @@ class Documents:
         validation.check_metadata(changes.metadata or {})
         if changes.content is not None:
             validation.check_content(changes.content)
+        if expected_rev is None:
+            # The same values set twice are the same document.
+            return await insisted(self._database, lambda: self._edit_on_model(document_id, changes, None))
+        try:
+            return await self._edit_on_model(document_id, changes, expected_rev)
+        except OutcomeUnknown:
+            return await insisted(self._database, lambda: self._edit_again(document_id, changes, expected_rev))
+
+    async def _edit_again(self, document_id: int, changes: Changes, expected_rev: int) -> Document:
+        """Find out whether an edit of unknown outcome came about; make it if not."""
+        found = await self.get(document_id)
+        if found.rev == expected_rev + 1 and _has(found, changes):
+            return found
+        return await self._edit_on_model(document_id, changes, expected_rev)
+
+    async def _edit_on_model(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
         try:
             return await self._edit(document_id, changes, expected_rev)
         except ModelMismatch:
@@ -148,8 +170,26 @@ class Documents:
 
     async def remove(self, document_ids: Sequence[int]) -> list[int]:
         """Delete documents with their chunks; return those that were there."""
-        async with self._database.transaction() as connection:
-            return [row["id"] for row in await connection.fetch(_SQL["delete_documents"], list(document_ids))]
+        gone: dict[int, None] = {}
+
+        async def removed() -> None:
+            async with self._database.transaction() as connection:
+                rows = await connection.fetch(_SQL["delete_documents"], list(document_ids))
+                # Kept over a try of unknown outcome: the next one does not find them any more, if it came about.
+                gone.update(dict.fromkeys(row["id"] for row in rows))
+
+        await insisted(self._database, removed)
+        return list(gone)
+
+
+def _has(document: Document, changes: Changes) -> bool:
+    return all(
+        value is None or getattr(document, name) == value
+        for name, value in (
+            ("content", changes.content), ("category", changes.category), ("source", changes.source),
+            ("title", changes.title),
+        )
+    )  # fmt: skip
 
 
 def filter_arguments(filters: Filters) -> tuple[object, ...]:

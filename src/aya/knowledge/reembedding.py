@@ -61,16 +61,20 @@ async def move_of(connection: Connection) -> Move | None:
     )
 
 
-async def progress(connection: Connection) -> Progress | None:
-    """Return how far the move is, on a standby too; None when there is none."""
+async def progress(connection: Connection, *, total: int | None = None) -> Progress | None:
+    """Return how far the move is, on a standby too; None when there is none.
+
+    total: how many chunks there were a moment ago; None: they are counted.
+    """
     async with connection.transaction(readonly=True):
         # Held from here on: the column is there as long as the row says so.
         await connection.execute(_HOLD_MODEL)
         move = await move_of(connection)
-        row = await connection.fetchrow(_SQL["progress"]) if move else None
+        row = await connection.fetchrow(_SQL["progress"], total) if move else None
     if move is None or row is None:
         return None
-    return Progress(move, row["total"], row["total"] - row["missing"] + row["refused"], row["cut"], row["refused"])
+    done = max(0, row["total"] - row["missing"] + row["refused"])
+    return Progress(move, row["total"], done, row["cut"], row["refused"])
 
 
 async def bytes_needed(connection: Connection, identity: ModelIdentity) -> int:

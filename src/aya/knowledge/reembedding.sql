@@ -68,9 +68,10 @@ FROM reembedding;
 
 -- name: progress
 -- How many chunks there are, how many have no next vector yet, and of those that the new model cannot take as they are:
--- how many are too long for its window, and how many it refused. Only while there is a move.
+-- how many are too long for its window, and how many it refused. Only while there is a move. To count all chunks is the
+-- dear part: $1 is what it was a moment ago, or NULL.
 SELECT
-    (SELECT count(*) FROM chunks) AS total,
+    coalesce($1::bigint, (SELECT count(*) FROM chunks)) AS total,
     (SELECT count(*) FROM chunks WHERE embedding_next IS NULL) AS missing,
     count(c.id) FILTER (WHERE e.error IS NULL) AS cut,
     count(c.id) FILTER (WHERE e.error IS NOT NULL) AS refused

@@ -12,6 +12,7 @@ from aya import certificates
 from aya.errors import ConfigError
 from aya.home import Home, Node
 from aya.local.plan import services
+from aya.members import members
 from aya.postgres.config import SERVERS
 from aya.postgres.privileges import can_enter, run_as
 from aya.postgres.provision import new_secrets
@@ -87,9 +88,16 @@ def placeholders(home: Home, config: Config, node: Node) -> dict[str, str]:
         "postgres_major": str(config.postgres_major),
         "pg_config": _absolute_program(config.pg_config),
         "embedder_port": str(node.embedder_port),
+        "partner": _partner(home, config, node.name),
         "embedder_cache": str(home.embedder_cache(node.name)),
         "model": _absolute_model(config.model),
     }
+
+
+def _partner(home: Home, config: Config, node: str) -> str:
+    """Return where its partner is; nobody reads it, but who watches or reaches it starts again when it changes."""
+    other = next((one for name, one in members(home, config).items() if name != node), None)
+    return f"{','.join(other.addresses)}:{other.postgres_port}:{other.agent_port}" if other else ""
 
 
 def _absolute_program(name: str | None) -> str:

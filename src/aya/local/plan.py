@@ -9,14 +9,14 @@ from aya.home import ROLE_OF_NODE, Node
 from aya.settings import Config
 
 NODES = tuple(ROLE_OF_NODE)
-# Of a node: PostgreSQL, the embedder, and two of the watchdog.
-_PORTS = 4
+# Of a server's node: PostgreSQL, the embedder, two of the watchdog, and two of the link to its partner.
+_PORTS = {"alpha": 6, "beta": 6, "air": 2}
 # Each of these runs a PostgreSQL.
-_OF_SERVER = ("postgres", "watchdog")
+_OF_SERVER = ("postgres", "watchdog", "link")
 # The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
 _SERVICES = {
-    "alpha": ("watchdog", "embedder", "indexer"),
-    "beta": ("watchdog", "embedder", "indexer"),
+    "alpha": ("link", "watchdog", "embedder", "indexer"),
+    "beta": ("link", "watchdog", "embedder", "indexer"),
     "air": ("postgres", "embedder"),
 }
 
@@ -53,7 +53,7 @@ def settle(
             continue
         taken = {port for node in nodes.values() for port in node.ports}
         ports: list[int] = []
-        for _ in range(_PORTS):
+        for _ in range(_PORTS[name]):
             ports.append(choose_port({*taken, *ports}))
         nodes[name] = Node(name, ROLE_OF_NODE[name], *ports)
     return {name: nodes[name] for name in NODES if name in nodes}
@@ -66,4 +66,6 @@ def services(node: str, config: Config) -> tuple[str, ...]:
     """
     if node not in _SERVICES:
         raise ConfigError(f"there is no node {node!r}", hint="aya up")
-    return tuple(service for service in _SERVICES[node] if service not in _OF_SERVER or config.dsn is None)
+    found = [service for service in _SERVICES[node] if service not in _OF_SERVER or config.dsn is None]
+    # Servers on machines of their own have a real link.
+    return tuple(service for service in found if service != "link" or not config.members)

@@ -28,7 +28,7 @@ from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
 
-_OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "embedder": "the embedder's"}
+_OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "link": "the link's", "embedder": "the embedder's"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,9 @@ class _Machine:
         await self._require_ports(chosen)
         for node in chosen:
             # First, and not waited for: it loads its model while the servers are being made.
-            self._supervisor.rpc().start(self._process(node, "embedder").label)
+            for process in self._of(node):
+                if process.service in {"link", "embedder"}:
+                    self._supervisor.rpc().start(process.label)
         databases = await self._start_databases(chosen)
         for node in chosen:
             await self._start_embedder(node, databases[node.name])
@@ -277,5 +279,10 @@ def _embedder_url(node: Node) -> str:
 
 
 def _port(node: Node, service: str) -> int | None:
-    ports = {"postgres": node.postgres_port, "watchdog": node.agent_port, "embedder": node.embedder_port}
+    ports = {
+        "postgres": node.postgres_port,
+        "watchdog": node.agent_port,
+        "link": node.link_agent_port,
+        "embedder": node.embedder_port,
+    }
     return ports.get(service)

@@ -140,7 +140,7 @@ async def is_writable(cluster: Cluster, secrets: dict[str, str]) -> bool:
         return False
     try:
         said = connection.get_settings()
-        return said.default_transaction_read_only == "off" and said.in_hot_standby == "off"
+        return bool(said.default_transaction_read_only == "off" and said.in_hot_standby == "off")
     finally:
         connection.terminate()
 

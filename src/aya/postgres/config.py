@@ -34,6 +34,11 @@ class ClusterConfig:
     neighbours: tuple[tuple[str, str], ...] = ()
     clients: tuple[str, ...] = ()
 
+    @property
+    def local_address(self) -> str:
+        """Return where it is reached from this machine."""
+        return "127.0.0.1" if self.addresses[0] == "*" else self.addresses[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:

@@ -70,7 +70,7 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
 
 def superuser_settings(cluster: Cluster, password: str, database: str = "postgres") -> DatabaseSettings:
     """Return how the superuser reaches a cluster on this machine."""
-    return DatabaseSettings(((cluster.config.addresses[0], cluster.config.port),), database, SUPERUSER, password)
+    return DatabaseSettings(((cluster.config.local_address, cluster.config.port),), database, SUPERUSER, password)
 
 
 def owner_settings(cluster: Cluster, secrets: dict[str, str], database: str = DEFAULT_DATABASE) -> DatabaseSettings:

@@ -42,8 +42,8 @@ class Leftover:
 
     @property
     def wraps_postgres(self) -> bool:
-        """Return whether it is the wrapper around a server, which needs a checkpoint's time to end."""
-        return self.kind == "service" and self.name.endswith(".postgres")
+        """Return whether it runs a server, which needs a checkpoint's time to end."""
+        return self.kind == "service" and self.name.endswith((".postgres", ".watchdog"))
 
 
 @dataclass(frozen=True, slots=True)

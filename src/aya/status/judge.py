@@ -16,6 +16,8 @@ from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
 # An indexer that works takes a document within seconds of its time; "a minute" in the problem's sentence.
 OVERDUE_SECONDS = 60
+# Each server can stand in for the other.
+_WELL = frozenset({"SYNC", "ARMED"})
 EXIT_OF: dict[Health, int] = {"healthy": 0, "degraded": EXIT_DEGRADED, "down": EXIT_FAILED}
 
 
@@ -23,10 +25,12 @@ def judge(seen: Observation) -> NodeStatus:
     """Return the node's health and what is wrong with it, each in a sentence that ends in the next command."""
     role = _role(seen)
     if seen.database.error is not None:
-        problems = (f"the database does not answer ({seen.database.error}): aya up", *_of_services(seen))
+        silent = f"the database does not answer ({seen.database.error}): aya up"
+        problems = (silent, *_of_failover(seen), *_of_services(seen))
         return NodeStatus(seen, role, "down", problems)
     found = (
         *_of_services(seen),
+        *_of_failover(seen),
         *_of_database(seen.database),
         *_of_queue(seen),
         *_of_embedder(seen),
@@ -43,9 +47,9 @@ def overall(nodes: Sequence[NodeStatus]) -> Health:
 
 
 def _role(seen: Observation) -> str:
-    """Return what the server says it is; what it was made as while it does not answer."""
+    """Return what the server says it is; while it does not answer, what its watchdog says, or what it was made as."""
     if seen.database.postgresql is None or seen.role == "copy":
-        return seen.role
+        return seen.failover.role if seen.failover else seen.role
     return "standby" if seen.database.is_standby else "primary"
 
 
@@ -57,6 +61,17 @@ def _of_services(seen: Observation) -> list[str]:
         for service in seen.services
         if service.state not in ALIVE
     ]
+
+
+def _of_failover(seen: Observation) -> list[str]:
+    """Return what keeps the two servers from standing in for each other."""
+    watched = seen.failover
+    if watched is None or not watched.has_partner:
+        return []
+    paused = ["no failover happens while the watchdog is paused: aya resume"] if watched.paused else []
+    if watched.condition in _WELL:
+        return paused
+    return [*paused, f"{watched.condition}: {watched.why}: aya status in a moment, else docs/operations/failover.md"]
 
 
 def _of_database(database: DatabaseFacts) -> list[str]:
@@ -106,7 +121,7 @@ def _of_replication(seen: Observation) -> list[str]:
     if follows is None or not seen.database.is_standby:
         return []
     if follows.state != "streaming":
-        return [f"replication is {follows.state}: aya status --node alpha"]
+        return [f"replication is {follows.state}: aya status in a moment"]
     if (follows.lag_bytes or 0) > LAG_LIMIT_BYTES:
         return [f"it is {follows.lag_bytes} bytes behind its primary: aya status in a moment"]
     return []

@@ -16,6 +16,7 @@ from aya.knowledge.types import POISON_ATTEMPTS
 from aya.local.plan import services
 from aya.local.wait import read_tail
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
+from aya.postgres.config import SERVERS
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
@@ -26,6 +27,7 @@ from aya.status.types import (
     Counts,
     DatabaseFacts,
     EmbedderFacts,
+    Failover,
     Model,
     NodeStatus,
     Observation,
@@ -33,6 +35,7 @@ from aya.status.types import (
     Replication,
     Service,
 )
+from aya.watchdog_client import WatchdogClient
 
 DEADLINE_SECONDS = 2.0
 _SQL = queries.load("aya.status")
@@ -50,10 +53,12 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     # Without the shell's own DB_HOST: it is about this home's nodes.
     settings = node_settings(home, node.name, environ={"AYA_DSN": config.dsn or ""})
     own = config.dsn is None
-    database, embedder, follows, known = await asyncio.gather(
+    serves = own and node.name in SERVERS
+    database, embedder, follows, watched, known = await asyncio.gather(
         _within(_database(settings.database, node.name), lambda why: DatabaseFacts(error=why)),
         _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
-        _replication(home, node) if own and node.role == "standby" else _nothing(),
+        _replication(home, node) if serves else _nothing(),
+        _within(_failover(home, node.name), lambda _: None) if serves else _nothing(),
         running,
     )
     mine = services(node.name, config)
@@ -68,7 +73,8 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         database=database,
         embedder=embedder,
         services=tuple(_service(home, name, known.get(f"com.aya.{node.name}.{name}"), node.name) for name in mine),
-        replication=follows,
+        replication=follows if database.is_standby else None,
+        failover=watched,
     )
 
 
@@ -126,12 +132,28 @@ async def _embedder(url: str) -> EmbedderFacts:
 
 
 async def _replication(home: Home, node: Node) -> Replication:
-    """Ask alpha, as its superuser: pg_stat_replication shows others nothing."""
-    password = home.secrets("alpha").get(SUPERUSER)
-    if "alpha" not in home.nodes() or password is None:
+    """Ask its partner, as the superuser there: pg_stat_replication shows others nothing."""
+    partner = next(name for name in SERVERS if name != node.name)
+    password = home.secrets(partner).get(SUPERUSER)
+    if partner not in home.nodes() or password is None:
         return Replication("unknown")
-    settings = as_role(node_settings(home, "alpha", environ={}).database, SUPERUSER, password)
-    return await _within(_follower(settings, node.name), lambda _: Replication("unknown, as alpha does not answer"))
+    settings = as_role(node_settings(home, partner, environ={}).database, SUPERUSER, password)
+    return await _within(
+        _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
+    )
+
+
+async def _failover(home: Home, node: str) -> Failover | None:
+    async with WatchdogClient(home, node) as client:
+        said = await client.status()
+    return Failover(
+        condition=str(said["condition"]),
+        why=str(said["why"]),
+        role=str(said["role"]),
+        epoch=int(said["epoch"]),
+        paused=bool(said["paused"]),
+        has_partner=said["partner"] is not None,
+    )
 
 
 async def _follower(settings: DatabaseSettings, name: str) -> Replication:

@@ -10,6 +10,8 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "data_dir": "/…"|null, "postmaster_pid": 123|null,            null: the database is not ours
         "versions": {"aya": "0.1.0", "postgresql": "18.4"|null, "pgvector": "0.8.5"|null, "schema": 2|null},
         "health": "healthy"|"degraded"|"down", "problems": ["sentence", …],
+        "failover": {"condition": "SYNC", "why": "sentence", "role": "primary"|"standby", "epoch": 3, "paused": false,
+                     "has_partner": true}|null,                        what its watchdog says; null: it has none
         "replication": {"state": "streaming", "sync_state": "async", "lag_bytes": 0}|null,   of a standby
         "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0, "overdue": 0}|null,
         "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
@@ -95,6 +97,18 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class Failover:
+    """What a watchdog says of its node (docs/failover.md)."""
+
+    condition: str
+    why: str
+    role: str
+    epoch: int
+    paused: bool
+    has_partner: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseFacts:
     """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected.
 
@@ -124,7 +138,7 @@ class EmbedderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One node, as seen. role: what it was made as. replication: of a standby only."""
+    """One node, as seen. role: what it was made as. replication: of a standby only; failover: of a server."""
 
     name: str
     role: str
@@ -136,6 +150,7 @@ class Observation:
     embedder: EmbedderFacts
     services: tuple[Service, ...]
     replication: Replication | None = None
+    failover: Failover | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +180,7 @@ class NodeStatus:
             },
             "health": self.health,
             "problems": list(self.problems),
+            "failover": _or_none(seen.failover),
             "replication": _or_none(seen.replication),
             "counts": _or_none(database.counts),
             "poison": [asdict(document) for document in database.poison],
@@ -174,5 +190,5 @@ class NodeStatus:
         }
 
 
-def _or_none(value: Counts | Replication | Model | None) -> dict[str, Any] | None:
+def _or_none(value: Failover | Counts | Replication | Model | None) -> dict[str, Any] | None:
     return None if value is None else asdict(value)

@@ -1,4 +1,4 @@
-"""One client's connection: how long it may stay silent, how many there may be, and what no request at all is answered.
+"""One client's connection: how long it may stay silent, and what no request at all is answered.
 
 uvicorn's own protocol over h11, with the waits that it does not have.
 """
@@ -9,6 +9,7 @@ import asyncio
 import socket
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,20 +17,15 @@ import h11
 import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from aya_embedder.limits import MAX_CONNECTIONS, Patience
-from aya_embedder.problems import NotReady
-from aya_embedder.refusals import refusal
-
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from aya_embedder.door import Door
+    from aya_embedder.limits import Patience
 
+Shed = Callable[[bytes], bytes | None]
 _BAD_REQUEST, _TIMEOUT, _HEAD_TOO_LARGE = 400, 408, 431
 _KINDS = {_BAD_REQUEST: "bad_http", _TIMEOUT: "request_timeout", _HEAD_TOO_LARGE: "head_too_large"}
-_BACK_IN_SECONDS = 1
 # A connection that was just made is about to bring its first request, and gives way to no newer one before that.
 _SPARED_SECONDS = 1.0
-# Over the bound a connection is told so; over so many times the bound not even that.
-_BEYOND = 2
 # A client whose machine is gone is noticed after 60 + 3 × 20 s.
 _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 
@@ -37,15 +33,15 @@ _PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KE
 class Connection(H11Protocol):
     """One connection.
 
-    patience: how long to wait for what. idle: shared by all connections; those without a request, the one that has been
-    so for the longest time first.
+    patience: how long to wait for what. door: where all connections come in. shed: the answer to a request that begins
+    with some bytes and is to be refused unread; None for any other.
     """
 
-    def __init__(self, *, patience: Patience, idle: dict[Connection, None], **uvicorns: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, patience: Patience, door: Door, shed: Shed, **uvicorns: Any) -> None:  # noqa: ANN401
         super().__init__(**uvicorns)
         self._patience = patience
-        self._idle = idle
-        self._most = MAX_CONNECTIONS
+        self._door = door
+        self._shed = shed
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
         self._reader_seconds = patience.idle
@@ -54,7 +50,7 @@ class Connection(H11Protocol):
 
     def idle_seconds(self) -> float | None:
         """Say for how long no request has been coming in or been answered; None while one is."""
-        return time.monotonic() - self._silent_since if self in self._idle else None
+        return time.monotonic() - self._silent_since if self in self._door.idle else None
 
     def is_new(self) -> bool:
         """Say whether it was made a moment ago and has brought nothing yet."""
@@ -71,22 +67,19 @@ class Connection(H11Protocol):
 
     def _is_idle_now(self) -> None:
         self._silent_since = time.monotonic()
-        self._idle[self] = None
+        self._door.idle[self] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, if need be in the place of the one that has been idle longest."""
-        if len(self.connections) >= self._most and not self._displace():
-            self.app = _full
+        """Take the connection."""
         super().connection_made(transport)
-        if len(self.connections) > _BEYOND * self._most:
-            transport.abort()
+        self._door.entered(self)
         _probe_peer(transport)
         self._is_idle_now()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the waits."""
-        self._idle.pop(self, None)
+        self._door.left(self)
         self._stop_waiting()
         self._stop_awaiting_reader()
         self._unset_keepalive_if_required()
@@ -96,7 +89,11 @@ class Connection(H11Protocol):
         """Take in what the client sends; a head that has begun must end in time."""
         if self._refused:
             return
-        self._idle.pop(self, None)
+        self._door.idle.pop(self, None)
+        if not self._is_busy and not self.conn.trailing_data[0] and (refusal := self._shed(data)) is not None:
+            self.transport.write(refusal)
+            self._linger()
+            return
         if not self._is_busy and self._head_timer is None:
             self._await_head()
         super().data_received(data)
@@ -208,23 +205,6 @@ class Connection(H11Protocol):
             self.transport.write_eof()
         self.loop.call_later(self._patience.unread, self._close)
 
-    def _displace(self) -> bool:
-        """Close the connection that has been idle longest; say whether there was one."""
-        oldest = next(iter(self._idle), None)
-        if oldest is None or oldest.is_new():
-            return False
-        oldest.transport.close()
-        del self._idle[oldest]
-        self.connections.discard(oldest)
-        return True
-
-
-async def _full(scope: Scope, receive: Receive, send: Send) -> None:
-    problem = NotReady("too many connections are open", hint="use fewer at once", retry_after_seconds=_BACK_IN_SECONDS)
-    answer = refusal(problem, scope["path"])
-    answer.headers["connection"] = "close"
-    await answer(scope, receive, send)
-
 
 def _probe_peer(transport: asyncio.Transport) -> None:
     """Have the kernel notice a peer that is gone (tcp(7)); macOS calls TCP_KEEPIDLE TCP_KEEPALIVE."""
@@ -235,6 +215,6 @@ def _probe_peer(transport: asyncio.Transport) -> None:
             peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def waiting(patience: Patience) -> type[asyncio.Protocol]:
+def waiting(patience: Patience, door: Door, shed: Shed) -> type[asyncio.Protocol]:
     """Return what makes the connections, as uvicorn.Config takes it."""
-    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience, idle={}))
+    return cast("type[asyncio.Protocol]", partial(Connection, patience=patience, door=door, shed=shed))

@@ -24,7 +24,8 @@ MAX_TEXT_BYTES = 1_250_000
 MAX_TOKEN_IDS = 300_000
 # A request's head: uvicorn's own figure is 64 KiB.
 MAX_HEAD_BYTES = 16 * 1024
-# plists allow 4096 files; nobody has so many clients, and each costs 64 KiB at worst until it is read.
+# plists allow 4096 files; nobody has so many clients, and each costs 64 KiB at worst until it is read. Whoever comes on
+# top is accepted when one of these ends (door.py).
 MAX_CONNECTIONS = 1024
 
 

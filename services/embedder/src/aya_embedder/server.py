@@ -19,20 +19,22 @@ from aya_embedder import sources
 from aya_embedder.access import Access, is_loopback
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
-from aya_embedder.connection import Connection, waiting
+from aya_embedder.connection import Connection, Shed, waiting
 from aya_embedder.disk_cache import opened
+from aya_embedder.door import Door
 from aya_embedder.gate import Gate
 from aya_embedder.limits import MAX_HEAD_BYTES, Patience
 from aya_embedder.loaded import LoadedModels
 from aya_embedder.metrics import Metrics
+from aya_embedder.shedding import CROWD, shed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from aya_embedder.config import Config
     from aya_embedder.embedder import Embedder
 
-_BACKLOG = 2048
+_BACKLOG = 8192
 _ON_THE_WAY_SECONDS = 0.5
 # asyncio says when a connection's buffer runs low, not when it is empty.
 _LOOK_SECONDS = 0.02
@@ -79,16 +81,26 @@ async def answer(  # noqa: PLR0913 each is a choice of its own
     computed within patience.drain gets a 503, and so does, from `stop` on, every new request; idle connections are
     closed. What is not read within patience.drain is lost, and so is the answer of a client that stops reading.
     """
+    metrics = metrics or Metrics()
     gate = Gate(create_app(models, patience, metrics), access, patience.unread)
-    server = _Server(_settings(gate, patience))
+    door = Door()
+
+    def refused(head: bytes) -> bytes | None:
+        return shed(head, models, metrics) if len(door.open) > CROWD else None
+
+    server = _Server(_settings(gate, patience, door, refused))
     async with asyncio.TaskGroup() as tasks:
-        answering = tasks.create_task(server.serve(sockets=[listener]), name="http")
+        # No sockets: uvicorn would accept without a bound.
+        answering = tasks.create_task(server.serve(sockets=[]), name="http")
+        accepting = tasks.create_task(door.accept(listener, server.connection, refused), name="door")
         await stop.wait()
         gate.leave()
         server.close_idle()
         last = asyncio.get_running_loop().time() + patience.drain
         await _drain(gate, models, patience)
         await _until_read(server, last)
+        accepting.cancel()
+        listener.close()
         server.should_exit = True
         await answering
 
@@ -130,6 +142,11 @@ class _Server(uvicorn.Server):
         """Leave SIGTERM and SIGINT alone."""
         yield
 
+    def connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, as uvicorn makes it for the sockets that it accepts itself."""
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state={})
+
     def close_idle(self) -> None:
         """Close the connections that are idle; all others end after their next answer.
 
@@ -156,10 +173,10 @@ class _Server(uvicorn.Server):
         return cast("set[Connection]", self.server_state.connections.copy())
 
 
-def _settings(gate: Gate, patience: Patience) -> uvicorn.Config:
+def _settings(gate: Gate, patience: Patience, door: Door, refused: Shed) -> uvicorn.Config:
     return uvicorn.Config(
         gate,
-        http=waiting(patience),
+        http=waiting(patience, door, refused),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -6,19 +6,22 @@ base has moved to it. On a standby, too, which hears of both by replication.
 
 from __future__ import annotations
 
+import random
 import time
 
 from aya import log
+from aya.backoff import Backoff
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderError
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import have_ready
 from aya_indexer.config import Config
-from aya_indexer.move import orders
+from aya_indexer.move import Given, Order, orders
 from aya_indexer.move_store import MoveStore
 from aya_indexer.outage import Outage
 
 _LOAD_SECONDS = 30.0
+_ORDERING = Backoff(first_seconds=2.0, cap_seconds=300.0)
 
 
 class Models:
@@ -29,6 +32,7 @@ class Models:
         self._outage = Outage("models")
         self._identity: ModelIdentity | None = None
         self._ask_at = 0.0
+        self._given: dict[Order, Given] = {}
 
     async def ready(self, store: MoveStore, embedder: EmbedderClient) -> ModelIdentity:
         """Return the database's model once the embedder has it. Raises what aya.knowledge.binding.have_ready does."""
@@ -51,10 +55,22 @@ class Models:
         if wanted is None:
             return
         try:
-            for order in orders(await embedder.models(), wanted, await store.move()):
-                told = await embedder.load_model(order.source, default=order.default)
-                log.get_logger().info("model.ordered", source=order.source, default=order.default, state=told.state)
+            found = orders(await embedder.models(), wanted, await store.move())
+            self._given = {order: self._given.get(order, Given()) for order in found}
+            for order in found:
+                await self._give(order, embedder)
         except EmbedderError as error:
             self._outage.failed(error, time.monotonic())
         else:
             self._outage.over()
+
+    async def _give(self, order: Order, embedder: EmbedderClient) -> None:
+        """Have a model loaded, ever more rarely while that brings nothing; told once, and when the answer changes."""
+        given, now = self._given[order], time.monotonic()
+        if now < given.again_at:
+            return
+        told = await embedder.load_model(order.source, default=order.default)
+        if told.state != given.state:
+            log.get_logger().info("model.ordered", source=order.source, default=order.default, state=told.state)
+        again_at = now + _ORDERING.delay_seconds(given.times + 1, random.uniform)
+        self._given[order] = Given(given.times + 1, told.state, again_at)

@@ -123,6 +123,15 @@ class Order:
     default: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An order that was given: how often in a row, what the embedder last said, and when it may be given again."""
+
+    times: int = 0
+    state: str = ""
+    again_at: float = 0.0
+
+
 def orders(models: Sequence[ModelStatus], wanted: Bound, move: Move | None) -> list[Order]:
     """Return what brings the embedder in line: the database's model its default, the next one loaded ahead."""
     default = next((model for model in models if model.default), None)
@@ -132,6 +141,6 @@ def orders(models: Sequence[ModelStatus], wanted: Bound, move: Move | None) -> l
         and default.identity.fingerprint == wanted.identity.fingerprint
     )
     found = [] if is_wanted or wanted.source is None else [Order(wanted.source, default=True)]
-    if move is not None and move.source not in {model.source for model in models}:
+    if move is not None and move.source not in {model.source for model in models if model.state != "failed"}:
         found.append(Order(move.source, default=False))
     return found

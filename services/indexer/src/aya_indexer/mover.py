@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from aya import log
+from aya import db, log
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, EmbedderError, ModelMismatch, TextTooLong
 from aya.knowledge.binding import describe, load
@@ -36,6 +36,8 @@ _PLAIN_TEXT = "a short text"
 # After a try for which the table, or every chunk of a batch, was in somebody else's hands.
 _LOCKED_OUT_SECONDS = 0.3
 _FATAL = "the embedder does not survive it, or does not answer in time"
+# What the indexer itself waits out: the connection is gone, or this server is not the primary any more.
+ELSEWHERE = (*db.LOST, asyncpg.ReadOnlySQLTransactionError)
 # Below every id.
 _BEFORE_ALL = -(2**31) - 1
 
@@ -68,8 +70,14 @@ class Mover:
         move = await store.move()
         try:
             return await self._step(store, embedder, move)
-        except (asyncpg.DependentObjectsStillExistError, EmbedderError) as error:
+        except (asyncpg.PostgresError, AyaError) as error:
+            if isinstance(error, ELSEWHERE):
+                raise
             return await self._failed(store, error)
+        except BaseException:
+            # A statement that took too long, say: fewer at once when the move goes on.
+            self._size = min(self._size, FEWEST_ROWS)
+            raise
 
     async def _step(self, store: MoveStore, embedder: EmbedderClient, move: Move | None) -> float:
         batch = await self._next_batch(store, move)
@@ -107,8 +115,8 @@ class Mover:
         now = time.monotonic()
         self._rate = smoothed(self._rate, len(batch), now - (self._filled_at or started))
         self._filled_at = now
-        self._size = next_size(self._size, now - started)
         kept = await store.store(move, done, self._rate)
+        self._size = next_size(self._size, time.monotonic() - started)
         self._after, self._suspect = batch[-1][0], Suspect()
         self._outage.over()
         return 0.0 if kept else _LOCKED_OUT_SECONDS
@@ -181,25 +189,44 @@ class Mover:
         try:
             switched = await store.switch(left_over(self._tries))
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-            self._tries += 1
             return _LOCKED_OUT_SECONDS
         except asyncpg.ObjectNotInPrerequisiteStateError as error:
             return await self._failed(store, AyaError(str(error), hint="aya reembed --cancel"))
         self._tries += 1
         if switched:
+            self._outage.over()
             log.get_logger().info("move.switched", model=describe(move.identity), tries=self._tries)
             self._begin_anew()
         return 0.0
 
-    async def _failed(self, store: MoveStore, error: asyncpg.DependentObjectsStillExistError | AyaError) -> float:
+    async def _failed(self, store: MoveStore, error: asyncpg.PostgresError | AyaError) -> float:
         self._loaded, self._filled_at = None, None
         self._size = min(self._size, FEWEST_ROWS)
-        told = error if isinstance(error, AyaError) else _in_the_way(error)
+        told = self._explained(error)
         self._outage.failed(told, time.monotonic())
-        await store.note_error(told.message)
+        await self._note(store, told.message)
         delay = self._config.outage.delay_seconds(self._outage.failures, random.uniform)
         self._rest_until = time.monotonic() + delay
         return delay
+
+    def _explained(self, error: asyncpg.PostgresError | AyaError) -> AyaError:
+        if isinstance(error, AyaError):
+            return error
+        if isinstance(error, asyncpg.DependentObjectsStillExistError):
+            return _in_the_way(error)
+        try:
+            with db.translated(self._config.database):
+                raise error
+        except AyaError as explained:
+            return explained
+
+    async def _note(self, store: MoveStore, error: str) -> None:
+        """Have `aya reembed --status` say it; a base that cannot even keep that has said it to the log."""
+        try:
+            await store.note_error(error)
+        except asyncpg.PostgresError as unkept:
+            if isinstance(unkept, ELSEWHERE):
+                raise
 
 
 def _refused(done: Embedded, chunk: Chunk, error: str) -> None:

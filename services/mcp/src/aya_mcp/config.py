@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aya.home import locate
-from aya.settings import NodeSettings, node_settings
+from aya.reach import base_settings
+from aya.settings import NodeSettings
 
 ROLE = "aya_mcp"
 DEFAULT_NODE = "alpha"
@@ -21,7 +22,7 @@ def read(environ: Mapping[str, str]) -> NodeSettings:
     effective = {**environ, "DB_HOST": hosts(environ)}
     home = locate(environ.get("AYA_HOME"))
     node = environ.get("AYA_NODE") or ("" if effective["DB_HOST"] else next(iter(home.nodes()), DEFAULT_NODE))
-    return node_settings(home, node, role=ROLE, environ=effective)
+    return base_settings(home, node, role=ROLE, environ=effective)
 
 
 def hosts(environ: Mapping[str, str]) -> str:

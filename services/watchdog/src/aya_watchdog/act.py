@@ -23,7 +23,6 @@ from aya_watchdog.protocol import Armed, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Peer
 
-_ARM_SECONDS = 30.0
 _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0

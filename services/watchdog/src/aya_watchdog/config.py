@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aya import home as homes
@@ -85,8 +85,16 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
         home=home,
         cluster=cluster_of(home, configured, node),
         own=known[node],
-        partner=known.get(other),
+        partner=_reached(home, configured, node, known.get(other)),
         secrets=secrets,
         witnesses=configured.witnesses,
         on_event=configured.on_event,
     )
+
+
+def _reached(home: Home, config: HomeConfig, node: str, partner: Member | None) -> Member | None:
+    """Return the partner as this node reaches it: on one machine through the link that stands for a cable."""
+    if partner is None or config.members:
+        return partner
+    own = home.node(node)
+    return replace(partner, postgres_port=own.link_postgres_port, agent_port=own.link_agent_port)

@@ -64,6 +64,11 @@ def _superseded(seen: PrimaryView | StandbyView) -> bool:
     return seen.peer is not None and seen.peer.role == "primary" and seen.peer.epoch > seen.state.epoch
 
 
+def _is_taken_over(seen: PrimaryView) -> bool:
+    """Return whether the partner says, just now, that it is about to be promoted."""
+    return _fresh(seen) and seen.peer is not None and seen.peer.intent is not None
+
+
 def _alone(seen: PrimaryView) -> bool:
     return may_acknowledge_alone(seen.state)
 
@@ -102,7 +107,8 @@ def _gave_up(seen: PrimaryView) -> bool:
 PRIMARY: tuple[Row[PrimaryView], ...] = (
     Row("FENCED", lambda v: v.open and _superseded(v), "fence", "the partner leads a later epoch: nobody writes here",
         always=True),
-    Row("REJOINING", _superseded, "yield", "the partner leads a later epoch: follow it"),
+    Row("REJOINING", lambda v: _superseded(v) and v.server in {"running", "stopped"}, "yield",
+        "the partner leads a later epoch: follow it"),
     Row("HANDOVER", lambda v: v.resigned_age < HANDOVER_SECONDS, "nothing", "the partner is asked to take over"),
     Row("QUARANTINE", lambda v: v.server == "stopped", "start", "the server is started closed to clients"),
     Row("QUARANTINE", lambda v: v.server == "starting", "nothing", "the server recovers"),
@@ -112,17 +118,19 @@ PRIMARY: tuple[Row[PrimaryView], ...] = (
     Row("ARMING", lambda v: not _alone(v) and not v.setting, "tighten",
         "the partner may be promoted: nothing is acknowledged without it", always=True),
     Row("SOLO", lambda v: v.order == "degrade", "vouch", "a person answers for the partner being off", always=True),
-    Row("FENCED", lambda v: v.open and v.peer is not None and v.peer.intent is not None, "fence",
+    Row("FENCED", lambda v: v.open and _is_taken_over(v), "fence",
         "the partner is about to be promoted", always=True),
     Row("SOLO", lambda v: _alone(v) and not v.began, "begin", "the first row of an epoch is its own"),
     Row("SYNC", lambda v: v.order == "switchover" and v.open and _in_sync(v), "resign",
         "a person wants the partner to lead: stop, and let it take over", always=True),
     Row("ARMING", _may_arm, "arm", "the partner has caught up: give it the right to be promoted"),
     Row("SOLO", lambda v: _alone(v) and v.setting, "relax", "the partner has given up being promoted: go on alone"),
-    Row("SOLO", lambda v: _alone(v) and not v.open, "open", "nobody else may be promoted: clients may write"),
+    Row("SOLO", lambda v: _alone(v) and not v.open and not _is_taken_over(v), "open",
+        "nobody else may be promoted: clients may write"),
     Row("SOLO", _alone, "nothing", "acknowledges alone; nobody else may be promoted"),
     Row("SOLO", _gave_up, "consent", "the partner has given up being promoted, in writing"),
-    Row("SYNC", lambda v: _in_sync(v) and not v.open, "open", "the partner has everything: clients may write"),
+    Row("SYNC", lambda v: _in_sync(v) and not v.open and not _is_taken_over(v), "open",
+        "the partner has everything: clients may write"),
     Row("SYNC", _in_sync, "nothing", "every acknowledged row is on both nodes"),
     Row("FENCED", lambda v: v.open and not _contact(v), "fence",
         "no word from the partner, which may have been promoted: nobody writes here"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from aya import log
-from aya.postgres.config import replication_role, slot_name
+from aya.postgres.config import replication_role
 from aya.settings import Member
 from aya_watchdog.observe import Observer
 from aya_watchdog.server import SQL
@@ -24,12 +24,11 @@ _LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the primary says of its log. history: its timeline's file; begins: of what it keeps for us, in bytes."""
+    """What the primary says of its log. history: its timeline's file; has: whether it has what comes next."""
 
     timeline: int
     history: str
-    begins: int | None
-    lost: bool
+    has: bool
 
 
 def is_diverged(origin: Origin, timeline: int, reached: int) -> bool:
@@ -40,9 +39,10 @@ def is_diverged(origin: Origin, timeline: int, reached: int) -> bool:
     return forked is None or reached > forked
 
 
-def is_lost(origin: Origin, reached: int) -> bool:
-    """Return whether the primary has not the log any more that comes after `reached`; pure."""
-    return origin.lost or (origin.begins is not None and origin.begins > reached)
+def segments(timelines: tuple[int, ...], reached: int, segment_bytes: int) -> list[str]:
+    """Return the files that may hold what comes after `reached`, by the timelines that may have written it; pure."""
+    number, per_file = reached // segment_bytes, 2**32 // segment_bytes
+    return [f"pg_wal/{each:08X}{number // per_file:08X}{number % per_file:08X}" for each in timelines]
 
 
 class Lineage:
@@ -61,19 +61,20 @@ class Lineage:
                 continue
             row = observer.row
             reached = max(row["received"], row["replayed"])
+            timeline = int(row["timeline"])
             try:
-                origin = await self._ask()
+                origin = await self._ask(timeline, reached)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 continue
-            observer.diverged = is_diverged(origin, int(row["timeline"]), reached)
-            observer.lost = is_lost(origin, reached)
+            observer.diverged = is_diverged(origin, timeline, reached)
+            observer.lost = not origin.has
             if observer.diverged or observer.lost:
                 log.get_logger().warning(
                     "stream.impossible", diverged=observer.diverged, lost=observer.lost, reached=reached,
-                    timeline=row["timeline"], origin_timeline=origin.timeline, origin_begins=origin.begins,
+                    timeline=timeline, origin_timeline=origin.timeline,
                 )  # fmt: skip
 
-    async def _ask(self) -> Origin:
+    async def _ask(self, timeline: int, reached: int) -> Origin:
         async with asyncio.timeout(_CONNECT_SECONDS):
             connection = await asyncpg.connect(
                 host=list(self._partner.addresses),
@@ -84,16 +85,13 @@ class Lineage:
             )
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                slot = await connection.fetchrow(SQL["slot_of_partner"], slot_name(self._node))
-                timeline = int(await connection.fetchval(SQL["timeline"]))
+                leads = int(await connection.fetchval(SQL["timeline"]))
+                size = int(await connection.fetchval(SQL["segment_bytes"]))
                 history = b""
-                if timeline > 1:
-                    history = await connection.fetchval(SQL["timeline_history"], f"pg_wal/{timeline:08X}.history")
+                if leads > 1:
+                    history = await connection.fetchval(SQL["timeline_history"], f"pg_wal/{leads:08X}.history")
+                names = segments((timeline, leads), reached, size)
+                has = [await connection.fetchval(SQL["has_file"], name) for name in names]
         finally:
             connection.terminate()
-        return Origin(
-            timeline=timeline,
-            history=history.decode(),
-            begins=slot["begins"] if slot else None,
-            lost=slot is not None and slot["wal_status"] == "lost",
-        )
+        return Origin(leads, history.decode(), any(has))

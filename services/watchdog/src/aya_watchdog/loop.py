@@ -22,14 +22,14 @@ from aya_watchdog.lineage import Lineage
 from aya_watchdog.metrics import Metrics
 from aya_watchdog.observe import Observer
 from aya_watchdog.partner import Partner
-from aya_watchdog.protocol import ProtocolError, Role, State
+from aya_watchdog.protocol import ProtocolError, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 
 # What may go on while the node is looked at; the others are a matter of milliseconds.
 _LONG = frozenset({"start", "arm", "rejoin", "export", "restart", "resign", "promote", "finish"})
-# What does not wait for a long one to end, but ends it.
-_URGENT = frozenset({"fence", "yield", "tighten"})
+# What does not wait for a long one to end, but ends it; an arming waits for a partner that may have given up meanwhile.
+_URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 # A tick that comes so late was slept through, or the machine was stopped.
 _SLEPT_SECONDS = 2.0
 _AFTER_FAILURE_SECONDS = 0.5
@@ -278,15 +278,25 @@ def open_watchdog(config: Config) -> Watchdog:
     if not config.cluster.exists():
         raise ConfigError(f"{config.cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     if state is None:
-        state = State(_role_of(newborn)) if newborn.exists() else state_file.unknown(follows=_follows(config))
+        state = _begun(newborn, file, alone=config.partner is None)
         state_file.save(file, state)
     newborn.unlink(missing_ok=True)
     return Watchdog(config, state)
 
 
-def _role_of(newborn: Path) -> Role:
-    return "standby" if newborn.read_text(encoding="utf-8") == "standby" else "primary"
+def _begun(newborn: Path, file: Path, *, alone: bool) -> State:
+    """Return the state of a node without a file. Raises ConfigError when it may have promised something.
 
-
-def _follows(config: Config) -> bool:
-    return (config.cluster.data_directory / "standby.signal").exists()
+    newborn: says what it was made as, or, by a person's hand, "copy": give everything up for the partner's.
+    """
+    if not newborn.exists():
+        if alone:
+            return State("primary")
+        raise ConfigError(
+            f"{file} is lost, and with it what this node promised its partner",
+            hint="docs/operations/failover.md, A watchdog's file is lost",
+        )
+    made = newborn.read_text(encoding="utf-8").strip()
+    if made == "copy":
+        return State("standby", void=True, rejoin=True)
+    return State("standby" if made == "standby" else "primary")

@@ -42,6 +42,7 @@ class Observer:
         self.began = False
         self.recovered = 0
         self.diverged = self.lost = False
+        self._receiver: int | None = None
         self._heard: object = None
         self._heard_at = -inf
         self.awake_at = time.monotonic()
@@ -62,6 +63,10 @@ class Observer:
         self._answered = True
         self._is("running")
         self.row = row
+        if row["in_recovery"]:
+            # One that asks for what is not there any more streams for a moment, dies, and comes again.
+            lasts, self._receiver = row["receiver"] == self._receiver, row["receiver"]
+            row["streaming"] = bool(row["streaming"]) and lasts
         # The partner's clock is not ours: that the time it says has changed is what counts.
         if row["streaming"] and row["heard"] != self._heard:
             self._heard, self._heard_at = row["heard"], time.monotonic()

@@ -35,7 +35,7 @@ class State:
     arming: the latest arming that this node knows of; a primary has begun it, its row may not be committed yet.
     consent: a primary's: the partner has given up every arming up to this one.
     given_up: this node will never be promoted by an arming up to this one.
-    void: its server has stopped since; no arming counts until the primary says which is the latest, and that is given up.
+    void: its server has stopped; no arming counts until the primary says which is its latest, and that is given up.
     intent: a standby's: the epoch that it is about to begin; None when it is not.
     forced: a person answered for that intent: it needs no right.
     rejoin: its data directory has a history of its own that must be rewound, or replaced, before it follows.
@@ -103,7 +103,7 @@ def note_consent(state: State, given_up: int) -> State:
 
 
 def give_up(state: State, arming: int) -> State:
-    """Give up being promoted by armings up to this one, and by those that are not known; durable before anybody hears."""
+    """Give up being promoted by armings up to this one, and by those not known; durable before anybody hears of it."""
     if state.intent is not None:
         raise ProtocolError(f"epoch {state.intent} is about to begin: nothing is given up")
     return check(replace(state, given_up=max(state.given_up, arming), void=True))
@@ -166,8 +166,12 @@ def yield_to(state: State, epoch: int, *, resigned: bool = False) -> State:
     given_up = max(state.given_up, state.arming) if led else state.given_up
     return check(
         State(
-            "standby", epoch, state.arming, given_up=given_up,
-            rejoin=(led and not resigned) or state.rejoin, void=state.void,
+            "standby",
+            epoch,
+            state.arming,
+            given_up=given_up,
+            rejoin=(led and not resigned) or state.rejoin,
+            void=state.void,
         )
     )
 

@@ -6,7 +6,7 @@ SELECT
     current_setting('server_version_num')::integer AS server_version,
     current_setting('synchronous_standby_names') AS synchronous,
     (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS position,
-    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    (pg_split_walfile_name(pg_walfile_name(pg_current_wal_flush_lsn()))).timeline_id::integer AS timeline,
     to_regclass('aya.armings') IS NOT NULL AS founded,
     follower.state = 'streaming' AS streaming,
     follower.sync_state = 'sync' AS is_synchronous,
@@ -25,8 +25,13 @@ SELECT
     coalesce(pg_last_wal_replay_lsn() - '0/0'::pg_lsn, 0)::bigint AS replayed,
     coalesce(pg_last_wal_receive_lsn() - '0/0'::pg_lsn, 0)::bigint AS received,
     pg_is_in_recovery() AND pg_is_wal_replay_paused() AS replay_paused,
-    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
+    greatest(
+        receiver.received_tli,
+        (SELECT timeline_id FROM pg_control_checkpoint()),
+        (SELECT min_recovery_end_timeline FROM pg_control_recovery())
+    ) AS timeline,
     to_regclass('aya.armings') IS NOT NULL AS founded,
+    receiver.pid AS receiver,
     receiver.status = 'streaming' AS streaming,
     receiver.last_msg_receipt_time::text AS heard
 FROM (SELECT 1) AS one
@@ -66,6 +71,7 @@ ON CONFLICT (epoch) DO NOTHING;
 -- name: write_arming
 -- The partner's right to be promoted; older rows say nothing any more.
 WITH old AS (DELETE FROM aya.armings WHERE arming < $1 - 100)
+
 INSERT INTO aya.armings (arming, epoch, node) VALUES ($1, $2, $3);
 
 -- name: history
@@ -83,12 +89,13 @@ SELECT pg_conf_load_time()::text;
 -- name: end_waiting
 -- End the sessions whose commit waits for the partner, and those that have begun to write.
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1
-AND (wait_event = 'SyncRep' OR backend_xid IS NOT NULL);
+WHERE
+    backend_type = 'client backend' AND pid <> pg_backend_pid() AND usename <> $1
+    AND (wait_event = 'SyncRep' OR backend_xid IS NOT NULL);
 
 -- name: receiver_is_gone
 -- Whether the stream from the primary is closed.
-SELECT NOT exists(SELECT FROM pg_stat_wal_receiver);
+SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver);
 
 -- name: promote
 -- Become a primary, soon.
@@ -129,15 +136,19 @@ SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint;
 -- name: tables
 -- The tables of the knowledge base.
 SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
-WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1;
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY name;
 
 -- name: rows_of_statement
 -- The statement that finds what given transactions ($1 of it: their numbers as text) wrote into a table (trusted text).
 SELECT format('SELECT to_jsonb(found)::text AS row FROM %s AS found WHERE xmin::text = ANY($1::text[])', $1::text);
 
--- name: slot_of_partner
--- How a primary keeps the WAL for a standby: whether it is gone, where what is kept begins (in bytes).
-SELECT wal_status, (restart_lsn - '0/0'::pg_lsn)::bigint AS begins FROM pg_replication_slots WHERE slot_name = $1;
+-- name: segment_bytes
+-- How long a segment of the log is.
+SELECT pg_size_bytes(current_setting('wal_segment_size'));
+
+-- name: has_file
+-- Whether the server has a file of its data directory.
+SELECT coalesce((pg_stat_file($1, true)).size, 0) > 0;
 
 -- name: timeline
 -- The timeline that a primary writes.

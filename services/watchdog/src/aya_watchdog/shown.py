@@ -70,8 +70,8 @@ def status(dog: Watchdog) -> dict[str, Any]:
 def _lag(row: dict[str, Any]) -> int | None:
     """Return how much of the primary's log the standby has not replayed (as a standby), or flushed (as a primary)."""
     if row.get("in_recovery"):
-        return max(0, row["received"] - row["replayed"])
-    return max(0, row["position"] - row["flushed"]) if row.get("flushed") is not None else None
+        return max(0, int(row["received"]) - int(row["replayed"]))
+    return max(0, int(row["position"]) - int(row["flushed"])) if row.get("flushed") is not None else None
 
 
 def _partner(dog: Watchdog) -> dict[str, Any] | None:

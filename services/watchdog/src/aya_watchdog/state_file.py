@@ -33,8 +33,3 @@ def load(file: Path) -> State | None:
 def save(file: Path, state: State) -> None:
     """Write the state; it is on disk when this returns."""
     write_private_json(file, {"version": _VERSION, **asdict(check(state))})
-
-
-def unknown(*, follows: bool) -> State:
-    """Return what a node may assume whose file is lost: the least. A primary's partner may have been armed."""
-    return State("standby", void=True) if follows else State("primary", arming=1)
