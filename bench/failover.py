@@ -209,7 +209,7 @@ async def _try(pair: Lab | PatroniLab, measured: Measured, number: int, give_up_
         pair.repair()
     if isinstance(pair, PatroniLab):
         # A former leader of Patroni's that wakes lets clients in until it has looked: that is not what is compared.
-        await pair.in_sync(seconds=give_up_seconds)
+        await pair.in_sync(seconds=2 * give_up_seconds)
     try:
         await clients.check(pair.database(), journal)
     except AssertionError as error:
