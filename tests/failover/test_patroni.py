@@ -59,8 +59,8 @@ def added(machine: Machine, file: Path, text: str) -> bool:
 def found(machine: Machine, query: str) -> str:
     """Search; return the best hit's text, or nothing."""
     done = machine.aya("search", query, "--json", expect=None)
-    hits = json.loads(done.stdout)["hits"] if done.returncode == 0 else []
-    return str(hits[0]["text"]) if hits else ""
+    hits = json.loads(done.stdout)["results"] if done.returncode == 0 else []
+    return str(hits[0]["chunk_text"]) if hits else ""
 
 
 async def test_the_same_commands_work_before_and_after_patroni_changes_its_leader(
