@@ -235,7 +235,8 @@ class PatroniLab:
     def cut(self) -> None:
         """Cut the link between the two; both still reach etcd and the clients."""
         assert self.network is not None
-        self.network.cut(*NODES)
+        for node in NODES:
+            self.network.lose(node, other(node))
 
     def repair(self) -> None:
         """Undo everything that was done: links whole, nothing frozen, both members running."""
