@@ -59,7 +59,9 @@ def added(machine: Machine, file: Path, text: str) -> bool:
 def found(machine: Machine, query: str) -> str:
     """Search; return the best hit's text, or nothing."""
     done = machine.aya("search", query, "--json", expect=None)
-    hits = json.loads(done.stdout)["results"] if done.returncode == 0 else []
+    if done.returncode != 0:
+        return ""
+    hits: list[dict[str, object]] = json.loads(done.stdout)["results"]
     return str(hits[0]["chunk_text"]) if hits else ""
 
 
