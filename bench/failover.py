@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import shutil
 import statistics
@@ -116,7 +117,7 @@ class Measured:
     def row(self) -> str:
         """Return a line of the table."""
         ordered = sorted(self.seconds)
-        figures = (ordered[0], statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], ordered[-1])
+        figures = (ordered[0], statistics.median(ordered), ordered[math.ceil(0.95 * len(ordered)) - 1], ordered[-1])
         told = " |" if self.goal is None else f"≤ {self.goal:g} | {'met' if self.met else 'not met'}"
         return (
             f"| {self.who} | {self.kind} | {len(ordered)} | "
