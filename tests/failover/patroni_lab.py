@@ -168,6 +168,8 @@ class PatroniLab:
                     "superuser": {"username": SUPERUSER, "password": self._passwords[SUPERUSER]},
                     "replication": {"username": "replicator", "password": self._passwords["replicator"]},
                 },
+                # Else the copy begins with a checkpoint that takes its time.
+                "basebackup": [{"checkpoint": "fast"}],
                 "parameters": {"unix_socket_directories": str(directory)},
                 "pg_hba": [f"host all all {network} scram-sha-256", f"host replication all {network} scram-sha-256"],
             },
