@@ -1,7 +1,9 @@
 """Failover between two real servers: how safe, how fast, and how calm. Needs root on Linux (network namespaces).
 
     python bench/failover.py rounds [--count 200] [--seed N]   random faults under load; what was acknowledged is there
-    python bench/failover.py times [--count 20]                from a fault to the first write of a client
+    python bench/failover.py times [--count 20] [--peer patroni]
+                                                               from a fault to the first write of a client, and beside
+                                                               Patroni (bench/patroni_peer.py) in the same run
     python bench/failover.py calm                              what must not make anybody leader
 
 Each server and its watchdog are on a host of their own; the clients, with one unchanged DSN, on a third. They connect
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import shutil
 import statistics
@@ -21,16 +24,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import patroni_peer
 from tests.failover import clients, faults
 from tests.failover.clients import Journal, connected, writing
 from tests.failover.lab import NODES, Lab, lab, other
 from tests.failover.network import is_possible, network
+from tests.failover.patroni_lab import PatroniLab
 
 # What the issue asks for, in seconds: the worst of all tries.
 GOALS = {"kill": 2.0, "cut": 5.0, "freeze": 5.0, "isolate": 5.0, "switchover": 0.3}
@@ -92,33 +98,69 @@ async def rounds(count: int, seed: int) -> int:
 
 @dataclass
 class Measured:
-    """The tries of one kind, in seconds: from the fault to a client's first write since; a switchover's longest gap."""
+    """The tries of one kind, in seconds: from the fault to a client's first write since; a switchover's longest gap.
 
+    goal: None for a peer. lost: how often a client's journal and the database disagreed afterwards.
+    """
+
+    who: str
     kind: str
+    goal: float | None
     seconds: list[float] = field(default_factory=list[float])
+    lost: int = 0
+
+    @property
+    def met(self) -> bool:
+        """Return whether the worst try keeps the goal and nothing was lost; a peer has no goal."""
+        return self.goal is None or (not self.lost and max(self.seconds, default=0.0) <= self.goal)
 
     def row(self) -> str:
         """Return a line of the table."""
         ordered = sorted(self.seconds)
-        goal = GOALS[self.kind]
-        figures = (ordered[0], statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], ordered[-1])
-        met = "met" if ordered[-1] <= goal else "not met"
+        figures = (ordered[0], statistics.median(ordered), ordered[math.ceil(0.95 * len(ordered)) - 1], ordered[-1])
+        told = " |" if self.goal is None else f"≤ {self.goal:g} | {'met' if self.met else 'not met'}"
         return (
-            f"| {self.kind} | {len(ordered)} | "
+            f"| {self.who} | {self.kind} | {len(ordered)} | "
             + " | ".join(f"{one:.2f}" for one in figures)
-            + f" | ≤ {goal:g} | {met} |"
+            + f" | {self.lost} | {told} |"
         )
 
 
-async def _first_write(journal: Journal, moment: float) -> float:
+@dataclass(frozen=True)
+class Contestant:
+    """Who is measured. pair: lends two servers, in sync. count: of tries of each kind."""
+
+    who: str
+    pair: Callable[[], AbstractAsyncContextManager[Lab | PatroniLab]]
+    count: int
+    goals: dict[str, float]
+    give_up_seconds: float = _GIVE_UP_SECONDS
+
+
+@asynccontextmanager
+async def _peer(pace: str) -> AsyncGenerator[PatroniLab]:
+    with _directory() as directory:
+        async with patroni_peer.pair(directory, pace) as members:
+            yield members
+
+
+def _peers(default: int, aggressive: int) -> list[Contestant]:
+    counts = {"default": default, "aggressive": aggressive}
+    return [
+        Contestant(f"patroni, {pace}", partial(_peer, pace), count, {}, patroni_peer.GIVE_UP_SECONDS)
+        for pace, count in counts.items()
+    ]
+
+
+async def _first_write(journal: Journal, moment: float, give_up_seconds: float) -> float:
     while (found := journal.first_after(moment)) is None:
-        if time.monotonic() - moment > _GIVE_UP_SECONDS:
+        if time.monotonic() - moment > give_up_seconds:
             return float("inf")
         await asyncio.sleep(_LOOK_SECONDS)
     return found
 
 
-def _befall(pair: Lab, kind: str, leader: str) -> None:
+def _befall(pair: Lab | PatroniLab, kind: str, leader: str) -> None:
     if pair.network is None:
         return
     if kind == "kill":
@@ -131,38 +173,59 @@ def _befall(pair: Lab, kind: str, leader: str) -> None:
         pair.network.isolate(leader)
 
 
-async def times(count: int, kinds: list[str], result: Path | None) -> int:
-    """Measure, interleaved; print the table."""
-    found, journal = {kind: Measured(kind) for kind in kinds}, Journal()
-    async with _pair() as pair:
-        for number in range(count):
-            for kind in kinds:
-                leader = await pair.in_sync(seconds=60)
-                async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number):
-                    await asyncio.sleep(1.0)
-                    moment = time.monotonic()
-                    if kind == "switchover":
-                        await pair.order(leader, "switchover")
-                        await pair.in_sync(other(leader), seconds=60)
-                        found[kind].seconds.append(journal.longest_gap(since=moment))
-                    else:
-                        _befall(pair, kind, leader)
-                        found[kind].seconds.append(await _first_write(journal, moment))
-                    pair.repair()
-                # A former leader that was just thawed answers readers until its watchdog has looked once.
-                await pair.in_sync(seconds=60)
-                await clients.check(pair.database(), journal)
-                print(f"{number + 1:3d} {kind:10s} {found[kind].seconds[-1]:6.2f} s", flush=True)
-    print("\n| fault | n | fastest | median | p95 | slowest | goal | |\n|---|---:|---:|---:|---:|---:|---:|---|")
-    for measured in found.values():
-        print(measured.row())
-    if result:
-        _keep(result, found)
-    return 0 if all(max(one.seconds) <= GOALS[one.kind] for one in found.values()) else 1
+async def times(contestants: list[Contestant], kinds: list[str], result: Path | None) -> int:
+    """Measure one after the other, the kinds interleaved; print the table."""
+    found: list[Measured] = []
+    for each in contestants:
+        measured = {kind: Measured(each.who, kind, each.goals.get(kind)) for kind in kinds}
+        found += measured.values()
+        whole = Journal()
+        async with each.pair() as pair:
+            for number in range(each.count):
+                for kind in kinds:
+                    await _try(pair, measured[kind], number, whole, each.give_up_seconds)
+                    print(f"{each.who:20s} {number + 1:3d} {kind:10s} {measured[kind].seconds[-1]:6.2f} s", flush=True)
+                    if result:
+                        _keep(result, found)
+    print("\n| who | fault | n | fastest | median | p95 | slowest | lost | goal | |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---|")
+    for one in found:
+        print(one.row())
+    return 0 if all(one.met for one in found) else 1
 
 
-def _keep(result: Path, found: dict[str, Measured]) -> None:
-    result.write_text(json.dumps({kind: measured.seconds for kind, measured in found.items()}), encoding="utf-8")
+async def _try(pair: Lab | PatroniLab, measured: Measured, number: int, whole: Journal, give_up_seconds: float) -> None:
+    """Have one fault befall the leader under load, and repair it. whole: what the tries before were told, too."""
+    kind, journal = measured.kind, Journal()
+    leader = await pair.in_sync(seconds=max(60.0, give_up_seconds))
+    async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number):
+        await asyncio.sleep(1.0)
+        moment = time.monotonic()
+        if kind == "switchover":
+            await pair.order(leader, "switchover")
+            await pair.in_sync(other(leader), seconds=max(60.0, give_up_seconds))
+            measured.seconds.append(journal.longest_gap(since=moment))
+        else:
+            _befall(pair, kind, leader)
+            measured.seconds.append(await _first_write(journal, moment, give_up_seconds))
+        pair.repair()
+    # A former leader that wakes lets clients read for a moment: what it has is not what counts.
+    await pair.in_sync(seconds=2 * give_up_seconds)
+    whole.add(journal)
+    try:
+        await clients.check(pair.database(), whole)
+    except AssertionError as error:
+        if measured.goal is not None:
+            raise
+        measured.lost += 1
+        print(error, flush=True)
+
+
+def _keep(result: Path, found: list[Measured]) -> None:
+    kept: dict[str, dict[str, list[float]]] = {}
+    for one in found:
+        kept.setdefault(one.who, {})[one.kind] = one.seconds
+    result.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
 
 # Calm
@@ -292,6 +355,8 @@ def main() -> int:
     fast.add_argument("--count", type=int, default=20)
     fast.add_argument("--kinds", nargs="+", choices=GOALS, default=list(GOALS))
     fast.add_argument("--json", type=Path)
+    fast.add_argument("--peer", choices=["patroni"])
+    fast.add_argument("--peer-counts", type=int, nargs=2, metavar=("DEFAULT", "AGGRESSIVE"), default=[5, 20])
     commands.add_parser("calm")
     given = parser.parse_args()
     if not is_possible():
@@ -300,7 +365,14 @@ def main() -> int:
     if given.command == "rounds":
         return asyncio.run(rounds(given.count, given.seed))
     if given.command == "times":
-        return asyncio.run(times(given.count, given.kinds, given.json))
+        contestants = [Contestant("aya", _pair, given.count, GOALS)]
+        lacking = patroni_peer.lacking() if given.peer else None
+        if lacking:
+            print(lacking)
+            return 2
+        if given.peer:
+            contestants += _peers(*given.peer_counts)
+        return asyncio.run(times([each for each in contestants if each.count], given.kinds, given.json))
     return asyncio.run(calm())
 
 

@@ -42,6 +42,14 @@ class Journal:
     failed: set[str] = field(default_factory=set[str])
     unknown: set[str] = field(default_factory=set[str])
 
+    def add(self, later: Journal) -> None:
+        """Take over what another journal has."""
+        self.acknowledged.update(later.acknowledged)
+        self.began.update(later.began)
+        self.sent |= later.sent
+        self.failed |= later.failed
+        self.unknown |= later.unknown
+
     def first_after(self, moment: float) -> float | None:
         """Return how many seconds after a moment the first write was acknowledged that was sent since; None: none."""
         found = [at for id_, at in self.acknowledged.items() if self.began[id_] >= moment]
