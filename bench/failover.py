@@ -42,6 +42,7 @@ from tests.failover.patroni_lab import PatroniLab
 GOALS = {"kill": 2.0, "cut": 5.0, "freeze": 5.0, "isolate": 5.0, "switchover": 0.3}
 _GIVE_UP_SECONDS = 30.0
 _LOOK_SECONDS = 0.005
+_SWITCHOVER_SECONDS = 2.0
 _CHUNKS = 50_000
 
 
@@ -173,7 +174,7 @@ def _befall(pair: Lab | PatroniLab, kind: str, leader: str) -> None:
         pair.network.isolate(leader)
 
 
-async def times(contestants: list[Contestant], kinds: list[str], result: Path | None) -> int:
+async def times(contestants: list[Contestant], kinds: list[str], writers: int, result: Path | None) -> int:
     """Measure one after the other, the kinds interleaved; print the table."""
     found: list[Measured] = []
     for each in contestants:
@@ -183,7 +184,7 @@ async def times(contestants: list[Contestant], kinds: list[str], result: Path | 
         async with each.pair() as pair:
             for number in range(each.count):
                 for kind in kinds:
-                    await _try(pair, measured[kind], number, whole, each.give_up_seconds)
+                    await _try(pair, measured[kind], number, whole, each.give_up_seconds, writers=writers)
                     print(f"{each.who:20s} {number + 1:3d} {kind:10s} {measured[kind].seconds[-1]:6.2f} s", flush=True)
                     if result:
                         _keep(result, found)
@@ -194,15 +195,19 @@ async def times(contestants: list[Contestant], kinds: list[str], result: Path | 
     return 0 if all(one.met for one in found) else 1
 
 
-async def _try(pair: Lab | PatroniLab, measured: Measured, number: int, whole: Journal, give_up_seconds: float) -> None:
+async def _try(  # noqa: PLR0913 one try's circumstances
+    pair: Lab | PatroniLab, measured: Measured, number: int, whole: Journal, give_up_seconds: float, *, writers: int
+) -> None:
     """Have one fault befall the leader under load, and repair it. whole: what the tries before were told, too."""
     kind, journal = measured.kind, Journal()
     leader = await pair.in_sync(seconds=max(60.0, give_up_seconds))
-    async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number):
+    async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number, writers=writers):
         await asyncio.sleep(1.0)
         moment = time.monotonic()
         if kind == "switchover":
             await pair.order(leader, "switchover")
+            # To look at the pair keeps this process busy, and its clients waiting, for a tenth of a second at a time.
+            await asyncio.sleep(_SWITCHOVER_SECONDS)
             await pair.in_sync(other(leader), seconds=max(60.0, give_up_seconds))
             measured.seconds.append(journal.longest_gap(since=moment))
         else:
@@ -354,6 +359,7 @@ def main() -> int:
     fast = commands.add_parser("times")
     fast.add_argument("--count", type=int, default=20)
     fast.add_argument("--kinds", nargs="+", choices=GOALS, default=list(GOALS))
+    fast.add_argument("--writers", type=int, default=1, help="clients that write all the time")
     fast.add_argument("--json", type=Path)
     fast.add_argument("--peer", choices=["patroni"])
     fast.add_argument("--peer-counts", type=int, nargs=2, metavar=("DEFAULT", "AGGRESSIVE"), default=[5, 20])
@@ -372,7 +378,7 @@ def main() -> int:
             return 2
         if given.peer:
             contestants += _peers(*given.peer_counts)
-        return asyncio.run(times([each for each in contestants if each.count], given.kinds, given.json))
+        return asyncio.run(times([each for each in contestants if each.count], given.kinds, given.writers, given.json))
     return asyncio.run(calm())
 
 
