@@ -50,7 +50,8 @@ class Server:
         if self._process is not None and self._process.poll() is not None:
             self._process = None
         # A child that was started this moment has not written its file yet.
-        return postmaster_pid(self.cluster.data_directory) or (self._process and self._process.pid)
+        started = self._process.pid if self._process is not None else None
+        return postmaster_pid(self.cluster.data_directory) or started
 
     @property
     def follows(self) -> bool:
