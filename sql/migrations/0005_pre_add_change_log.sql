@@ -209,7 +209,9 @@ REFERENCING OLD TABLE AS stale FOR EACH STATEMENT EXECUTE FUNCTION aya_log_chunk
 CREATE TRIGGER chunks_log_truncate BEFORE TRUNCATE ON chunks
 FOR EACH STATEMENT EXECUTE FUNCTION aya_log_truncate();
 
--- Whoever writes as a replica (session_replication_role) is caught, too.
+-- Whoever writes as a replica (session_replication_role) is caught, too, and his changes have a revision of their own.
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_before_write;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_before_update;
 ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_log_insert;
 ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_log_update;
 ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_log_delete;

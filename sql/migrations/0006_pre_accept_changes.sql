@@ -75,7 +75,7 @@ END
 $$;
 
 -- Put the chunks that were sent in place of those that were cut from the document; no indexer has to do it again.
--- Chunks that are here already stay as they are: taking them out and in again would cost their place in the index.
+-- Chunks that are here already stay where they are: taking them out and in again would cost their place in the index.
 CREATE FUNCTION aya_accept_chunks(target integer, sent_position integer) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(4155, target);
@@ -87,7 +87,19 @@ BEGIN
             WHERE
                 i.position = sent_position AND i.uid = c.uid AND i.chunk_text = c.chunk_text
                 AND i.embedding IS NOT DISTINCT FROM c.embedding
-        );
+        )
+        -- It was taken over by hand there, and comes on its own.
+        AND NOT EXISTS (SELECT FROM pg_temp.incoming AS o WHERE o.unit = 'chunk' AND o.uid = c.uid);
+    UPDATE chunks AS c
+    SET
+        chunk_index = i.chunk_index, metadata = i.metadata, created_at = i.created_at, char_start = i.char_start,
+        char_end = i.char_end, heading = i.heading, content_sha256 = i.content_sha256
+    FROM pg_temp.incoming_chunks AS i
+    WHERE
+        i.position = sent_position AND i.uid = c.uid AND c.document_id = target AND c.content_sha256 IS NOT NULL
+        AND (i.chunk_index, i.metadata, i.created_at, i.char_start, i.char_end, i.heading, i.content_sha256)
+        IS DISTINCT FROM
+        (c.chunk_index, c.metadata, c.created_at, c.char_start, c.char_end, c.heading, c.content_sha256);
     INSERT INTO chunks
         (document_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading,
          content_sha256)
@@ -97,7 +109,8 @@ BEGIN
     FROM pg_temp.incoming_chunks AS i
     WHERE i.position = sent_position AND NOT EXISTS (SELECT FROM chunks AS c WHERE c.uid = i.uid)
     ORDER BY i.chunk_index;
-    DELETE FROM index_queue WHERE document_id = target;
+    DELETE FROM index_queue
+    WHERE document_id = target AND NOT EXISTS (SELECT FROM chunks WHERE document_id = target AND embedding IS NULL);
 END
 $$;
 
@@ -111,7 +124,11 @@ BEGIN
     IF o.operation = 'delete' THEN
         IF head.id IS NULL THEN
             verdict.outcome := 'same';
-        ELSIF head.rev = o.base_rev THEN
+        ELSIF
+            head.rev = o.base_rev
+            -- The sender has deleted those that it knew before, each on its own.
+            AND NOT EXISTS (SELECT FROM chunks AS c WHERE c.document_id = head.id AND c.content_sha256 IS NULL)
+        THEN
             DELETE FROM documents AS d WHERE d.id = head.id;
             verdict.outcome := 'applied';
         ELSE
@@ -138,9 +155,10 @@ BEGIN
             verdict.outcome := 'won';
         END IF;
     ELSIF
-        (head.content, head.metadata, head.category, head.source, head.title, head.places)
+        (head.content, head.metadata, head.category, head.source, head.title, head.places, head.created_at)
         IS NOT DISTINCT FROM
-        (o.content, o.metadata, o.category, o.source, o.title, coalesce(o.places, '{}'))
+        (o.content, o.metadata, o.category, o.source, o.title, coalesce(o.places, '{}'), o.created_at)
+        AND (head.rev IS DISTINCT FROM o.base_rev OR head.updated_at IS NOT DISTINCT FROM o.updated_at)
     THEN
         verdict.outcome := CASE WHEN head.rev = o.base_rev THEN 'applied' ELSE 'same' END;
     ELSE
@@ -161,7 +179,8 @@ BEGIN
             UPDATE documents AS d
             SET
                 content = o.content, metadata = o.metadata, category = o.category, source = o.source,
-                title = o.title, places = coalesce(o.places, '{}'), updated_at = o.updated_at
+                title = o.title, places = coalesce(o.places, '{}'), created_at = o.created_at,
+                updated_at = o.updated_at
             WHERE d.id = head.id
             RETURNING d.* INTO head;
         END IF;
@@ -197,9 +216,11 @@ BEGIN
         RETURN;
     END IF;
     IF o.document_uid IS NOT NULL THEN
-        SELECT d.id INTO parent FROM documents AS d WHERE d.uid = o.document_uid;
+        SELECT d.id INTO parent FROM documents AS d WHERE d.uid = o.document_uid FOR KEY SHARE;
         IF parent IS NULL THEN
-            RAISE EXCEPTION 'its document is not here any more';
+            PERFORM aya_keep_sent(sender, o, NULL, 'its document was deleted here');
+            verdict.outcome := 'lost';
+            RETURN;
         END IF;
     END IF;
     SELECT i.* INTO sent FROM pg_temp.incoming_chunks AS i WHERE i.position = o.position;
@@ -210,18 +231,27 @@ BEGIN
             (parent, sent.uid, sent.chunk_text, sent.embedding, sent.chunk_index, sent.metadata, sent.created_at,
              sent.char_start, sent.char_end, sent.heading)
         RETURNING * INTO head;
-        verdict.outcome := CASE WHEN o.base_rev IS NULL THEN 'applied' ELSE 'won' END;
+        verdict.outcome := 'applied';
+        IF o.base_rev IS NOT NULL THEN
+            INSERT INTO conflicts (unit, uid, origin, op_uid, loser, reason)
+            VALUES ('chunk', o.uid, sender, o.op_uid, 'here', 'deleted here, changed by the sender: the change is kept');
+            verdict.outcome := 'won';
+        END IF;
     ELSIF
-        (head.chunk_text, head.embedding, head.chunk_index, head.metadata, head.heading)
+        (head.document_id, head.chunk_text, head.embedding, head.chunk_index, head.metadata, head.created_at,
+        head.char_start, head.char_end, head.heading, head.content_sha256)
         IS NOT DISTINCT FROM
-        (sent.chunk_text, sent.embedding, sent.chunk_index, sent.metadata, sent.heading)
+        (parent, sent.chunk_text, sent.embedding, sent.chunk_index, sent.metadata, sent.created_at,
+        sent.char_start, sent.char_end, sent.heading, sent.content_sha256)
     THEN
         verdict.outcome := 'same';
     ELSIF head.rev = o.base_rev THEN
         UPDATE chunks AS c
         SET
             chunk_text = sent.chunk_text, embedding = sent.embedding, chunk_index = sent.chunk_index,
-            metadata = sent.metadata, heading = sent.heading, document_id = parent
+            metadata = sent.metadata, created_at = sent.created_at, char_start = sent.char_start,
+            char_end = sent.char_end, heading = sent.heading, content_sha256 = sent.content_sha256,
+            document_id = parent
         WHERE c.id = head.id
         RETURNING c.* INTO head;
         verdict.outcome := 'applied';
@@ -236,48 +266,56 @@ $$;
 
 -- Work off what was sent, in order: one receipt and one effect for each operation, and one that cannot be done is told
 -- and does not hold up the others. Outcomes: applied; same (it was so already); won, lost (against a change made here:
--- the loser is in conflicts); rejected (see error); held (it waits for one that was rejected, and has no receipt).
+-- the loser is in conflicts); rejected (see error); held (it waits for one that was rejected, or for somebody who has
+-- the row locked, and has no receipt).
 CREATE FUNCTION aya_accept(sender text) RETURNS SETOF receipts LANGUAGE plpgsql AS $$
 DECLARE
     o aya_incoming;
     verdict receipts;
     refused uuid[] := '{}';
+    busy integer := 0;
 BEGIN
-    PERFORM set_config('aya.origin', sender, true);
+    PERFORM set_config('aya.origin', sender, true), set_config('lock_timeout', '1s', true);
     -- Nobody binds another model meanwhile.
     LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
     FOR o IN SELECT * FROM pg_temp.incoming AS i ORDER BY i.position LOOP
         verdict := NULL;
         verdict.op_uid := o.op_uid;
-        IF o.uid = any(refused) OR o.document_uid = any(refused) THEN
+        IF o.uid = any(refused) OR o.document_uid = any(refused) OR busy >= 3 THEN
             verdict.outcome := 'held';
             RETURN NEXT verdict;
             CONTINUE;
         END IF;
-        INSERT INTO receipts AS r (origin, op_uid) VALUES (sender, o.op_uid)
-        ON CONFLICT DO NOTHING RETURNING r.* INTO verdict;
-        IF verdict.at IS NULL THEN
-            SELECT r.* INTO verdict FROM receipts AS r WHERE r.origin = sender AND r.op_uid = o.op_uid;
-            RETURN NEXT verdict;
-            CONTINUE;
-        END IF;
         BEGIN
-            IF o.operation = 'gone' THEN
-                verdict.outcome := 'same';
-            ELSIF o.unit = 'document' THEN
-                verdict := aya_accept_document(sender, o, verdict);
+            INSERT INTO receipts AS r (origin, op_uid) VALUES (sender, o.op_uid)
+            ON CONFLICT DO NOTHING RETURNING r.* INTO verdict;
+            IF verdict.at IS NULL THEN
+                SELECT r.* INTO verdict FROM receipts AS r WHERE r.origin = sender AND r.op_uid = o.op_uid;
             ELSE
-                verdict := aya_accept_chunk(sender, o, verdict);
+                IF o.operation = 'gone' THEN
+                    verdict.outcome := 'same';
+                ELSIF o.unit = 'document' THEN
+                    verdict := aya_accept_document(sender, o, verdict);
+                ELSE
+                    verdict := aya_accept_chunk(sender, o, verdict);
+                END IF;
+                UPDATE receipts AS r
+                SET outcome = verdict.outcome, head_id = verdict.head_id, head_rev = verdict.head_rev
+                WHERE r.origin = sender AND r.op_uid = o.op_uid;
             END IF;
         EXCEPTION
             WHEN integrity_constraint_violation OR data_exception OR raise_exception OR program_limit_exceeded THEN
-                verdict.outcome := 'rejected';
-                verdict.error := SQLERRM;
+                INSERT INTO receipts AS r (origin, op_uid, outcome, error)
+                VALUES (sender, o.op_uid, 'rejected', SQLERRM) RETURNING r.* INTO verdict;
                 refused := refused || o.uid;
+            WHEN lock_not_available THEN
+                -- Somebody here has a transaction open: later. After three such waits all the rest is left for later.
+                verdict := NULL;
+                verdict.op_uid := o.op_uid;
+                verdict.outcome := 'held';
+                refused := refused || o.uid;
+                busy := busy + 1;
         END;
-        UPDATE receipts AS r
-        SET outcome = verdict.outcome, head_id = verdict.head_id, head_rev = verdict.head_rev, error = verdict.error
-        WHERE r.origin = sender AND r.op_uid = o.op_uid;
         RETURN NEXT verdict;
     END LOOP;
 END

@@ -91,8 +91,12 @@ CREATE FUNCTION aya_capture(
         operation = CASE
             WHEN excluded.operation = 'UPDATE' AND q.operation = 'INSERT' THEN 'INSERT'
             WHEN excluded.operation = 'INSERT' AND q.operation = 'DELETE' THEN 'UPDATE'
+            -- the chunks of a document that goes (TRUNCATE)
+            WHEN excluded.operation = 'UPDATE' AND q.operation = 'DELETE' THEN 'DELETE'
             ELSE excluded.operation
         END,
+        -- A deletion comes last: after those of the chunks that went with it.
+        id = CASE WHEN excluded.operation = 'DELETE' THEN excluded.id ELSE q.id END,
         chunks_changed = q.chunks_changed OR excluded.chunks_changed;
     -- Made here and gone again before anybody else heard of it.
     DELETE FROM write_queue AS q
@@ -144,7 +148,7 @@ BEGIN
             'DELETE', 'chunk', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
         ) FROM stale WHERE content_sha256 IS NULL HAVING count(*) > 0;
     ELSE
-        PERFORM aya_capture_cut(array_agg(f.document_id))
+        PERFORM aya_capture_cut(array_agg(f.document_id) || array_agg(s.document_id))
         FROM fresh AS f INNER JOIN stale AS s ON f.uid = s.uid
         WHERE f.rev <> s.rev AND (f.content_sha256 IS NOT NULL OR s.content_sha256 IS NOT NULL) HAVING count(*) > 0;
         PERFORM aya_capture(
@@ -168,6 +172,9 @@ CREATE FUNCTION aya_capture_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF aya_applying() = '' AND TG_TABLE_NAME = 'documents' THEN
+        PERFORM aya_capture(
+            'DELETE', 'chunk', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
+        ) FROM chunks WHERE content_sha256 IS NULL AND document_id IS NOT NULL HAVING count(*) > 0;
         PERFORM aya_capture(
             'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
         ) FROM documents HAVING count(*) > 0;
@@ -197,6 +204,18 @@ CREATE TRIGGER chunks_capture_delete AFTER DELETE ON chunks
 REFERENCING OLD TABLE AS stale FOR EACH STATEMENT EXECUTE FUNCTION aya_capture_chunks();
 CREATE TRIGGER chunks_capture_truncate BEFORE TRUNCATE ON chunks
 FOR EACH STATEMENT EXECUTE FUNCTION aya_capture_truncate();
+
+-- Whoever writes as a replica (session_replication_role) is caught, too.
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_before_write;
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_capture_insert;
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_capture_update;
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_capture_delete;
+ALTER TABLE documents ENABLE ALWAYS TRIGGER documents_capture_truncate;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_before_update;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_capture_insert;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_capture_update;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_capture_delete;
+ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_capture_truncate;
 
 REVOKE EXECUTE ON FUNCTION aya_capture_documents() FROM public;
 REVOKE EXECUTE ON FUNCTION aya_capture_chunks() FROM public;
@@ -236,7 +255,20 @@ BEGIN
             RAISE EXCEPTION 'there is no such row in %', NEW.table_name USING HINT = 'name it by its id or uid in data';
         END IF;
         NEW.row_uid := before.uid;
-        NEW.base_rev := before.rev;
+        -- What the primary has is what the first of the changes that wait was made on.
+        SELECT q.base_rev INTO NEW.base_rev FROM write_queue AS q
+        WHERE q.row_uid = NEW.row_uid AND q.status = 'waiting' ORDER BY q.id LIMIT 1;
+        IF NOT FOUND THEN
+            NEW.base_rev := before.rev;
+        END IF;
+    END IF;
+    IF NEW.operation = 'DELETE' AND NEW.table_name = 'documents' THEN
+        PERFORM aya_capture(
+            'DELETE', 'chunk', array_agg(c.uid), array_agg(CASE WHEN c.id > 0 THEN c.rev END), array_agg(false)
+        )
+        FROM chunks AS c INNER JOIN documents AS d ON c.document_id = d.id
+        WHERE d.uid = NEW.row_uid AND c.content_sha256 IS NULL HAVING count(*) > 0;
+        NEW.id := nextval('write_queue_id_seq');
     END IF;
     IF NEW.operation = 'DELETE' THEN
         EXECUTE format('DELETE FROM %I WHERE uid = $1', NEW.table_name) USING NEW.row_uid;
@@ -310,7 +342,14 @@ BEGIN
     EXECUTE format('ALTER TABLE chunks ALTER COLUMN embedding TYPE vector(%s)', model.dimension);
     DELETE FROM embedding_model;
     INSERT INTO embedding_model SELECT model.*;
-    PERFORM aya_enqueue_document(d.id) FROM documents AS d WHERE d.id < 0;
+    PERFORM aya_enqueue_document(d.id) FROM documents AS d
+    WHERE
+        d.id < 0
+        OR EXISTS (
+            SELECT FROM write_queue AS q
+            LEFT JOIN chunks AS c ON q.row_uid = c.uid
+            WHERE q.status <> 'done' AND (q.row_uid = d.uid OR c.document_id = d.id)
+        );
 END
 $$;
 

@@ -12,6 +12,7 @@ FROM sync_state;
 -- name: prepare
 -- Where fetched rows are put before they are merged; once for a connection. jsonb and the rest are as in the tables.
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_keys (table_name text, uid uuid, PRIMARY KEY (table_name, uid));
+CREATE TEMPORARY TABLE IF NOT EXISTS held (uid uuid PRIMARY KEY);
 CREATE TEMPORARY TABLE IF NOT EXISTS staged_documents (
     id integer,
     content text,
@@ -46,20 +47,45 @@ CREATE TEMPORARY TABLE IF NOT EXISTS staged_chunks (
 
 -- name: clear
 -- Nothing is staged.
-TRUNCATE staged_keys, staged_documents, staged_chunks;
+TRUNCATE staged_keys, held, staged_documents, staged_chunks;
 
 -- name: stage_keys
--- What has to be fetched: what the log named, and what was passed over before.
+-- What has to be fetched: what the log named, and what was passed over before. $3: from a standby, which may not have
+-- what the primary took last.
 INSERT INTO staged_keys (table_name, uid)
 SELECT
     k.table_name,
     k.uid
 FROM unnest($1::text[], $2::uuid[]) AS k (table_name, uid)
+WHERE NOT ($3 AND EXISTS (SELECT FROM sync_parked AS p WHERE (p.table_name, p.uid) = (k.table_name, k.uid)))
 UNION
 SELECT
     p.table_name,
     p.uid
-FROM sync_parked AS p;
+FROM sync_parked AS p
+WHERE NOT $3 AND NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = p.uid AND q.status <> 'done');
+
+-- name: parked_documents
+-- Documents that were passed over, or that the primary has just answered: their chunks are fetched with them, for those
+-- that are here may be of another version.
+SELECT array_agg(k.uid) FROM staged_keys AS k
+INNER JOIN sync_parked AS p ON k.table_name = p.table_name AND k.uid = p.uid
+WHERE k.table_name = 'documents';
+
+-- name: stage_chunks
+-- The chunks of such documents, here and there.
+INSERT INTO staged_keys (table_name, uid)
+SELECT
+    'chunks' AS table_name,
+    c.uid
+FROM chunks AS c INNER JOIN documents AS d ON c.document_id = d.id
+WHERE d.uid = any($1::uuid[])
+UNION
+SELECT
+    'chunks' AS table_name,
+    t.uid
+FROM unnest($2::uuid[]) AS t (uid)
+ON CONFLICT DO NOTHING;
 
 -- name: keys
 -- The uids to fetch, by table.
@@ -100,12 +126,63 @@ FROM sync_parked;
 -- What this transaction writes is the primary's.
 SELECT set_config('aya.applying', 'pull', true);
 
+-- name: hold_documents
+-- Lock the documents that this is about, except those that somebody is changing right now.
+INSERT INTO held (uid)
+SELECT free.uid FROM (
+    SELECT d.uid FROM documents AS d
+    WHERE
+        d.uid IN (SELECT k.uid FROM staged_keys AS k WHERE k.table_name = 'documents')
+        OR d.uid IN (SELECT s.document_uid FROM staged_chunks AS s)
+        OR d.id IN (
+            SELECT c.document_id FROM chunks AS c
+            INNER JOIN staged_keys AS k ON c.uid = k.uid
+            WHERE k.table_name = 'chunks'
+        )
+    FOR UPDATE OF d SKIP LOCKED
+) AS free;
+
+-- name: hold_chunks
+-- The same for chunks.
+INSERT INTO held (uid)
+SELECT free.uid FROM (
+    SELECT c.uid FROM chunks AS c
+    WHERE
+        c.uid IN (SELECT k.uid FROM staged_keys AS k WHERE k.table_name = 'chunks')
+        OR c.document_id IN (
+            SELECT d.id FROM documents AS d
+            INNER JOIN staged_keys AS k ON d.uid = k.uid
+            WHERE k.table_name = 'documents'
+        )
+    FOR UPDATE OF c SKIP LOCKED
+) AS free;
+
 -- name: park
--- Pass over what has a change here that the primary has not taken yet: units, and the chunks of such documents.
+-- Pass over what has a change here that the primary has not taken yet, or is being changed: units, and the chunks of
+-- such documents. A document that is gone there waits for its chunks, which would go with it.
 WITH
 pending AS (
     SELECT q.row_uid FROM write_queue AS q
     WHERE q.status <> 'done' AND q.row_uid IS NOT NULL
+),
+
+changing AS (
+    SELECT d.uid FROM documents AS d
+    INNER JOIN staged_keys AS k ON d.uid = k.uid
+    WHERE
+        NOT EXISTS (SELECT FROM held AS h WHERE h.uid = d.uid)
+        OR EXISTS (
+            SELECT FROM chunks AS c
+            WHERE
+                c.document_id = d.id
+                AND (
+                    NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid)
+                    OR (
+                        c.uid IN (SELECT row_uid FROM pending)
+                        AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid)
+                    )
+                )
+        )
 ),
 
 passed_over AS (
@@ -120,6 +197,11 @@ passed_over AS (
         k.uid IN (SELECT row_uid FROM pending)
         OR s.document_uid IN (SELECT row_uid FROM pending)
         OR d.uid IN (SELECT row_uid FROM pending)
+        OR k.uid IN (SELECT uid FROM changing)
+        OR s.document_uid IN (SELECT uid FROM changing)
+        OR d.uid IN (SELECT uid FROM changing)
+        OR (c.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid))
+        OR (d.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = d.uid))
 ),
 
 kept AS (
@@ -157,6 +239,18 @@ DELETE FROM documents AS d USING staged_keys AS k
 WHERE
     k.table_name = 'documents' AND d.uid = k.uid
     AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid);
+
+-- name: make_way_documents
+-- A number that the primary has given to another document (TRUNCATE … RESTART IDENTITY) is free for it.
+UPDATE documents AS d SET id = nextval('documents_id_seq')
+FROM staged_documents AS s
+WHERE d.id = s.id AND d.uid <> s.uid;
+
+-- name: make_way_chunks
+-- The same for chunks.
+UPDATE chunks AS c SET id = nextval('chunks_id_seq')
+FROM staged_chunks AS s
+WHERE c.id = s.id AND c.uid <> s.uid;
 
 -- name: merge_documents
 -- Documents as the primary has them. One that was made here gets its number there; what refers to it follows.
@@ -197,27 +291,28 @@ WHERE
     );
 
 -- name: merge_chunks
--- Chunks as the primary has them.
+-- Chunks as the primary has them. Whoever deletes there as a replica leaves chunks without their document.
 INSERT INTO chunks AS c
 (
     id, document_id, chunk_text, embedding, chunk_index, metadata, created_at, uid, rev, char_start, char_end, heading,
     content_sha256
 )
 SELECT
-    id,
-    document_id,
-    chunk_text,
-    embedding,
-    chunk_index,
-    metadata,
-    created_at,
-    uid,
-    rev,
-    char_start,
-    char_end,
-    heading,
-    content_sha256
-FROM staged_chunks
+    s.id,
+    d.id AS document_id,
+    s.chunk_text,
+    s.embedding,
+    s.chunk_index,
+    s.metadata,
+    s.created_at,
+    s.uid,
+    s.rev,
+    s.char_start,
+    s.char_end,
+    s.heading,
+    s.content_sha256
+FROM staged_chunks AS s
+LEFT JOIN documents AS d ON s.document_id = d.id
 ON CONFLICT (uid) DO UPDATE
 SET
     id = excluded.id, document_id = excluded.document_id, chunk_text = excluded.chunk_text,
@@ -327,9 +422,26 @@ ready AS (
             )
         )
     ORDER BY n.id LIMIT $1
+),
+
+-- One that somebody is adding to right now is not ready.
+free AS (
+    SELECT
+        w.id,
+        w.row_uid
+    FROM write_queue AS w
+    WHERE w.id IN (SELECT id FROM ready) AND w.status = 'waiting'
+    FOR UPDATE OF w SKIP LOCKED
 )
 
-UPDATE write_queue SET status = 'sending' WHERE id IN (SELECT id FROM ready);
+UPDATE write_queue AS q SET status = 'sending'
+FROM free AS f
+LEFT JOIN chunks AS c ON f.row_uid = c.uid
+LEFT JOIN documents AS d ON c.document_id = d.id
+WHERE
+    q.id = f.id
+    -- A chunk is not sent before its document.
+    AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid));
 
 -- name: outgoing
 -- What is being sent, each with the row as it is now. $1: vectors may be sent, for both have the same model.
@@ -450,16 +562,6 @@ settled AS (
     RETURNING q.id, q.row_uid, q.unit, q.operation, v.outcome, v.head_id, v.head_rev
 ),
 
--- A later change of the same unit was made on top of this one.
-rebased AS (
-    UPDATE write_queue AS q
-    SET base_rev = CASE WHEN s.outcome = 'lost' THEN -1 ELSE s.head_rev END
-    FROM settled AS s
-    WHERE
-        q.row_uid = s.row_uid AND q.id > s.id AND q.status = 'waiting'
-        AND s.outcome NOT IN ('held', 'rejected')
-),
-
 parked AS (
     INSERT INTO sync_parked (table_name, uid)
     SELECT
@@ -475,6 +577,41 @@ SELECT
     count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
     count(*) FILTER (WHERE outcome IN ('won', 'lost')) AS conflicts
 FROM settled;
+
+-- name: rebase
+-- A later change of the same unit was made on top of this one. After the rows are renumbered: whoever was changing one
+-- is waited for there, and his change is seen here.
+UPDATE write_queue AS q
+SET
+    base_rev = CASE
+        WHEN s.outcome = 'lost' THEN -1
+        -- It was deleted here before it was sent, and changed nothing there.
+        WHEN v.head_rev IS NULL AND s.operation <> 'DELETE' THEN s.base_rev
+        ELSE v.head_rev
+    END
+FROM unnest($1::uuid[], $2::bigint[]) AS v (op_uid, head_rev)
+INNER JOIN write_queue AS s ON v.op_uid = s.op_uid
+WHERE q.row_uid = s.row_uid AND q.id > s.id AND q.status = 'waiting' AND s.status = 'done';
+
+-- name: unknown_documents
+-- What lost here is not the primary's version, whatever its revision: nothing may be changed on top of it unseen.
+UPDATE documents AS d SET rev = -1
+FROM write_queue AS q
+WHERE q.op_uid = any($1::uuid[]) AND q.outcome = 'lost' AND q.unit = 'document' AND d.uid = q.row_uid;
+
+-- name: unknown_chunks
+-- The same for chunks that were typed by hand.
+UPDATE chunks AS c SET rev = -1
+FROM write_queue AS q
+WHERE q.op_uid = any($1::uuid[]) AND q.outcome = 'lost' AND q.unit = 'chunk' AND c.uid = q.row_uid;
+
+-- name: hold_sent
+-- Wait for whoever is changing a document that was just sent.
+SELECT d.id FROM documents AS d
+INNER JOIN write_queue AS q ON d.uid = q.row_uid
+WHERE q.op_uid = any($1::uuid[])
+ORDER BY d.id
+FOR UPDATE OF d;
 
 -- name: renumber_documents
 -- The numbers that the primary gave, for what it took just now.

@@ -72,7 +72,8 @@ class Sync:
         known = await pull.cursor(local)
         found = await pull.upstream(primary, known)
         sent = push.Pushed()
-        if not found.is_standby and known.snapshot is not None and known.timeline in {None, found.timeline}:
+        is_same = (known.system_identifier, known.timeline) == (found.system_identifier, found.timeline)
+        if not found.is_standby and known.snapshot is not None and is_same:
             vectors = known.fingerprint == found.fingerprint
             sent = await push.push(primary, local, node=self._config.node, vectors=vectors)
             if sent.sent:
@@ -83,7 +84,7 @@ class Sync:
         rows = await pull.pull(primary, local)
         if rows:
             log.get_logger().info("changes.pulled", rows=rows, seconds=round(time.monotonic() - began, 3))
-        return sent.done == push.BATCH
+        return sent.sent == push.BATCH
 
     @asynccontextmanager
     async def _here(self) -> AsyncGenerator[Reached]:
@@ -92,6 +93,7 @@ class Sync:
             try:
                 await migrations.check(local, node=self._config.node)
                 await pull.prepare(local)
+                await pull.mend(local)
                 await local.add_listener("aya_queue", self._heard)
                 yield local
             finally:

@@ -78,6 +78,12 @@ FROM chunks AS c
 LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE $1::uuid[] IS NULL OR c.uid = any($1::uuid[]);
 
+-- name: chunks_of
+-- The chunks that documents have.
+SELECT array_agg(c.uid) FROM chunks AS c
+INNER JOIN documents AS d ON c.document_id = d.id
+WHERE d.uid = any($1::uuid[]);
+
 -- name: counts
 -- How many rows there are, roughly: for the progress of a copy.
 SELECT

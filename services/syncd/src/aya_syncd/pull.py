@@ -63,12 +63,21 @@ async def pull(primary: Reached, local: Reached) -> int:
         return await _copy(primary, local, why)
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
         moment = await primary.fetchrow(_PRIMARY["moment"])
+        if not await primary.fetchval(_PRIMARY["floor"], known.snapshot):
+            raise Refused("the change log was shortened just now")
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
         async with outcome.transaction(local):
             await local.execute(_LOCAL["clear"])
             await local.execute(
-                _LOCAL["stage_keys"], [row["table_name"] for row in changed], [row["uid"] for row in changed]
+                _LOCAL["stage_keys"],
+                [row["table_name"] for row in changed],
+                [row["uid"] for row in changed],
+                step == "peek",
             )
+            parked = await local.fetchval(_LOCAL["parked_documents"])
+            if parked:
+                theirs = await primary.fetchval(_PRIMARY["chunks_of"], parked)
+                await local.execute(_LOCAL["stage_chunks"], parked, theirs or [])
             for row in await local.fetch(_LOCAL["keys"]):
                 await _fetch(primary, local, row["table_name"], row["uids"])
             rows = await _merge(local)
@@ -86,13 +95,27 @@ async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] |
 async def _merge(local: Reached) -> int:
     """Bring what is staged into the tables; return how many rows changed here."""
     await local.execute(_LOCAL["applying"])
-    await local.execute(_LOCAL["park"])
+    for statement in ("hold_documents", "hold_chunks", "park"):
+        await local.execute(_LOCAL[statement])
     rows = 0
-    for statement in ("delete_chunks", "delete_documents", "merge_documents", "merge_chunks"):
-        rows += int((await local.execute(_LOCAL[statement])).rpartition(" ")[2])
+    for statement in ("delete_chunks", "delete_documents"):
+        rows += await _changed(local, statement)
+    for table in _TABLES:
+        await local.execute(_LOCAL[f"make_way_{table}"])
+        rows += await _changed(local, f"merge_{table}")
     await local.execute(_LOCAL["leave_to_primary"])
     await local.execute(_LOCAL["unpark"])
     return rows
+
+
+async def _changed(local: Reached, statement: str) -> int:
+    return int((await local.execute(_LOCAL[statement])).rpartition(" ")[2])
+
+
+async def mend(local: Reached) -> None:
+    """Finish what a daemon left that was killed at the end of a copy: the index of its vectors."""
+    if (await cursor(local)).snapshot is not None:
+        await local.execute(_LOCAL["build_vector_index"], timeout=None)
 
 
 async def _advance(local: Reached, found: Upstream, moment: Any) -> None:  # noqa: ANN401 a row

@@ -49,8 +49,12 @@ async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) ->
         columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
         settled = await local.fetchrow(_LOCAL["settle"], *columns)
         op_uids, _, head_ids, head_revs, _ = columns
+        await local.execute(_LOCAL["hold_sent"], op_uids)
         for statement in ("renumber_documents", "renumber_chunks"):
             await local.execute(_LOCAL[statement], op_uids, head_ids, head_revs)
+        for statement in ("unknown_documents", "unknown_chunks"):
+            await local.execute(_LOCAL[statement], op_uids)
+        await local.execute(_LOCAL["rebase"], op_uids, head_revs)
         await local.execute(_LOCAL["pushed"])
         await local.execute(_LOCAL["tidy"])
     return Pushed(sending, **dict(settled or {}))
