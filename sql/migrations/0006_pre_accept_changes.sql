@@ -3,7 +3,7 @@
 
 -- What a node sends is in two temporary tables of the session, incoming and incoming_chunks, of these types.
 CREATE TYPE aya_incoming AS (
-    -- their order
+    -- their order; documents are deleted last, after the chunks that were known to the sender
     position integer,
     op_uid uuid,
     -- put, delete, or gone: the sender has it no more, and asks only whether it was done
@@ -278,7 +278,9 @@ BEGIN
     PERFORM set_config('aya.origin', sender, true), set_config('lock_timeout', '1s', true);
     -- Nobody binds another model meanwhile.
     LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
-    FOR o IN SELECT * FROM pg_temp.incoming AS i ORDER BY i.position LOOP
+    FOR o IN
+        SELECT * FROM pg_temp.incoming AS i ORDER BY i.unit = 'document' AND i.operation = 'delete', i.position
+    LOOP
         verdict := NULL;
         verdict.op_uid := o.op_uid;
         IF o.uid = any(refused) OR o.document_uid = any(refused) OR busy >= 3 THEN

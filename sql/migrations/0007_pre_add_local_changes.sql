@@ -95,8 +95,6 @@ CREATE FUNCTION aya_capture(
             WHEN excluded.operation = 'UPDATE' AND q.operation = 'DELETE' THEN 'DELETE'
             ELSE excluded.operation
         END,
-        -- A deletion comes last: after those of the chunks that went with it.
-        id = CASE WHEN excluded.operation = 'DELETE' THEN excluded.id ELSE q.id END,
         chunks_changed = q.chunks_changed OR excluded.chunks_changed;
     -- Made here and gone again before anybody else heard of it.
     DELETE FROM write_queue AS q
@@ -172,9 +170,6 @@ CREATE FUNCTION aya_capture_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF aya_applying() = '' AND TG_TABLE_NAME = 'documents' THEN
-        PERFORM aya_capture(
-            'DELETE', 'chunk', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
-        ) FROM chunks WHERE content_sha256 IS NULL AND document_id IS NOT NULL HAVING count(*) > 0;
         PERFORM aya_capture(
             'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
         ) FROM documents HAVING count(*) > 0;
@@ -268,7 +263,6 @@ BEGIN
         )
         FROM chunks AS c INNER JOIN documents AS d ON c.document_id = d.id
         WHERE d.uid = NEW.row_uid AND c.content_sha256 IS NULL HAVING count(*) > 0;
-        NEW.id := nextval('write_queue_id_seq');
     END IF;
     IF NEW.operation = 'DELETE' THEN
         EXECUTE format('DELETE FROM %I WHERE uid = $1', NEW.table_name) USING NEW.row_uid;

@@ -15,7 +15,8 @@ from tests.conftest import Server
 
 from aya import migrations
 from aya.db import prepare_connection
-from aya.postgres.provision import SYNC_ROLE
+from aya.postgres.cluster import SUPERUSER
+from aya.postgres.provision import SYNC_ROLE, superuser_settings
 from aya.settings import DatabaseSettings
 
 _LOOK_SECONDS = 0.02
@@ -39,6 +40,11 @@ class Pair:
     server: Server
     primary: DatabaseSettings
     air: DatabaseSettings
+
+    def superuser(self) -> DatabaseSettings:
+        """Return how the superuser reaches the primary's database."""
+        cluster, password = self.server.cluster, self.server.secrets[SUPERUSER]
+        return superuser_settings(cluster, password, self.primary.database)
 
     async def at_primary(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement at the primary."""

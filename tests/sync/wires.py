@@ -13,13 +13,14 @@ _PIECE_BYTES = 64 * 1024
 class Wire:
     """Passes on what it is given, unless told otherwise.
 
-    delay_seconds: each piece is held so long. Silent: connections are accepted and stay, and nothing is passed on.
+    delay_seconds: each piece is held so long. passed: bytes so far. Silent: connections are accepted and stay, and nothing is passed on.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self.delay_seconds = 0.0
+        self.passed = 0
         self._up, self._down = asyncio.Event(), asyncio.Event()
         self._cut = False
         self._joins: set[asyncio.Task[None]] = set()
@@ -81,6 +82,7 @@ class Wire:
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
             await whole.wait()
+            self.passed += len(piece)
             writer.write(piece)
             await writer.drain()
         await whole.wait()

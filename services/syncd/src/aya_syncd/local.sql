@@ -392,7 +392,7 @@ LEFT JOIN chunks AS c ON s.uid = c.uid AND s.rev = c.rev;
 SELECT count(*) FROM write_queue WHERE status = 'sending';
 
 -- name: take
--- The next operations to send, in order: one for each unit, none that waits for one that was rejected, and no document
+-- The next operations to send, in order (documents are deleted after their chunks): one for each unit, none that waits for one that was rejected, and no document
 -- whose chunks are still being made here (unless that takes too long).
 WITH next AS (
     SELECT DISTINCT ON (q.row_uid)
@@ -421,7 +421,8 @@ ready AS (
                 WHERE n.unit = 'chunk' AND p.row_uid = d.uid AND p.status = 'rejected'
             )
         )
-    ORDER BY n.id LIMIT $1
+    ORDER BY n.unit = 'document' AND n.operation = 'DELETE', n.id
+    LIMIT $1
 ),
 
 -- One that somebody is adding to right now is not ready.

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 if TYPE_CHECKING:
     from aya.reach import Reached
 
@@ -21,6 +23,7 @@ async def passed_on(  # noqa: PLR0913 two ends
     Both sides are in the caller's transactions. Errors are the driver's; whichever side fails ends the other.
     """
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_DEPTH)
+    lost = asyncio.Event()
     size = 0
 
     async def put(piece: bytes) -> None:
@@ -32,17 +35,32 @@ async def passed_on(  # noqa: PLR0913 two ends
         await source.copy_from_query(query.rstrip().rstrip(";"), *arguments, output=put, format="binary")
         await pieces.put(None)
 
+    async def ended() -> None:
+        # The driver waits without end for a connection to take more that has been lost meanwhile.
+        await lost.wait()
+        raise asyncpg.ConnectionDoesNotExistError("the connection was lost while rows were passed on")
+
     async def arriving() -> AsyncGenerator[bytes]:
         while (piece := await pieces.get()) is not None:
             yield piece
 
+    async def write() -> None:
+        await target.copy_to_table(table, source=arriving(), format="binary", columns=columns, schema_name="pg_temp")
+        watch.cancel()
+
+    def hear(_: object) -> None:
+        lost.set()
+
+    for end in (source, target):
+        end.add_termination_listener(hear)
     try:
         async with asyncio.TaskGroup() as both:
+            watch = both.create_task(ended(), name="copy.watch")
             both.create_task(read(), name="copy.read")
-            both.create_task(
-                target.copy_to_table(table, source=arriving(), format="binary", columns=columns, schema_name="pg_temp"),
-                name="copy.write",
-            )
+            both.create_task(write(), name="copy.write")
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from group
+    finally:
+        for end in (source, target):
+            end.remove_termination_listener(hear)
     return size
