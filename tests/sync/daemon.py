@@ -13,7 +13,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from aya_syncd import push
+from aya_syncd import loop, push
 from aya_syncd.config import Config
 from aya_syncd.loop import Sync
 
@@ -38,7 +38,7 @@ def config() -> Config:
     known = json.loads(os.environ["AYA_LAB_DAEMON"])
     return Config(
         "air", settings(known["local"]), settings(known["primary"]), poll_seconds=known.get("poll_seconds", 0.3),
-        beat_seconds=0.3, beat_limit=0.5, outage=BACKOFF,
+        beat_seconds=0.3, beat_limit=1.5, outage=BACKOFF,
     )  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def main() -> None:
     """Run until SIGTERM, or until the point where it is to die."""
     log.configure(service="syncd", node="air")
     push.PATIENCE_SECONDS = PATIENCE_SECONDS
+    loop._LOG_EVERY_SECONDS = 0.0  # pyright: ignore[reportPrivateUsage]
     point = os.environ.get("AYA_LAB_DIES")
     if point:
         arm(point)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,9 +21,11 @@ _BIG = 150_000
 
 
 @pytest.fixture
-async def made(public_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+async def made(public_directory: Path) -> AsyncIterator[Lab]:
     """Both servers, the wire, no daemon yet."""
-    async with lab(public_directory / request.node.name[:30]) as built:
+    directory = Path(tempfile.mkdtemp(prefix="sync-", dir=public_directory))
+    directory.chmod(0o755)
+    async with lab(directory) as built:
         yield built
 
 

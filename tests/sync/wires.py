@@ -45,6 +45,12 @@ class Wire:
         if down:
             self._down.clear()
 
+    async def close(self) -> None:
+        """End every connection, to the end."""
+        joins = list(self._joins)
+        self.cut()
+        await asyncio.gather(*joins, return_exceptions=True)
+
     async def serve(self) -> asyncio.Server:
         """Listen on a port of its own."""
         server = await asyncio.start_server(self._accepted, _HOST, self.port)
@@ -58,10 +64,12 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._joins.add(task)
-        with suppress(asyncio.CancelledError, OSError):
-            await self._join(reader, writer)
-        self._joins.discard(task)
-        writer.transport.abort()
+        try:
+            with suppress(asyncio.CancelledError, OSError):
+                await self._join(reader, writer)
+        finally:
+            self._joins.discard(task)
+            writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(_HOST, self.target)
@@ -96,5 +104,5 @@ async def wire(target: int) -> AsyncGenerator[Wire]:
     try:
         yield made
     finally:
-        made.cut()
         server.close()
+        await made.close()
