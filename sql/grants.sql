@@ -34,7 +34,8 @@ BEGIN
             GRANT SELECT, INSERT ON conflicts, conflict_chunks TO aya_sync;
         END IF;
         IF to_regclass('sync_state') IS NOT NULL THEN
-            GRANT SELECT, UPDATE, DELETE ON write_queue TO aya_sync;
+            GRANT SELECT, INSERT, UPDATE, DELETE ON write_queue TO aya_sync;
+            GRANT USAGE ON SEQUENCE write_queue_id_seq TO aya_sync;
             GRANT SELECT, UPDATE ON sync_state TO aya_sync;
             GRANT SELECT, INSERT, DELETE ON sync_ring, sync_parked TO aya_sync;
             GRANT EXECUTE ON FUNCTION aya_take_model(jsonb), aya_drop_vector_index(), aya_build_vector_index() TO aya_sync;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -36,9 +36,10 @@ _SAME = {
 class Pair:
     """Both ends, entered as the owner; `syncing` has the daemon run."""
 
-    server: Server
     primary: DatabaseSettings
     air: DatabaseSettings
+    # of the daemon's role at both
+    passwords: tuple[str, str]
 
     async def at_primary(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement at the primary."""
@@ -48,11 +49,29 @@ class Pair:
         """Run a statement on AIR."""
         return await _run(self.air, statement, *arguments)
 
+    async def unseen_at_air(self, statement: str) -> None:
+        """Change AIR's tables as a fault would: no trigger takes it for anybody's change."""
+        connection = await asyncpg.connect(self.air.dsn())
+        try:
+            await connection.execute("SELECT set_config('aya.applying', 'pull', false)")
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def at_primary_alone(self, statement: str) -> None:
+        """Have the primary acknowledge without its standby, as one does whose wait was cancelled."""
+        connection = await asyncpg.connect(self.primary.dsn())
+        try:
+            await connection.execute("SET synchronous_commit = local")
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
     def config(self) -> Config:
         """Return what the daemon is told."""
-        password = self.server.secrets[SYNC_ROLE]
-        local, primary = (replace(one, user=SYNC_ROLE, password=password) for one in (self.air, self.primary))
-        return Config("air", local, primary, poll_seconds=0.5)
+        ends = zip((self.primary, self.air), self.passwords, strict=True)
+        primary, local = (replace(one, user=SYNC_ROLE, password=password) for one, password in ends)
+        return Config("air", local, primary, poll_seconds=0.5, compare_seconds=1.0)
 
     @asynccontextmanager
     async def syncing(self) -> AsyncGenerator[None]:
@@ -99,7 +118,8 @@ async def _run(settings: DatabaseSettings, statement: str, *arguments: object) -
 
 
 @pytest.fixture
-async def pair(server: Server, database: DatabaseSettings, empty_database: DatabaseSettings) -> AsyncIterator[Pair]:
+async def pair(server: Server, database: DatabaseSettings, empty_database: DatabaseSettings) -> Pair:
     """A primary and an empty AIR."""
     await migrations.migrate(empty_database, node="air")
-    yield Pair(server, database, empty_database)
+    password = server.secrets[SYNC_ROLE]
+    return Pair(database, empty_database, (password, password))

@@ -513,3 +513,92 @@ SELECT
 FROM index_queue AS i
 INNER JOIN documents AS d ON i.document_id = d.id
 INNER JOIN write_queue AS q ON d.uid = q.row_uid AND q.status = 'waiting';
+
+-- name: rewind
+-- Go back to the newest cursor that the new primary surely had, and send again what was acknowledged since. Returns
+-- whether there was one. $1: where the old timeline ended, $2: the new timeline.
+WITH
+earlier AS (
+    SELECT
+        r.at,
+        r.snapshot,
+        r.lsn
+    FROM sync_ring AS r
+    WHERE r.lsn <= $1::text::pg_lsn AND r.timeline < $2
+    ORDER BY r.at DESC LIMIT 1
+),
+
+again AS (
+    UPDATE write_queue AS q
+    SET status = 'waiting', synced = false, synced_at = NULL, outcome = NULL
+    FROM earlier AS e
+    WHERE
+        q.status = 'done' AND q.synced_at >= e.at
+        AND NOT EXISTS (SELECT FROM write_queue AS w WHERE w.row_uid = q.row_uid AND w.status = 'waiting' AND w.captured)
+        AND NOT EXISTS (
+            SELECT FROM write_queue AS w
+            WHERE w.row_uid = q.row_uid AND w.status = 'done' AND w.synced_at >= e.at AND w.id > q.id
+        )
+),
+
+later AS (
+    DELETE FROM sync_ring AS r USING earlier AS e
+    WHERE r.at > e.at
+)
+
+UPDATE sync_state AS s
+SET timeline = $2, snapshot = e.snapshot, lsn = e.lsn, reconciled_at = NULL
+FROM earlier AS e
+RETURNING true;
+
+-- name: compare
+-- Whether it is time to compare all rows.
+SELECT reconciled_at IS NULL OR reconciled_at < now() - make_interval(secs => $1) FROM sync_state;
+
+-- name: reconciled
+-- All rows were compared.
+UPDATE sync_state SET reconciled_at = now();
+
+-- name: untouched
+-- Which of these have nothing that waits or was passed over: whatever differs there differs for no reason.
+SELECT u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+LEFT JOIN chunks AS c ON $1 = 'chunks' AND u.uid = c.uid
+LEFT JOIN documents AS d ON c.document_id = d.id
+WHERE
+    NOT EXISTS (SELECT FROM sync_parked AS p WHERE p.table_name = $1 AND p.uid = u.uid)
+    AND NOT EXISTS (
+        SELECT FROM write_queue AS q
+        WHERE q.status <> 'done' AND (q.row_uid = u.uid OR q.row_uid = d.uid)
+    );
+
+-- name: fetch_again
+-- These are fetched with the next look, whatever the log says.
+INSERT INTO sync_parked (table_name, uid)
+SELECT
+    $1 AS table_name,
+    u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+ON CONFLICT DO NOTHING;
+
+-- name: keep_documents
+-- Documents that only AIR has, without a word of their deletion: they are sent like those made here.
+UPDATE documents SET id = nextval('documents_id_seq') WHERE uid = any($1::uuid[]);
+
+-- name: send_documents
+-- And wait for that.
+SELECT aya_capture('INSERT', 'document', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])]));
+
+-- name: keep_chunks
+-- The same for chunks that were typed by hand; those cut from a document go with it.
+UPDATE chunks SET id = nextval('chunks_id_seq') WHERE uid = any($1::uuid[]) AND content_sha256 IS NULL RETURNING uid;
+
+-- name: send_chunks
+-- And wait for that.
+SELECT aya_capture('INSERT', 'chunk', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])]));
+
+-- name: drop_orphans
+-- Chunks cut from a document that the primary has and has cut otherwise: they say nothing that is not there.
+DELETE FROM chunks WHERE uid = any($1::uuid[]) AND content_sha256 IS NOT NULL AND document_id > 0;

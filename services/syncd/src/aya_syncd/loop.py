@@ -80,7 +80,7 @@ class Sync:
                     "changes.pushed", done=sent.done, rejected=sent.rejected, conflicts=sent.conflicts
                 )
         began = time.monotonic()
-        rows = await pull.pull(primary, local)
+        rows = await pull.pull(primary, local, compare_seconds=self._config.compare_seconds)
         if rows:
             log.get_logger().info("changes.pulled", rows=rows, seconds=round(time.monotonic() - began, 3))
         return sent.done == push.BATCH

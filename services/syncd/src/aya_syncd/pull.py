@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from aya import log, outcome, queries
-from aya_syncd.state import Cursor, Upstream, next_step
+from aya_syncd.reconcile import reconcile
+from aya_syncd.state import Cursor, Upstream, next_step, switch_point
 from aya_syncd.wire import passed_on
 
 if TYPE_CHECKING:
@@ -52,15 +55,22 @@ class Refused(Exception):
     """This server cannot be followed."""
 
 
-async def pull(primary: Reached, local: Reached) -> int:
-    """Fetch what changed and merge it; return how many rows that were. Raises Refused; other errors are the driver's."""
+async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300.0) -> int:
+    """Fetch what changed and merge it; return how many rows that were. Raises Refused; other errors are the driver's.
+
+    compare_seconds: so often all rows are compared, too.
+    """
     known = await cursor(local)
     found = await upstream(primary, known)
     step, why = next_step(known, found)
     if step == "refuse":
         raise Refused(why)
+    if step == "rewind" and not await _rewind(primary, local, known, found):
+        step, why = "copy", f"{why}, and no cursor is left from before"
     if step == "copy":
         return await _copy(primary, local, why)
+    if step == "rewind":
+        return await pull(primary, local, compare_seconds=0)
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
         moment = await primary.fetchrow(_PRIMARY["moment"])
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
@@ -74,9 +84,30 @@ async def pull(primary: Reached, local: Reached) -> int:
             rows = await _merge(local)
             if step == "pull":
                 await _advance(local, found, moment)
+                if await local.fetchval(_LOCAL["compare"], compare_seconds):
+                    await reconcile(primary, local)
             else:
                 await local.execute(_LOCAL["looked"])
     return rows
+
+
+async def _rewind(primary: Reached, local: Reached, known: Cursor, found: Upstream) -> bool:
+    """Go back to what a new primary surely had when it was promoted; return whether that is known.
+
+    Without that a transaction number that the old primary gave, too, would be passed over.
+    """
+    try:
+        history = await primary.fetchval(_PRIMARY["history"], found.timeline)
+    except asyncpg.UndefinedFunctionError:
+        return False
+    place = switch_point(history or "", known.timeline or 0)
+    if place is None:
+        return False
+    gone_back = bool(await local.fetchval(_LOCAL["rewind"], place, found.timeline))
+    log.get_logger().warning(
+        "cursor.rewound" if gone_back else "cursor.lost", timeline=found.timeline, was=known.timeline, place=place
+    )
+    return gone_back
 
 
 async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] | None) -> int:
