@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 import pytest
-from aya_syncd.config import Config
-from aya_syncd.loop import Sync
 from tests.conftest import Server
 
 from aya import migrations
 from aya.db import prepare_connection
 from aya.postgres.provision import SYNC_ROLE
 from aya.settings import DatabaseSettings
+from aya_syncd.config import Config
+from aya_syncd.loop import Sync
 
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 20

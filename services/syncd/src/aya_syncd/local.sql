@@ -96,6 +96,10 @@ SELECT
     uid
 FROM sync_parked;
 
+-- name: alone
+-- What is fetched and what was acknowledged is written by one lane after the other; the lock goes with the transaction.
+SELECT pg_advisory_xact_lock(4156, 1);
+
 -- name: applying
 -- What this transaction writes is the primary's.
 SELECT set_config('aya.applying', 'pull', true);

@@ -51,6 +51,12 @@ async def upstream(primary: Reached, known: Cursor) -> Upstream:
     return Upstream(**identity, has_all=has_all, fingerprint=model["fingerprint"] if model else None)
 
 
+async def both(primary: Reached, local: Reached) -> tuple[Cursor, Upstream]:
+    """Return what AIR remembers, and what the server is that answered."""
+    known = await cursor(local)
+    return known, await upstream(primary, known)
+
+
 class Refused(Exception):
     """This server cannot be followed."""
 
@@ -60,8 +66,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
 
     compare_seconds: so often all rows are compared, too.
     """
-    known = await cursor(local)
-    found = await upstream(primary, known)
+    known, found = await both(primary, local)
     step, why = next_step(known, found)
     if step == "refuse":
         raise Refused(why)
@@ -75,6 +80,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
         moment = await primary.fetchrow(_PRIMARY["moment"])
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
         async with outcome.transaction(local):
+            await local.execute(_LOCAL["alone"])
             await local.execute(_LOCAL["clear"])
             await local.execute(
                 _LOCAL["stage_keys"], [row["table_name"] for row in changed], [row["uid"] for row in changed]
@@ -153,6 +159,7 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
     if anew:
         await local.execute(_LOCAL["drop_vector_index"])
     async with outcome.transaction(local):
+        await local.execute(_LOCAL["alone"])
         if model is not None:
             await local.execute(_LOCAL["take_model"], model["as_json"])
         await local.execute(_LOCAL["stage_all"])
