@@ -71,6 +71,13 @@ FAILING = replace(ARCHIVING, failed=3, last_failed="0" * 23 + "A", failing=True)
             replace(KEPT, database=replace(DATABASE, archiving=replace(ARCHIVING, mode="off"))),
             "the WAL is not archived",
         ),
+        (
+            replace(KEPT, backups=Backups(1, waiting=7, waiting_since="2026-01-02T03:00:00+00:00", stuck=True)),
+            "7 segments are not archived, the first since 2026-01-02T03:00:00+00:00",
+        ),
+        (replace(KEPT, backups=Backups(1, waiting=1, waiting_since="2026-01-02T03:00:00+00:00")), None),
+        (replace(KEPT, backups=Backups(1, damaged=("20260101T033000Z",))), "base backup 20260101T033000Z is damaged"),
+        (replace(KEPT, backups=Backups(1, gap="0" * 24)), "the archive lacks 000000"),
         (replace(KEPT, backups=Backups(1, error="no room")), "the last base backup failed (no room)"),
         (replace(KEPT, backups=Backups(1, "2025-12-01", overdue=True)), "the newest good base backup is of 2025-12-01"),
         (replace(GOOD, database=replace(DATABASE, archiving=FAILING)), None),  # a database of one's own
