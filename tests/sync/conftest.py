@@ -77,7 +77,7 @@ class Pair:
     async def syncing(self) -> AsyncGenerator[None]:
         """Have the daemon run for as long as the block lasts."""
         stop = asyncio.Event()
-        task = asyncio.create_task(Sync(self.config()).run(stop))
+        task = asyncio.create_task(Sync(self.config(), self.config().primary or self.primary).run(stop))
         try:
             yield
         finally:

@@ -99,9 +99,9 @@ def _of_move(moving: Progress | None) -> list[str]:
 
 
 def _of_queue(seen: Observation) -> list[str]:
-    """Return what is wrong with the indexer's queue, a standby's being its primary's; nobody indexes on a copy."""
+    """Return what is wrong with the indexer's queue, a standby's being its primary's."""
     counts = seen.database.counts
-    if counts is None or not counts.overdue or seen.role == "copy":
+    if counts is None or not counts.overdue:
         return []
     return [f"{counts.overdue} documents wait longer than a minute for the indexer: aya down, then aya up"]
 

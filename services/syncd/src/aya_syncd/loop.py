@@ -1,4 +1,4 @@
-"""The daemon: two lanes, one that sends what waits and one that fetches what changed, each until the other side has news.
+"""The daemon: two lanes, one that sends what waits and one that fetches what changed; news of either side wake them.
 
 They go their own ways: a primary that lets nobody write, for its standby is away, is read all the same.
 """
@@ -17,6 +17,7 @@ import asyncpg
 
 from aya import db, log, migrations, queries, reach
 from aya.errors import AyaError, DatabaseUnavailable, SchemaMismatch
+from aya.settings import DatabaseSettings
 from aya_syncd import pull, push
 from aya_syncd.config import Config
 
@@ -46,8 +47,9 @@ class _Lane:
 class Sync:
     """AIR's. It needs nobody's word to be right: notifications only wake it earlier."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, primary: DatabaseSettings) -> None:
         self._config = config
+        self._primary = primary
         self._push = _Lane("push", self._send, listens=False)
         self._pull = _Lane("pull", self._fetch, listens=True)
 
@@ -140,7 +142,7 @@ class Sync:
     @asynccontextmanager
     async def _there(self, lane: _Lane) -> AsyncGenerator[Reached]:
         """Reach the server that leads, and hear what it notifies of, each on a connection of its own."""
-        settings = self._config.primary
+        settings = self._primary
         with db.translated(settings):
             primary = await db.connect(settings, application_name=f"aya-syncd-{lane.name}")
             try:
