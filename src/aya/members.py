@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aya.home import Home
@@ -21,6 +21,12 @@ class Member:
     postgres_port: int
     agent_port: int
     health_port: int
+
+    def preferring(self, address: str) -> Member:
+        """Return the same with one of its addresses first; unchanged for an address that is none of them; pure."""
+        if address not in self.addresses:
+            return self
+        return replace(self, addresses=(address, *(one for one in self.addresses if one != address)))
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:

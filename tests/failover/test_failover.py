@@ -64,6 +64,27 @@ async def test_a_standby_that_was_just_copied_is_backed_up(pair: Lab) -> None:
     assert archive.gaps(where.archive, [made], found) == ()
 
 
+async def test_a_way_that_is_dead_is_left_for_the_other(pair: Lab) -> None:
+    """The cable between the two is cut, the tailnet lives: writers wait some seconds, and nobody is promoted."""
+    if pair.network is None:
+        pytest.skip("network namespaces cannot be made here")
+    journal = Journal()
+    async with writing(pair.database(), journal):
+        await asyncio.sleep(0.5)
+        for node in NODES:
+            pair.network.lose(node, other(node), relayed=False)
+        await asyncio.sleep(1)
+        known = len(journal.acknowledged)
+        async with asyncio.timeout(20):
+            while len(journal.acknowledged) < known + 50:  # noqa: ASYNC110 - clients of other processes
+                await asyncio.sleep(0.1)
+        assert journal.longest_gap() < 10
+        pair.heal()
+        await pair.in_sync("alpha")
+    await clients.check(pair.database(), journal)
+    assert [epoch["epoch"] for epoch in await pair.history("alpha")] == [1]
+
+
 async def test_the_plug_is_pulled_and_put_back(pair: Lab) -> None:
     """The standby leads within seconds, with every acknowledged row; the former primary comes back by itself."""
     journal = Journal()
