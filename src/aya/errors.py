@@ -160,5 +160,9 @@ class BackupError(AyaError):
     """A base backup or the archive is missing or damaged, or cannot give what was asked for."""
 
 
+class SyncError(AyaError):
+    """The exchange between AIR and the primary cannot do what was asked for, or has not done it in time."""
+
+
 class PostgresError(AyaError):
     """A PostgreSQL cluster cannot be created, started, stopped or found."""

@@ -93,12 +93,18 @@ class Pair:
         waiting = await self.at_air("SELECT id, operation, status, error FROM write_queue WHERE status <> 'done'")
         return f"waiting: {[tuple(row) for row in waiting]}" if waiting else ""
 
+    async def until(self, query: str) -> None:
+        """Wait until a query on AIR yields a row."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not await self.at_air(query):  # noqa: ASYNC110 - in a database
+                await asyncio.sleep(_LOOK_SECONDS)
+
     async def at_rest(self) -> None:
         """Wait until nothing waits and both have the same rows."""
         found = "not looked"
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                while found := await self.differences():
+                while found := await self.differences():  # noqa: ASYNC110 - in databases
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             pytest.fail(found)

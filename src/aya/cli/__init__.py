@@ -53,6 +53,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("aya.cli.pause:resume", "Let the watchdogs look after the servers again."),
     "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
     "history": ("aya.cli.history:command", "Show who has led, since when and why."),
+    "sync": ("aya.cli.sync:command", "Look at AIR's exchange with the primary, pause it, hurry it."),
+    "conflicts": ("aya.cli.conflicts:command", "What was changed on both sides: show it, and decide."),
     "dev": ("aya.cli.dev:command", "Faults on purpose: kill, freeze and cut this machine's nodes."),
     "backup": ("aya.cli.backup:command", "Make, list and check base backups and the WAL archive."),
     "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),

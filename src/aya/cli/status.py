@@ -13,11 +13,13 @@ import click
 
 from aya import __version__
 from aya.cli import output
+from aya.cli.text import duration
 from aya.home import Home
 from aya.settings import load_config
 
 if TYPE_CHECKING:
     from aya.status.types import LastEvent, NodeStatus, Service
+    from aya.sync.types import Copy
 
 _NODE_HEADERS = (
     "NODE",
@@ -33,7 +35,6 @@ _NODE_HEADERS = (
 )
 _SERVICE_HEADERS = ("NODE", "SERVICE", "STATE", "PID", "UP", "LAST")
 _LONGEST_EVENT = 60
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @click.command(name="status")
@@ -97,6 +98,8 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
     database, follows = node.seen.database, node.seen.replication
     counts = database.counts
     behind = f"{follows.lag_bytes} bytes" if follows and follows.lag_bytes is not None else "-"
+    if database.copy:
+        behind = behind_text(database.copy)
     return (
         node.seen.name,
         node.role,
@@ -111,6 +114,17 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
     )
 
 
+def behind_text(copy: Copy) -> str:
+    """Return how far a copy is behind, in a few words; pure."""
+    if copy.paused:
+        said = "paused"
+    elif copy.error:
+        said = f"{'stands' if copy.reachable else 'offline'} {duration(copy.trouble_seconds)}"
+    else:
+        said = duration(copy.behind_seconds)
+    return f"{said}, {copy.waiting} to send" if copy.waiting else said
+
+
 def service_row(node: str, service: Service) -> tuple[str, ...]:
     """Return a service's line of the table; pure."""
     return (
@@ -118,19 +132,9 @@ def service_row(node: str, service: Service) -> tuple[str, ...]:
         service.name,
         service.state,
         str(service.pid) if service.pid else "-",
-        _duration(service.uptime_seconds),
+        duration(service.uptime_seconds),
         _event(service.last),
     )
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < _DAY else f"{seconds / _DAY:.0f} d"
 
 
 def _event(last: LastEvent | None) -> str:

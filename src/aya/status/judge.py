@@ -11,6 +11,7 @@ from aya.errors import EXIT_DEGRADED, EXIT_FAILED
 from aya.knowledge.models import Progress
 from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
+from aya.sync.types import Copy
 
 # One WAL segment: a standby that is further behind than that does not keep up.
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,7 @@ def judge(seen: Observation) -> NodeStatus:
         *_of_embedder(seen),
         *_of_replication(seen),
         *_of_archive(seen),
+        *_of_copy(seen.database.copy),
     )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 
@@ -127,6 +129,19 @@ def _of_replication(seen: Observation) -> list[str]:
     if (follows.lag_bytes or 0) > LAG_LIMIT_BYTES:
         return [f"it is {follows.lag_bytes} bytes behind its primary: aya status in a moment"]
     return []
+
+
+def _of_copy(copy: Copy | None) -> list[str]:
+    """Return what keeps AIR and the primary from having the same; to be offline is nothing that is wrong."""
+    if copy is None:
+        return []
+    found = ["nothing is exchanged with the primary while it is paused: aya sync resume"] if copy.paused else []
+    if copy.error and copy.reachable:
+        found.append(f"the copy stands still ({copy.error}): aya sync status")
+    if copy.rejected:
+        why = copy.rejections[0].error if copy.rejections else ""
+        found.append(f"{copy.rejected} changes made here were not taken by the primary ({why}): aya sync status")
+    return found
 
 
 def _of_archive(seen: Observation) -> list[str]:

@@ -45,6 +45,7 @@ from aya.status.types import (
     Replication,
     Service,
 )
+from aya.sync import copy
 from aya.watchdog_client import WatchdogClient
 
 # A segment is archived in a second; a disk that is busy with something else takes longer.
@@ -152,6 +153,7 @@ async def _facts(connection: db.Connection, node: str, database: str) -> Databas
         bound = await connection.fetchrow(_SQL["bound_model"])
         moving = await progress(connection)
         weak = await kept.weak(connection, CLIENT_ROLES, database)
+        copied = await copy.look(connection) if node not in SERVERS else None
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
     poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
@@ -163,6 +165,7 @@ async def _facts(connection: db.Connection, node: str, database: str) -> Databas
         bound=Model(**bound) if bound else None,
         moving=moving,
         weak=tuple(one.problem for one in weak),
+        copy=copied,
     )
 
 

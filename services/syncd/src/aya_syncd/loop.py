@@ -90,7 +90,8 @@ class Sync:
                 told = error if isinstance(error, AyaError) else AyaError(str(error), hint="aya status")
                 if lane is self._pull:
                     with db.translated(self._config.local):
-                        await local.execute(_LOCAL["troubled"], told.message)
+                        reached = not isinstance(told, DatabaseUnavailable)
+                        await local.execute(_LOCAL["troubled"], told.message, reached)
                 await self._pause(lane, told, stop)
 
     async def _serve(self, lane: _Lane, primary: Reached, local: Reached, stop: asyncio.Event) -> None:

@@ -47,8 +47,7 @@ async def upstream(primary: Reached, known: Cursor) -> Upstream:
     identity = await primary.fetchrow(_PRIMARY["identity"])
     model = await primary.fetchrow(_PRIMARY["model"])
     has_all = known.snapshot is not None and bool(await primary.fetchval(_PRIMARY["floor"], known.snapshot))
-    assert identity is not None
-    return Upstream(**identity, has_all=has_all, fingerprint=model["fingerprint"] if model else None)
+    return Upstream(**dict(identity or {}), has_all=has_all, fingerprint=model["fingerprint"] if model else None)
 
 
 async def both(primary: Reached, local: Reached) -> tuple[Cursor, Upstream]:

@@ -30,7 +30,7 @@ class Upstream:
     fingerprint: str | None
 
 
-def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:
+def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:  # noqa: PLR0911 a table, row by row
     """Return what to do with this server, and why.
 
     copy: fetch everything anew. pull: fetch what changed, and move the cursor. peek: fetch what changed, and leave the
