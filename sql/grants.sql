@@ -20,6 +20,9 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON reembedding_exception TO aya_indexer;
         GRANT EXECUTE ON FUNCTION aya_switch_model(integer) TO aya_indexer;
         GRANT USAGE ON SEQUENCE chunks_id_seq TO aya_indexer;
+        IF to_regclass('change_log') IS NOT NULL THEN
+            GRANT EXECUTE ON FUNCTION aya_shorten_change_log(integer, bigint) TO aya_indexer;
+        END IF;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'aya_sync') THEN
         EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO aya_sync', current_database());

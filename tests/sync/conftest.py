@@ -58,6 +58,10 @@ class Pair:
         finally:
             await connection.close()
 
+    async def connected_to_primary(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Return a connection of one's own."""
+        return await asyncpg.connect(self.primary.dsn())
+
     async def at_primary_alone(self, statement: str) -> None:
         """Have the primary acknowledge without its standby, as one does whose wait was cancelled."""
         connection = await asyncpg.connect(self.primary.dsn())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aya.cli.move_display import described, duration, summary
-from aya.cli.status import document, node_row, service_row
+from aya.cli.status import behind_text, document, node_row, service_row
 from aya.home import Home
 from aya.identity import ModelIdentity
 from aya.knowledge.models import Move, Progress
@@ -30,6 +30,7 @@ from aya.status.types import (
     Replication,
     Service,
 )
+from aya.sync.types import Copy, Rejection
 
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
@@ -169,9 +170,9 @@ def test_without_its_database_a_node_is_down() -> None:
     assert verdict.problems == ("the database does not answer (connection refused): aya up",)
 
 
-def test_nobody_indexes_on_a_copy() -> None:
-    """What waits there waits for alpha, whose indexer makes its vectors."""
-    assert judge(replace(GOOD, role="copy", database=OVERDUE)).health == "healthy"
+def test_a_copy_indexes_what_was_written_there() -> None:
+    """An indexer that does not is told, as on the servers."""
+    assert judge(replace(GOOD, role="copy", database=OVERDUE)).health == "degraded"
 
 
 def test_a_promoted_standby_is_a_primary() -> None:
@@ -251,3 +252,31 @@ def test_the_json_document_keeps_its_shape(tmp_path: Path) -> None:
     assert set(node["versions"]) == {"aya", "postgresql", "pgvector", "schema"}
     assert node["services"][0]["last"] == {"time": "2026-01-02T03:04:05.678Z", "event": "service.started"}
     assert node["counts"]["documents"] == 3
+
+
+COPY = Copy(1, 0.2, paused=False, reachable=True, error=None, trouble_seconds=None, waiting=0, rejected=0,
+            oldest_seconds=None)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("copy", "said", "behind"),
+    [
+        (COPY, None, "0 s"),
+        (replace(COPY, waiting=3), None, "0 s, 3 to send"),
+        (replace(COPY, reachable=False, error="nobody answers", trouble_seconds=7300.0), None, "offline 2 h"),
+        (replace(COPY, error="timeline 1", trouble_seconds=60.0), "the copy stands still (timeline 1)", "stands 1 min"),
+        (replace(COPY, paused=True), "while it is paused", "paused"),
+        (
+            replace(COPY, rejected=2, rejections=(Rejection(4, "INSERT", "documents", -1, "too long"),)),
+            "2 changes made here were not taken by the primary (too long)",
+            "0 s",
+        ),
+    ],
+)
+def test_how_far_a_copy_is(copy: Copy, said: str | None, behind: str) -> None:
+    """To be offline is nothing that is wrong; what needs a person is told with the next command."""
+    judged = judge(replace(GOOD, database=replace(DATABASE, copy=copy)))
+    found = [problem for problem in judged.problems if problem]
+    assert (judged.health == "healthy") == (said is None)
+    assert all(said is not None and said in problem for problem in found)
+    assert behind_text(copy) == behind

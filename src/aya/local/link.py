@@ -1,8 +1,9 @@
-"""The links between nodes that are on one machine: they can be cut there, as a cable can (aya dev cut, aya dev offline).
+"""The links between nodes that are on one machine: they can be cut there, as a cable can (aya dev cut | offline).
 
 One process a node, `python -m aya.local.link`: what a server and its watchdog send to the partner's goes through it,
-and what air sends to either server. Cut, it passes nothing on, either way: who has a connection hears nothing more, who makes one is not answered; healed,
-it passes on what has waited, as TCP does after a short break. SIGUSR1 cuts, SIGUSR2 heals.
+and what air sends to either server. Cut, it passes nothing on, either way: who has a connection hears nothing more, who
+makes one is not answered; healed, it passes on what has waited, as TCP does after a short break. SIGUSR1 cuts, SIGUSR2
+heals.
 """
 
 from __future__ import annotations
