@@ -15,7 +15,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
-from aya.home import Home
+from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
 from aya.members import Member, members
 from aya.pins import require_strong
@@ -299,6 +299,29 @@ def writable(settings: DatabaseSettings) -> DatabaseSettings:
     if len(settings.hosts) == 1 or any(key == TARGET for key, _ in settings.options):
         return settings
     return replace(settings, options=(*settings.options, (TARGET, "read-write")))
+
+
+def primary_settings(
+    home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ
+) -> DatabaseSettings:
+    """Return the base as `node` reaches it where it may be written, whoever leads.
+
+    A copy's own server is none of those that may lead: AYA_DSN or aya.toml's members name them there, else the home's
+    other nodes are they. Raises ConfigError when nothing does.
+    """
+    if ROLE_OF_NODE.get(node) != "copy":
+        return node_settings(home, node, role=role, environ=environ).database
+    config = load_config(home, environ)
+    if config.dsn:
+        return writable(parse_dsn(config.dsn))
+    known = members(home, config)
+    hosts = tuple(host for member in known.values() for host in member.hosts)
+    password = next((found for name in (*known, node) if (found := home.secrets(name).get(role))), None)
+    if not hosts or password is None:
+        raise ConfigError(
+            f"{node} does not know its primary", hint="name alpha and beta in aya.toml, [cluster.alpha] …"
+        )
+    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password))
 
 
 def _embedder_token(environ: Mapping[str, str]) -> str | None:

@@ -44,6 +44,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "edit": ("aya.cli.edit:command", "Change a document."),
     "rm": ("aya.cli.rm:command", "Remove documents."),
     "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
+    "conflicts": ("aya.cli.conflicts:command", "Show and decide what was changed on AIR and at the primary at once."),
+    "sync": ("aya.cli.sync:command", "Show, hasten, pause and mend AIR's sync with the primary."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
     "failover": ("aya.cli.failover:command", "Make the standby the primary, because the primary is gone."),

@@ -11,6 +11,7 @@ from aya.errors import EXIT_DEGRADED, EXIT_FAILED
 from aya.knowledge.models import Progress
 from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
+from aya.sync import judge as sync
 
 # One WAL segment: a standby that is further behind than that does not keep up.
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,7 @@ def judge(seen: Observation) -> NodeStatus:
         *_of_embedder(seen),
         *_of_replication(seen),
         *_of_archive(seen),
+        *(sync.problems(seen.sync) if seen.sync else ()),
     )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 

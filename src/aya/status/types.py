@@ -23,6 +23,7 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "archive": {"mode": "always"|"on"|"off", "archived": 9, "failed": 0, "last_archived": "0000…"|null,
                     "last_failed": "0000…"|null, "failing": false}|null,
         "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null}|null,
+        "sync": {"condition": "following", …}|null,                   of AIR's copy, as in aya.sync.types
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
                       "uptime_seconds": 12.3|null,
@@ -37,6 +38,8 @@ from typing import Any, Literal
 
 from aya import __version__
 from aya.knowledge.models import Progress
+from aya.sync.judge import told
+from aya.sync.types import SyncStatus
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -165,7 +168,10 @@ class EmbedderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server."""
+    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server.
+
+    sync: of a copy.
+    """
 
     name: str
     role: str
@@ -179,6 +185,7 @@ class Observation:
     replication: Replication | None = None
     failover: Failover | None = None
     backups: Backups | None = None
+    sync: SyncStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +223,7 @@ class NodeStatus:
             "reembedding": database.moving.to_json() if database.moving else None,
             "archive": _or_none(database.archiving),
             "backups": _or_none(seen.backups),
+            "sync": told(seen.sync) if seen.sync else None,
             "services": [asdict(service) for service in seen.services],
         }
 
