@@ -53,9 +53,10 @@ CREATE TABLE sync_state (
     pushed_at timestamptz,
     reconciled_at timestamptz,
     paused boolean NOT NULL DEFAULT false,
-    -- why it does not go on right now; NULL: it does
+    -- why it does not go on right now; NULL: it does. reachable: a server answers at all
     error text,
-    since timestamptz
+    since timestamptz,
+    reachable boolean NOT NULL DEFAULT true
 );
 
 INSERT INTO sync_state DEFAULT VALUES;

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from aya.errors import ConfigError
 from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
-from aya.members import Member, members
+from aya.members import Member, leaders, members, word_of
 from aya.pins import require_strong
 from aya.secret_file import read_token
 
@@ -306,20 +306,21 @@ def primary_settings(
 ) -> DatabaseSettings:
     """Return the base as `node` reaches it where it may be written, whoever leads.
 
-    A copy's own server is none of those that may lead: AYA_DSN or aya.toml's members name them there, else the home's
-    other nodes are they. Raises ConfigError when nothing does.
+    A copy's own server is none of those that may lead: AYA_DSN or aya.toml names them there, else they are this home's.
+    Raises ConfigError when nothing does.
     """
     if ROLE_OF_NODE.get(node) != "copy":
         return node_settings(home, node, role=role, environ=environ).database
     config = load_config(home, environ)
     if config.dsn:
         return writable(parse_dsn(config.dsn))
-    known = members(home, config)
-    hosts = tuple(host for member in known.values() for host in member.hosts)
-    password = next((found for name in (*known, node) if (found := home.secrets(name).get(role))), None)
-    if not hosts or password is None:
+    hosts, password = leaders(home, config, node), word_of(home, node, role)
+    if not hosts:
+        raise ConfigError(f"{node} has no primary", hint="name alpha and beta in aya.toml: [cluster.alpha], addresses")
+    if password is None:
         raise ConfigError(
-            f"{node} does not know its primary", hint="name alpha and beta in aya.toml, [cluster.alpha] …"
+            f"nothing here says how {role} enters the primary",
+            hint=f"copy the word of {role} in ALPHA's secrets.json into AIR's, as \"{role}@primary\"",
         )
     return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password))
 

@@ -7,6 +7,8 @@ import pytest
 from tests.sync.conftest import Pair
 
 pytestmark = pytest.mark.database
+CUT = """INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256)
+SELECT id, content, $1, content_sha256 FROM documents WHERE id < 0"""
 VECTOR = np.arange(768, dtype=np.float32) / 768
 
 
@@ -46,10 +48,7 @@ async def test_what_was_written_on_air_arrives_once(pair: Pair) -> None:
     async with pair.syncing():
         await pair.at_rest()
     await pair.at_air("INSERT INTO documents (content) VALUES ('made on air')")
-    await pair.at_air(
-        "INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256) SELECT id, content, $1, content_sha256 FROM documents WHERE id < 0",
-        VECTOR,
-    )
+    await pair.at_air(CUT, VECTOR)
     await pair.at_air("DELETE FROM index_queue")
     await pair.at_air("UPDATE documents SET category = 'edited' WHERE content = 'changes'")
     await pair.at_air("DELETE FROM documents WHERE content = 'goes'")

@@ -13,6 +13,7 @@ import click
 
 from aya import __version__
 from aya.cli import output
+from aya.cli.text import duration
 from aya.home import Home
 from aya.settings import load_config
 
@@ -33,7 +34,6 @@ _NODE_HEADERS = (
 )
 _SERVICE_HEADERS = ("NODE", "SERVICE", "STATE", "PID", "UP", "LAST")
 _LONGEST_EVENT = 60
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @click.command(name="status")
@@ -108,7 +108,7 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
     counts = database.counts
     behind = f"{follows.lag_bytes} bytes" if follows and follows.lag_bytes is not None else "-"
     if node.seen.sync is not None and node.seen.sync.copy.seconds_behind is not None:
-        behind = _duration(node.seen.sync.copy.seconds_behind)
+        behind = duration(node.seen.sync.copy.seconds_behind)
     return (
         node.seen.name,
         node.role,
@@ -130,19 +130,9 @@ def service_row(node: str, service: Service) -> tuple[str, ...]:
         service.name,
         service.state,
         str(service.pid) if service.pid else "-",
-        _duration(service.uptime_seconds),
+        duration(service.uptime_seconds),
         _event(service.last),
     )
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < _DAY else f"{seconds / _DAY:.0f} d"
 
 
 def _event(last: LastEvent | None) -> str:

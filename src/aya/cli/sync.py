@@ -12,7 +12,7 @@ import click
 
 from aya.cli import output, session
 from aya.cli import sync_display as display
-from aya.errors import EXIT_DEGRADED, DatabaseUnavailable, UsageError
+from aya.errors import EXIT_DEGRADED, EXIT_FAILED, SyncError
 from aya.home import ROLE_OF_NODE, Home
 from aya.settings import node_settings, primary_settings
 from aya.sync import judge, store
@@ -112,7 +112,7 @@ def resume(home: Home, /, *, node: str | None, as_json: bool) -> None:
 @_node
 @session.json_option
 @click.pass_obj
-def retry(home: Home, /, *, ids: tuple[int, ...], node: str | None, as_json: bool) -> None:
+def retry(home: Home, /, *, ids: tuple[int, ...], node: str | None, as_json: bool) -> int:
     """Send again what was rejected: all of it, or the operations named (`aya sync status` lists them).
 
     What was changed since goes with it: edit the document first if its text is why it was rejected.
@@ -122,13 +122,14 @@ def retry(home: Home, /, *, ids: tuple[int, ...], node: str | None, as_json: boo
     unknown = [one for one in ids if one not in again]
     if as_json:
         output.document({"node": name, "waiting": again, "not_rejected": unknown})
-        return
+        return EXIT_FAILED if unknown else 0
     for one in again:
         output.line(f"waits again  operation {one}")
     for one in unknown:
         output.error(f"operation {one} is not a rejected one", hint="aya sync status")
     if not ids and not again:
         output.progress("nothing was rejected")
+    return EXIT_FAILED if unknown else 0
 
 
 def _set_paused(home: Home, node: str | None, *, paused: bool, as_json: bool) -> None:
@@ -144,26 +145,27 @@ def _set_paused(home: Home, node: str | None, *, paused: bool, as_json: bool) ->
 async def _followed(connection: Connection, seconds: float) -> Copy:
     """Wake the daemon and wait until it is done, with a line for each thing that changes.
 
-    Raises UsageError when it is paused, and DatabaseUnavailable when the time is up.
+    Raises SyncError when it is paused, and when the time is up.
     """
-    goal = Goal(await store.copy(connection))
+    goal = Goal()
     deadline = time.monotonic() + seconds
     told = ""
     await store.wake(connection)
     while True:
         copy = await store.copy(connection)
         if copy.paused:
-            raise UsageError("the sync is paused, and nothing was sent or fetched", hint="aya sync resume")
-        if goal.reached(copy):
+            raise SyncError("the sync is paused, and nothing was sent or fetched", hint="aya sync resume")
+        step = goal.look(copy)
+        if step == "reached":
             return copy
-        if goal.moved(copy) and not copy.waiting:
+        if step == "wake":
             await store.wake(connection)
         line = display.progress(copy)
         if line != told:
             told = line
             output.progress(line)
         if time.monotonic() >= deadline:
-            raise DatabaseUnavailable(f"not in sync after {seconds:g} s: {line}", hint="aya sync status")
+            raise SyncError(f"not in sync after {seconds:g} s: {line}", hint="aya sync status")
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from aya.cli.text import duration
 from aya.sync.judge import condition, told
 from aya.sync.types import Copy, Primary, Rejected, SyncStatus
 
 HEADERS = ("id", "when", "what", "title", "why")
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def lines(node: str, seen: SyncStatus) -> list[str]:
@@ -95,15 +95,6 @@ def summary(seen: SyncStatus) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, which takes an s."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Return a span in its largest unit."""
-    if seconds < _MINUTE:
-        return f"{max(seconds, 0):.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < _DAY else f"{seconds / _DAY:.0f} d"
 
 
 def time(when: datetime | None) -> str:

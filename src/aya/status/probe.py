@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from aya import db, migrations, queries
+from aya.backup import archive
 from aya.backup.catalogue import Catalogue, newest_good
 from aya.backup.failed import failure
 from aya.backup.schedule import overdue
@@ -48,6 +49,8 @@ from aya.sync import store
 from aya.sync.types import SyncStatus
 from aya.watchdog_client import WatchdogClient
 
+# A segment is archived in a second; a disk that is busy with something else takes longer.
+_ARCHIVE_LIMIT = timedelta(minutes=2)
 DEADLINE_SECONDS = 2.0
 # The copy is told of even when its primary is silent.
 _PRIMARY_SECONDS = 1.5
@@ -99,16 +102,24 @@ def _backups(home: Home, node: Node) -> Backups:
     """Return what the node's directory tells of its base backups."""
     failed = failure(home, node.name)
     error = str(failed.get("error")) if failed else None
+    kept = home.archive_directory(node.name)
     try:
         found = Catalogue.of(home, node.name, run_as(home.data_directory(node.name))).all()
+        newest = newest_good(found)
+        gaps = archive.gaps(kept, [newest], archive.names(kept)) if newest else ()
     except AyaError as unreadable:
         return Backups(0, error=unreadable.message)
-    newest = newest_good(found)
+    waiting, since = archive.waiting(home.data_directory(node.name))
     return Backups(
         count=sum(one.good for one in found),
         newest=newest.ended_at if newest else None,
         overdue=overdue(datetime.now(UTC), found),
         error=error,
+        damaged=tuple(one.name for one in found if one.problem),
+        gap=gaps[0][0] if gaps else None,
+        waiting=waiting,
+        waiting_since=since.isoformat(timespec="seconds") if since else None,
+        stuck=since is not None and datetime.now(UTC) - since > _ARCHIVE_LIMIT,
     )
 
 

@@ -22,7 +22,9 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
                         "rows_per_second": 12.5|null, "seconds_left": 0.4|null, "error": "…"|null}|null,
         "archive": {"mode": "always"|"on"|"off", "archived": 9, "failed": 0, "last_archived": "0000…"|null,
                     "last_failed": "0000…"|null, "failing": false}|null,
-        "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null}|null,
+        "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null,
+                    "damaged": ["20260101T033000Z"], "gap": "0000…"|null, "waiting": 0, "waiting_since": "…"|null,
+                    "stuck": false}|null,
         "sync": {"condition": "following", …}|null,                   of AIR's copy, as in aya.sync.types
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
@@ -128,12 +130,22 @@ class Archiving:
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """The good base backups of a node. newest: when it ended. error: why the last try of the schedule failed."""
+    """The good base backups of a node, and what its archive lacks.
+
+    newest: when it ended. error: why the last try of the schedule failed. damaged: names of those that are no good.
+    gap: the first segment that is missing behind the newest. waiting: how many segments are to be archived, and
+    waiting_since when the first of them was full; stuck: that is longer ago than an archive that works takes.
+    """
 
     count: int
     newest: str | None = None
     overdue: bool = False
     error: str | None = None
+    damaged: tuple[str, ...] = ()
+    gap: str | None = None
+    waiting: int = 0
+    waiting_since: str | None = None
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,5 +240,7 @@ class NodeStatus:
         }
 
 
-def _or_none(value: Failover | Counts | Replication | Model | Archiving | Backups | None) -> dict[str, Any] | None:
+def _or_none(
+    value: Failover | Counts | Replication | Model | Archiving | Backups | None,
+) -> dict[str, Any] | None:
     return None if value is None else asdict(value)

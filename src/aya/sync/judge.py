@@ -21,6 +21,7 @@ def condition(seen: SyncStatus) -> tuple[Condition, str]:
         (not copy.daemon, "stopped", "the sync daemon is not connected to AIR's server"),
         (copy.paused, "paused", "somebody paused it"),
         (primary.error is not None, "offline", primary.error or ""),
+        (copy.error is not None and not copy.reachable, "offline", copy.error or ""),
         (primary.is_standby, "leaderless", standby),
         (copy.error is not None, "stuck", copy.error or ""),
         (copy.pulled_at is None, "new", "nothing was copied yet"),

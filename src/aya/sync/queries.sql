@@ -3,8 +3,7 @@
 SELECT to_regclass('sync_state') IS NOT NULL;
 
 -- name: copy
--- How far the copy is, and what waits to be sent. held: it waits for one that was rejected. settled_at: when the
--- primary last took something. daemon: it is connected here.
+-- How far the copy is, and what waits to be sent. held: it waits for one that was rejected. daemon: it is connected.
 WITH refused AS MATERIALIZED (
     SELECT
         r.id,
@@ -20,6 +19,7 @@ SELECT
     s.timeline,
     s.snapshot::text AS snapshot,
     s.paused,
+    s.reachable,
     s.error,
     s.since,
     s.pulled_at,
@@ -30,10 +30,9 @@ SELECT
     q.sending,
     q.held,
     q.rejected,
-    q.settled_at,
     EXISTS (
         SELECT FROM pg_stat_activity AS a
-        WHERE a.application_name = 'aya-syncd' AND a.datname = current_database()
+        WHERE a.application_name LIKE 'aya-syncd%' AND a.datname = current_database()
     ) AS daemon
 FROM sync_state AS s
 CROSS JOIN (
@@ -48,8 +47,7 @@ CROSS JOIN (
                     (r.row_uid = w.row_uid AND r.id < w.id)
                     OR r.document_id IN (SELECT c.document_id FROM chunks AS c WHERE c.uid = w.row_uid)
             )
-        ) AS held,
-        max(w.synced_at) AS settled_at
+        ) AS held
     FROM write_queue AS w
 ) AS q;
 

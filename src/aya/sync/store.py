@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aya import db, migrations, outcome, queries
-from aya.errors import AyaError, UsageError
+from aya.errors import AyaError, SyncError
 from aya.settings import DatabaseSettings
 from aya.sync.types import Copy, Primary, Rejected, SyncStatus
 
@@ -23,13 +23,13 @@ _MOST_REJECTED = 100
 
 @asynccontextmanager
 async def entered(settings: DatabaseSettings) -> AsyncGenerator[Connection]:
-    """Lend a connection to AIR's server. Raises UsageError where nothing syncs, and DatabaseError."""
+    """Lend a connection to AIR's server. Raises SyncError where nothing syncs, and DatabaseError."""
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-cli")
         try:
             await migrations.check(connection)
             if not await connection.fetchval(_SQL["has_copy"]):
-                raise UsageError(
+                raise SyncError(
                     f"{settings.display()} is no copy: the sync runs on AIR alone", hint="aya sync status --node air"
                 )
             yield connection

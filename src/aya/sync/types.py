@@ -3,7 +3,7 @@
 The document of `aya sync status --json` (fields may be added; none is renamed or removed):
 
     {"node": "air", "condition": "following"|"new"|"paused"|"offline"|"leaderless"|"stuck"|"stopped", "why": "sentence",
-     "copy": {"timeline": 1|null, "paused": false, "error": "…"|null, "since": "2026-…"|null,
+     "copy": {"timeline": 1|null, "paused": false, "reachable": true, "error": "…"|null, "since": "2026-…"|null,
               "pulled_at": "2026-…"|null, "pushed_at": "2026-…"|null, "seconds_behind": 1.2|null, "daemon": true,
               "waiting": 0, "sending": 0, "held": 0, "rejected": 0},
      "primary": {"address": "postgresql://…", "error": "…"|null, "timeline": 1|null, "is_standby": false,
@@ -24,15 +24,16 @@ from uuid import UUID
 class Copy:
     """AIR's own side. system_identifier, timeline, snapshot: of the primary, None before anything was copied.
 
-    error, since: why it does not go on, and since when. seconds_behind: since it last had all that the primary had.
-    waiting, sending, held, rejected: operations in the queue; held wait for one that was rejected. settled_at: when the
-    primary last took one. daemon: it runs. asked_at: when this was read, by the server's clock.
+    error, since: why it does not go on, and since when; reachable: though a server answers it. seconds_behind: since it
+    last had all that the primary had. waiting, sending, held, rejected: operations in the queue; held wait for one that
+    was rejected. daemon: it runs. asked_at: when this was read, by the server's clock.
     """
 
     system_identifier: int | None
     timeline: int | None
     snapshot: str | None
     paused: bool
+    reachable: bool
     error: str | None
     since: datetime | None
     pulled_at: datetime | None
@@ -43,12 +44,11 @@ class Copy:
     sending: int
     held: int
     rejected: int
-    settled_at: datetime | None
     daemon: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the document above has it."""
-        left_out = {"system_identifier", "snapshot", "asked_at", "settled_at"}
+        left_out = {"system_identifier", "snapshot", "asked_at"}
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 

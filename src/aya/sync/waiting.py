@@ -1,32 +1,37 @@
 """When a copy has all that was written before a moment; pure.
 
-The daemon sends, then fetches. What it fetches is of a moment on the primary that comes shortly before the one at which
-it notes having fetched, so the first fetch after the moment may have missed something, and the second has not.
+One lane of the daemon sends, the other fetches. What a fetch brings is of a moment on the primary that comes shortly
+before the one at which it says so, and it may have begun while something was being sent. The first fetch after a moment
+may have missed what came before it; the second has not.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal
+
 from aya.sync.types import Copy
+
+FETCHES = 2
 
 
 class Goal:
-    """Two fetches after a moment, the second after the last thing was sent. begun: the copy as it was at the moment."""
+    """Two fetches after nothing waits any more."""
 
-    def __init__(self, begun: Copy) -> None:
-        self._after = begun.asked_at
+    def __init__(self) -> None:
+        self._after: datetime | None = None
         self._fetches = 0
 
-    def moved(self, copy: Copy) -> bool:
-        """Return whether a fetch is seen for the first time: then the daemon is to be woken for the next."""
+    def look(self, copy: Copy) -> Literal["wait", "wake", "reached"]:
+        """Return what to do next: look again, have the daemon work first, or end."""
+        if copy.waiting or copy.sending:
+            self._after = None
+            return "wait"
+        if self._after is None:
+            self._after, self._fetches = copy.asked_at, 0
+            return "wake"
         if copy.pulled_at is None or copy.pulled_at <= self._after:
-            return False
+            return "wait"
         self._after = copy.pulled_at
         self._fetches += 1
-        return True
-
-    def reached(self, copy: Copy) -> bool:
-        """Return whether nothing waits that could be sent, and everything is here."""
-        if copy.waiting or copy.sending or copy.pulled_at is None or not self._fetches:
-            return False
-        sent_before = copy.settled_at is None or copy.settled_at < copy.pulled_at
-        return sent_before and copy.pulled_at > self._after
+        return "reached" if self._fetches == FETCHES else "wake"

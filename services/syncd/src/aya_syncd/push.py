@@ -35,6 +35,9 @@ async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) ->
     """
     if not await local.fetchval(_LOCAL["resting"]):
         await local.execute(_LOCAL["take"], BATCH, PATIENCE_SECONDS)
+        if not await local.fetchval(_LOCAL["resting"]):
+            # Not even a transaction: on a primary whose standby is away it would not end.
+            return Pushed()
     async with outcome.transaction(primary):
         await primary.execute(_PRIMARY["receive"])
         async with outcome.transaction(local, isolation="repeatable_read", readonly=True):
@@ -45,6 +48,7 @@ async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) ->
             await passed_on(local, _LOCAL["outgoing_chunks"], vectors, target=primary, table="incoming_chunks")
         verdicts = await primary.fetch(_PRIMARY["accept"], node)
     async with outcome.transaction(local):
+        await local.execute(_LOCAL["alone"])
         await local.execute(_LOCAL["applying"])
         columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
         settled = await local.fetchrow(_LOCAL["settle"], *columns)
