@@ -43,3 +43,21 @@ def members(home: Home, config: Config) -> dict[str, Member]:
         for name, node in home.nodes().items()
         if name in SERVERS
     }
+
+
+def leaders(home: Home, config: Config, copy: str) -> tuple[tuple[str, int], ...]:
+    """Return where a copy reaches those that may lead: where aya.toml says, else by its links to this home's servers.
+
+    Empty when there are none.
+    """
+    if config.members:
+        return tuple(host for member in config.members.values() for host in member.hosts)
+    nodes = home.nodes()
+    own = nodes.get(copy)
+    links = {"alpha": own.link_alpha_port, "beta": own.link_beta_port} if own else {}
+    return tuple(("127.0.0.1", links[name]) for name in SERVERS if name in nodes and links.get(name))
+
+
+def word_of(home: Home, copy: str, role: str) -> str | None:
+    """Return the password by which a copy enters the servers: alpha's where it is here, else what it was given."""
+    return home.secrets("alpha").get(role) or home.secrets(copy).get(f"{role}@primary")

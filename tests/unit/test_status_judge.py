@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.test_sync_judge import COPY, PRIMARY
 
 from aya.cli.move_display import described, duration, summary
-from aya.cli.status import behind_text, document, node_row, service_row
+from aya.cli.status import document, node_row, service_row
 from aya.home import Home
 from aya.identity import ModelIdentity
 from aya.knowledge.models import Move, Progress
@@ -30,7 +31,7 @@ from aya.status.types import (
     Replication,
     Service,
 )
-from aya.sync.types import Copy, Rejection
+from aya.sync.types import Primary, SyncStatus
 
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
@@ -254,29 +255,13 @@ def test_the_json_document_keeps_its_shape(tmp_path: Path) -> None:
     assert node["counts"]["documents"] == 3
 
 
-COPY = Copy(1, 0.2, paused=False, reachable=True, error=None, trouble_seconds=None, waiting=0, rejected=0,
-            oldest_seconds=None)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("copy", "said", "behind"),
-    [
-        (COPY, None, "0 s"),
-        (replace(COPY, waiting=3), None, "0 s, 3 to send"),
-        (replace(COPY, reachable=False, error="nobody answers", trouble_seconds=7300.0), None, "offline 2 h"),
-        (replace(COPY, error="timeline 1", trouble_seconds=60.0), "the copy stands still (timeline 1)", "stands 1 min"),
-        (replace(COPY, paused=True), "while it is paused", "paused"),
-        (
-            replace(COPY, rejected=2, rejections=(Rejection(4, "INSERT", "documents", -1, "too long"),)),
-            "2 changes made here were not taken by the primary (too long)",
-            "0 s",
-        ),
-    ],
-)
-def test_how_far_a_copy_is(copy: Copy, said: str | None, behind: str) -> None:
-    """To be offline is nothing that is wrong; what needs a person is told with the next command."""
-    judged = judge(replace(GOOD, database=replace(DATABASE, copy=copy)))
-    found = [problem for problem in judged.problems if problem]
-    assert (judged.health == "healthy") == (said is None)
-    assert all(said is not None and said in problem for problem in found)
-    assert behind_text(copy) == behind
+def test_what_is_wrong_with_a_copy_degrades_its_node() -> None:
+    """Offline it is healthy, and says so; what was rejected is a problem with the next command, and in the document."""
+    copy = replace(GOOD, name="air", role="copy")
+    offline = SyncStatus(replace(COPY, seconds_behind=7300.0), Primary("nowhere", error="nobody answers"))
+    assert judge(replace(copy, sync=offline)).health == "healthy"
+    assert node_row(judge(replace(copy, sync=offline)))[-1] == "2 h"
+    rejected = judge(replace(copy, sync=SyncStatus(replace(COPY, rejected=2), PRIMARY)))
+    assert (rejected.health, len(rejected.problems)) == ("degraded", 1)
+    assert rejected.to_json()["sync"]["copy"]["rejected"] == 2
+    assert judge(GOOD).to_json()["sync"] is None

@@ -19,7 +19,6 @@ from aya.settings import load_config
 
 if TYPE_CHECKING:
     from aya.status.types import LastEvent, NodeStatus, Service
-    from aya.sync.types import Copy
 
 _NODE_HEADERS = (
     "NODE",
@@ -76,6 +75,7 @@ def _print(home: Home, nodes: Sequence[NodeStatus]) -> None:
     output.line()
     output.table(_SERVICE_HEADERS, [service_row(node.seen.name, one) for node in nodes for one in node.seen.services])
     _print_moves(nodes)
+    _print_copies(nodes)
     problems = [(node.seen.name, problem) for node in nodes for problem in node.problems]
     if problems:
         output.line()
@@ -93,13 +93,22 @@ def _print_moves(nodes: Sequence[NodeStatus]) -> None:
             output.line(f"{node.seen.name}: moving to {moving.move.identity.model}; {summary(moving)}")
 
 
+def _print_copies(nodes: Sequence[NodeStatus]) -> None:
+    from aya.cli.sync_display import summary  # noqa: PLC0415 as above
+
+    for node in nodes:
+        if node.seen.sync is not None:
+            output.line()
+            output.line(f"{node.seen.name}: {summary(node.seen.sync)}")
+
+
 def node_row(node: NodeStatus) -> tuple[str, ...]:
     """Return a node's line of the table; pure. A dash stands for what is not known or does not apply."""
     database, follows = node.seen.database, node.seen.replication
     counts = database.counts
     behind = f"{follows.lag_bytes} bytes" if follows and follows.lag_bytes is not None else "-"
-    if database.copy:
-        behind = behind_text(database.copy)
+    if node.seen.sync is not None and node.seen.sync.copy.seconds_behind is not None:
+        behind = duration(node.seen.sync.copy.seconds_behind)
     return (
         node.seen.name,
         node.role,
@@ -112,17 +121,6 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
         f"{node.seen.failover.condition}, epoch {node.seen.failover.epoch}" if node.seen.failover else "-",
         behind,
     )
-
-
-def behind_text(copy: Copy) -> str:
-    """Return how far a copy is behind, in a few words; pure."""
-    if copy.paused:
-        said = "paused"
-    elif copy.error:
-        said = f"{'stands' if copy.reachable else 'offline'} {duration(copy.trouble_seconds)}"
-    else:
-        said = duration(copy.behind_seconds)
-    return f"{said}, {copy.waiting} to send" if copy.waiting else said
 
 
 def service_row(node: str, service: Service) -> tuple[str, ...]:

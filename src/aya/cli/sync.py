@@ -1,140 +1,183 @@
-"""`aya sync`: AIR's exchange with the primary, looked at and ordered."""
+"""`aya sync`: how far AIR's copy is, and what a person may do about it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from aya.cli import output, session
-from aya.cli.text import duration
-from aya.errors import EXIT_DEGRADED, SyncError
+from aya.cli import sync_display as display
+from aya.errors import EXIT_DEGRADED, EXIT_FAILED, SyncError
 from aya.home import ROLE_OF_NODE, Home
-from aya.settings import node_settings
+from aya.settings import node_settings, primary_settings
+from aya.sync import judge, store
+from aya.sync.waiting import Goal
 
 if TYPE_CHECKING:
-    from aya.db import Database
+    from aya.db import Connection
     from aya.sync.types import Copy
 
 Result = TypeVar("Result")
-_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_node = click.option("--node", metavar="NODE", help="Whose copy (default: AYA_NODE if that is a copy, else air).")
 
 
 @click.group(name="sync")
 def command() -> None:
-    """AIR's copy: how far it is, what waits to be sent, and orders to the daemon between."""
+    """Show, hasten, pause and mend AIR's sync with the primary. It goes on by itself; offline it waits."""
 
 
 @command.command(name="status")
+@_node
 @session.json_option
 @click.pass_obj
-def status(home: Home, /, *, as_json: bool) -> int:
-    """Show how far AIR is behind, what waits, and what the primary did not take. Exit code 3: it needs a person."""
-    from aya.sync import copy  # noqa: PLC0415 as in aya.cli.status
+def status(home: Home, /, *, node: str | None, as_json: bool) -> int:
+    """Show how far AIR is behind, what waits to be sent, and what was rejected and why.
 
-    async def work(database: Database) -> Copy | None:
-        async with database.connection() as connection:
-            return await copy.look(connection)
-
-    found = _run(home, work)
-    if found is None:
-        raise SyncError("AIR has no copy yet", hint="aya up")
+    Exit code 0: it follows, or is offline, which is no fault. 3: something needs you.
+    """
+    name = _copy_node(node)
+    primary = primary_settings(home, name)
+    seen = _run(home, name, lambda connection: store.status(connection, primary))
+    problems = judge.problems(seen)
     if as_json:
-        output.document(asdict(found))
+        output.document(display.document(name, seen))
     else:
-        for text in described(found):
-            output.line(text)
-    return EXIT_DEGRADED if found.rejected or (found.error and found.reachable) else 0
+        for line in display.lines(name, seen):
+            output.line(line)
+        if seen.rejected:
+            output.line()
+            output.table(display.HEADERS, [display.rejected_row(one) for one in seen.rejected])
+        for problem in problems:
+            output.line()
+            output.line(problem)
+    return EXIT_DEGRADED if problems else 0
 
 
 @command.command(name="now")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=_SECONDS, help="How long to wait (default: 60).")
+@_node
+@click.option(
+    "--timeout", "seconds", type=click.FloatRange(min=0), default=120.0, show_default=True, help="How long to wait."
+)
+@session.json_option
 @click.pass_obj
-def now(home: Home, /, *, seconds: float) -> None:
-    """Exchange everything now, and return when both sides have it."""
-    from aya.sync import copy  # noqa: PLC0415 as in aya.cli.status
+def now(home: Home, /, *, node: str | None, seconds: float, as_json: bool) -> int:
+    """Sync now, and wait until all that was written on AIR is sent and all that the primary had is fetched.
 
-    def told(waiting: int) -> None:
-        output.progress(f"{waiting} changes wait to be sent" if waiting else "fetching what changed")
+    A document whose vectors are still being made on AIR is waited for. What was rejected, and what waits for that, is
+    not: then the exit code is 3.
+    """
 
-    _run(home, lambda database: copy.now(database, seconds, told))
-    output.line("AIR and the primary have the same")
+    async def work(connection: Connection) -> Copy:
+        return await _followed(connection, seconds)
+
+    name = _copy_node(node)
+    began = time.monotonic()
+    copy = _run(home, name, work)
+    took = time.monotonic() - began
+    if as_json:
+        output.document({"node": name, "seconds": round(took, 3), "copy": copy.to_json()})
+    else:
+        output.line(f"{name} is in sync after {took:.1f} s; {display.queue(copy)}")
+        if copy.rejected:
+            output.progress("Next: aya sync status, then aya sync retry")
+    return EXIT_DEGRADED if copy.rejected else 0
 
 
 @command.command(name="pause")
+@_node
+@session.json_option
 @click.pass_obj
-def pause(home: Home, /) -> None:
-    """Exchange nothing until `aya sync resume`; what is written on AIR waits."""
-    _pause(home, paused=True)
-    output.line("nothing is exchanged until aya sync resume; what is written on AIR waits")
+def pause(home: Home, /, *, node: str | None, as_json: bool) -> None:
+    """Let the sync rest until `aya sync resume`. What is written on AIR meanwhile waits there."""
+    _set_paused(home, node, paused=True, as_json=as_json)
 
 
 @command.command(name="resume")
+@_node
+@session.json_option
 @click.pass_obj
-def resume(home: Home, /) -> None:
-    """Go on after `aya sync pause`."""
-    _pause(home, paused=False)
-    output.line("what waits is sent, and what changed is fetched")
+def resume(home: Home, /, *, node: str | None, as_json: bool) -> None:
+    """Let the sync go on."""
+    _set_paused(home, node, paused=False, as_json=as_json)
 
 
 @command.command(name="retry")
-@click.argument("operation", required=False, type=click.IntRange(min=1))
+@click.argument("ids", metavar="[ID]…", nargs=-1, type=click.IntRange(min=1, max=2**31 - 1))
+@_node
+@session.json_option
 @click.pass_obj
-def retry(home: Home, /, *, operation: int | None) -> None:
-    """Send what the primary did not take once more: one OPERATION, or all. Change what was wrong with it first."""
-    from aya.sync import copy  # noqa: PLC0415 as in aya.cli.status
+def retry(home: Home, /, *, ids: tuple[int, ...], node: str | None, as_json: bool) -> int:
+    """Send again what was rejected: all of it, or the operations named (`aya sync status` lists them).
 
-    again = _run(home, lambda database: copy.retry(database, operation))
-    if not again:
-        raise SyncError("nothing was rejected" if operation is None else f"operation {operation} was not rejected",
-                        hint="aya sync status")  # fmt: skip
-    output.line(f"{len(again)} changes are sent again. Next: aya sync now")
+    What was changed since goes with it: edit the document first if its text is why it was rejected.
+    """
+    name = _copy_node(node)
+    again = _run(home, name, lambda connection: store.retry(connection, ids or None))
+    unknown = [one for one in ids if one not in again]
+    if as_json:
+        output.document({"node": name, "waiting": again, "not_rejected": unknown})
+        return EXIT_FAILED if unknown else 0
+    for one in again:
+        output.line(f"waits again  operation {one}")
+    for one in unknown:
+        output.error(f"operation {one} is not a rejected one", hint="aya sync status")
+    if not ids and not again:
+        output.progress("nothing was rejected")
+    return EXIT_FAILED if unknown else 0
 
 
-def _pause(home: Home, *, paused: bool) -> None:
-    from aya.sync import copy  # noqa: PLC0415 as in aya.cli.status
+def _set_paused(home: Home, node: str | None, *, paused: bool, as_json: bool) -> None:
+    name = _copy_node(node)
+    before = _run(home, name, lambda connection: store.pause(connection, paused=paused))
+    if as_json:
+        output.document({"node": name, "before": before, "paused": paused})
+        return
+    said = {True: "paused", False: "going on"}
+    output.line(f"the sync of {name} is {said[paused]}; before, it was {said[before]}")
 
-    _run(home, lambda database: copy.pause(database, paused=paused))
+
+async def _followed(connection: Connection, seconds: float) -> Copy:
+    """Wake the daemon and wait until it is done, with a line for each thing that changes.
+
+    Raises SyncError when it is paused, and when the time is up.
+    """
+    goal = Goal()
+    deadline = time.monotonic() + seconds
+    told = ""
+    await store.wake(connection)
+    while True:
+        copy = await store.copy(connection)
+        if copy.paused:
+            raise SyncError("the sync is paused, and nothing was sent or fetched", hint="aya sync resume")
+        step = goal.look(copy)
+        if step == "reached":
+            return copy
+        if step == "wake":
+            await store.wake(connection)
+        line = display.progress(copy)
+        if line != told:
+            told = line
+            output.progress(line)
+        if time.monotonic() >= deadline:
+            raise SyncError(f"not in sync after {seconds:g} s: {line}", hint="aya sync status")
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _run(home: Home, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    """Run `work` on the database of this home's copy."""
-    from aya import migrations  # noqa: PLC0415 as in aya.cli.status
-    from aya.db import Database  # noqa: PLC0415 as in aya.cli.status
+def _copy_node(node: str | None) -> str:
+    """Return --node, else AYA_NODE when that names a copy, else air."""
+    preset = os.environ.get("AYA_NODE", "")
+    return node or (preset if ROLE_OF_NODE.get(preset) == "copy" else "air")
 
-    node = next((name for name in home.nodes() if ROLE_OF_NODE[name] == "copy"), None)
-    if node is None:
-        raise SyncError("this machine has no AIR: only a copy is synchronised", hint="aya up --nodes alpha,beta,air")
-    settings = node_settings(home, node, environ={}).local
 
+def _run(home: Home, node: str, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     async def inside() -> Result:
-        async with Database(settings, application_name="aya-cli", check=migrations.check) as database:
-            return await work(database)
+        async with store.entered(node_settings(home, node).local) as connection:
+            return await work(connection)
 
     return asyncio.run(inside())
-
-
-def described(found: Copy) -> list[str]:
-    """Return what there is to say of a copy, line by line; pure."""
-    if found.behind_seconds is None:
-        first = "nothing was copied yet"
-    else:
-        first = f"everything that the primary had {duration(found.behind_seconds)} ago is here"
-        first += f" (timeline {found.timeline})"
-    lines = [first]
-    if found.paused:
-        lines.append("paused: aya sync resume")
-    elif found.error:
-        said = "does not go on" if found.reachable else "offline"
-        lines.append(f"{said} for {duration(found.trouble_seconds)}: {found.error}")
-    if found.waiting:
-        lines.append(f"{found.waiting} changes wait to be sent, the first for {duration(found.oldest_seconds)}")
-    for one in found.rejections:
-        about = f" of document {one.document_id}" if one.document_id is not None else ""
-        lines.append(f"rejected: operation {one.id}, {one.operation} in {one.table_name}{about}: {one.error}")
-    if found.rejected:
-        lines.append(f"  next: change what is wrong, then aya sync retry ({found.rejected} in all)")
-    return lines

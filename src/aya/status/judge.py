@@ -11,7 +11,7 @@ from aya.errors import EXIT_DEGRADED, EXIT_FAILED
 from aya.knowledge.models import Progress
 from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
-from aya.sync.types import Copy
+from aya.sync import judge as sync
 
 # One WAL segment: a standby that is further behind than that does not keep up.
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ def judge(seen: Observation) -> NodeStatus:
         *_of_embedder(seen),
         *_of_replication(seen),
         *_of_archive(seen),
-        *_of_copy(seen.database.copy),
+        *(sync.problems(seen.sync) if seen.sync else ()),
     )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 
@@ -129,19 +129,6 @@ def _of_replication(seen: Observation) -> list[str]:
     if (follows.lag_bytes or 0) > LAG_LIMIT_BYTES:
         return [f"it is {follows.lag_bytes} bytes behind its primary: aya status in a moment"]
     return []
-
-
-def _of_copy(copy: Copy | None) -> list[str]:
-    """Return what keeps AIR and the primary from having the same; to be offline is nothing that is wrong."""
-    if copy is None:
-        return []
-    found = ["nothing is exchanged with the primary while it is paused: aya sync resume"] if copy.paused else []
-    if copy.error and copy.reachable:
-        found.append(f"the copy stands still ({copy.error}): aya sync status")
-    if copy.rejected:
-        why = copy.rejections[0].error if copy.rejections else ""
-        found.append(f"{copy.rejected} changes made here were not taken by the primary ({why}): aya sync status")
-    return found
 
 
 def _of_archive(seen: Observation) -> list[str]:

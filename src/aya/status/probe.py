@@ -28,7 +28,7 @@ from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, as_role, node_settings
+from aya.settings import Config, DatabaseSettings, as_role, node_settings, primary_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (
@@ -45,12 +45,15 @@ from aya.status.types import (
     Replication,
     Service,
 )
-from aya.sync import copy
+from aya.sync import store
+from aya.sync.types import SyncStatus
 from aya.watchdog_client import WatchdogClient
 
 # A segment is archived in a second; a disk that is busy with something else takes longer.
 _ARCHIVE_LIMIT = timedelta(minutes=2)
 DEADLINE_SECONDS = 2.0
+# The copy is told of even when its primary is silent.
+_PRIMARY_SECONDS = 1.5
 _SQL = queries.load("aya.status")
 Answer = TypeVar("Answer")
 
@@ -67,11 +70,13 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     settings = node_settings(home, node.name, environ={"AYA_DSN": config.dsn or ""})
     own = config.dsn is None
     serves = own and node.name in SERVERS
-    database, embedder, follows, watched, known = await asyncio.gather(
+    is_copy = own and node.role == "copy"
+    database, embedder, follows, watched, sync, known = await asyncio.gather(
         _within(_database(settings.local, node.name), lambda why: DatabaseFacts(error=why)),
         _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
         _replication(home, node) if serves else _nothing(),
         _within(_failover(home, node.name), lambda _: None) if serves else _nothing(),
+        _within(_sync(home, node, settings.local), lambda _: None) if is_copy else _nothing(),
         running,
     )
     mine = services(node.name, config)
@@ -89,6 +94,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         replication=follows if database.is_standby else None,
         failover=watched,
         backups=await asyncio.to_thread(_backups, home, node) if own and node.name in SERVERS else None,
+        sync=sync,
     )
 
 
@@ -153,7 +159,6 @@ async def _facts(connection: db.Connection, node: str, database: str) -> Databas
         bound = await connection.fetchrow(_SQL["bound_model"])
         moving = await progress(connection)
         weak = await kept.weak(connection, CLIENT_ROLES, database)
-        copied = await copy.look(connection) if node not in SERVERS else None
     except SchemaMismatch as error:
         return DatabaseFacts(**facts, schema_error=f"{error.message}: {error.hint}")
     poison = await connection.fetch(_SQL["poison"], POISON_ATTEMPTS)
@@ -165,7 +170,6 @@ async def _facts(connection: db.Connection, node: str, database: str) -> Databas
         bound=Model(**bound) if bound else None,
         moving=moving,
         weak=tuple(one.problem for one in weak),
-        copy=copied,
     )
 
 
@@ -186,6 +190,12 @@ async def _replication(home: Home, node: Node) -> Replication:
     return await _within(
         _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
     )
+
+
+async def _sync(home: Home, node: Node, settings: DatabaseSettings) -> SyncStatus | None:
+    primary = primary_settings(home, node.name, environ={})
+    async with store.entered(settings) as connection:
+        return await store.status(connection, primary, seconds=_PRIMARY_SECONDS)
 
 
 async def _failover(home: Home, node: str) -> Failover | None:

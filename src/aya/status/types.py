@@ -25,10 +25,7 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null,
                     "damaged": ["20260101T033000Z"], "gap": "0000…"|null, "waiting": 0, "waiting_since": "…"|null,
                     "stuck": false}|null,
-        "copy": {"timeline": 1, "behind_seconds": 0.4|null, "paused": false, "reachable": true, "error": "…"|null,
-                 "trouble_seconds": 12.3|null, "waiting": 0, "rejected": 0, "oldest_seconds": 1.2|null,
-                 "rejections": [{"id": 1, "operation": "INSERT", "table_name": "documents", "document_id": -1|null,
-                                 "error": "…"}]}|null,                                                  of air
+        "sync": {"condition": "following", …}|null,                   of AIR's copy, as in aya.sync.types
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
                       "uptime_seconds": 12.3|null,
@@ -43,7 +40,8 @@ from typing import Any, Literal
 
 from aya import __version__
 from aya.knowledge.models import Progress
-from aya.sync.types import Copy
+from aya.sync.judge import told
+from aya.sync.types import SyncStatus
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -155,7 +153,6 @@ class DatabaseFacts:
     """What the database says. error: why it does not answer; schema_error: why its schema is not the one expected.
 
     moving: how far its move to another model is. weak: settings that give up what a commit is promised, in sentences.
-    copy: how far AIR is behind.
     """
 
     error: str | None = None
@@ -170,7 +167,6 @@ class DatabaseFacts:
     moving: Progress | None = None
     weak: tuple[str, ...] = ()
     archiving: Archiving | None = None
-    copy: Copy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +180,10 @@ class EmbedderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server."""
+    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server.
+
+    sync: of a copy.
+    """
 
     name: str
     role: str
@@ -198,6 +197,7 @@ class Observation:
     replication: Replication | None = None
     failover: Failover | None = None
     backups: Backups | None = None
+    sync: SyncStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +235,12 @@ class NodeStatus:
             "reembedding": database.moving.to_json() if database.moving else None,
             "archive": _or_none(database.archiving),
             "backups": _or_none(seen.backups),
-            "copy": _or_none(database.copy),
+            "sync": told(seen.sync) if seen.sync else None,
             "services": [asdict(service) for service in seen.services],
         }
 
 
 def _or_none(
-    value: Failover | Counts | Replication | Model | Archiving | Backups | Copy | None,
+    value: Failover | Counts | Replication | Model | Archiving | Backups | None,
 ) -> dict[str, Any] | None:
     return None if value is None else asdict(value)

@@ -1,5 +1,7 @@
-"""AIR's sync as people see it: how far behind the copy is, what waits, and what was changed on both sides.
+"""How far AIR's copy is, and what a person may do about it; the work itself is the daemon's (services/syncd).
 
-copy        what AIR's database says of itself, and what a person may order
-conflicts   versions that lost against newer ones, at the primary: shown, taken, kept beside
+types      the frozen values, and their JSON
+judge      what was seen → in which condition the copy is; pure
+waiting    when a copy has all that was written before a moment; pure
+store      asks both ends; pauses, wakes, and sends again what was rejected
 """

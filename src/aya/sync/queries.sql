@@ -1,137 +1,135 @@
+-- name: has_copy
+-- Whether this base is a copy that syncs.
+SELECT to_regclass('sync_state') IS NOT NULL;
+
 -- name: copy
--- How far the copy is, and what waits to be sent.
+-- How far the copy is, and what waits to be sent. held: it waits for one that was rejected. daemon: it is connected.
+WITH refused AS MATERIALIZED (
+    SELECT
+        r.id,
+        r.row_uid,
+        d.id AS document_id
+    FROM write_queue AS r
+    LEFT JOIN documents AS d ON r.row_uid = d.uid
+    WHERE r.status = 'rejected'
+)
+
 SELECT
+    s.system_identifier,
     s.timeline,
-    extract(EPOCH FROM now() - s.pulled_at)::float8 AS behind_seconds,
+    s.snapshot::text AS snapshot,
     s.paused,
     s.reachable,
     s.error,
-    extract(EPOCH FROM now() - s.since)::float8 AS trouble_seconds,
-    q.waiting,
+    s.since,
+    s.pulled_at,
+    s.pushed_at,
+    extract(EPOCH FROM clock_timestamp() - s.pulled_at)::float8 AS seconds_behind,
+    clock_timestamp() AS asked_at,
+    q.waiting - q.held AS waiting,
+    q.sending,
+    q.held,
     q.rejected,
-    q.oldest_seconds
+    EXISTS (
+        SELECT FROM pg_stat_activity AS a
+        WHERE a.application_name LIKE 'aya-syncd%' AND a.datname = current_database()
+    ) AS daemon
 FROM sync_state AS s
-CROSS JOIN
-    LATERAL (
-        SELECT
-            count(*) FILTER (WHERE w.status IN ('waiting', 'sending')) AS waiting,
-            count(*) FILTER (WHERE w.status = 'rejected') AS rejected,
-            extract(
-                EPOCH FROM now() - min(w.created_at) FILTER (WHERE w.status IN ('waiting', 'sending'))
-            )::float8 AS oldest_seconds
-        FROM write_queue AS w
-        WHERE w.status <> 'done'
-    ) AS q;
+CROSS JOIN (
+    SELECT
+        count(*) FILTER (WHERE w.status = 'waiting') AS waiting,
+        count(*) FILTER (WHERE w.status = 'sending') AS sending,
+        count(*) FILTER (WHERE w.status = 'rejected') AS rejected,
+        count(*) FILTER (
+            WHERE w.status = 'waiting' AND EXISTS (
+                SELECT FROM refused AS r
+                WHERE
+                    (r.row_uid = w.row_uid AND r.id < w.id)
+                    OR r.document_id IN (SELECT c.document_id FROM chunks AS c WHERE c.uid = w.row_uid)
+            )
+        ) AS held
+    FROM write_queue AS w
+) AS q;
 
 -- name: rejected
--- What the primary did not take, and why; what it is about is still here.
+-- What the primary cannot take, and why, the oldest first; $1: so many.
 SELECT
-    q.id,
-    q.operation,
-    q.table_name,
-    d.id AS document_id,
-    q.error
-FROM write_queue AS q
-LEFT JOIN chunks AS c ON q.unit = 'chunk' AND q.row_uid = c.uid
-LEFT JOIN documents AS d ON q.row_uid = d.uid OR c.document_id = d.id
-WHERE q.status = 'rejected'
-ORDER BY q.id LIMIT 20;
+    w.id,
+    w.operation,
+    w.unit,
+    w.row_uid,
+    w.created_at,
+    w.error,
+    coalesce(d.id, c.id) AS row_id,
+    left(coalesce(d.title, d.content, c.chunk_text), 60) AS title
+FROM write_queue AS w
+LEFT JOIN documents AS d ON w.row_uid = d.uid
+LEFT JOIN chunks AS c ON w.row_uid = c.uid
+WHERE w.status = 'rejected'
+ORDER BY w.id LIMIT $1;
 
--- name: pause
--- Exchange nothing from now on, or go on.
-UPDATE sync_state SET paused = $1;
+-- name: primary
+-- Which base answers, and how many conflicts nobody has decided.
+SELECT
+    system.system_identifier,
+    pg_is_in_recovery() AS is_standby,
+    CASE
+        WHEN pg_is_in_recovery() THEN checkpoint.timeline_id
+        ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
+    END AS timeline,
+    (SELECT count(*) FROM conflicts WHERE resolved_at IS NULL) AS conflicts
+FROM pg_control_system() AS system
+CROSS JOIN pg_control_checkpoint() AS checkpoint;
+
+-- name: unseen
+-- How many entries of the log a reader with this cursor has not seen.
+SELECT count(*)
+FROM change_log
+WHERE
+    xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot);
+
+-- name: set_paused
+-- Pause the sync or let it go on, and wake the daemon; returns how it was before.
+WITH before AS (SELECT b.paused FROM sync_state AS b FOR UPDATE)
+
+UPDATE sync_state AS s SET paused = $1
+FROM before
+RETURNING before.paused, pg_notify('aya_queue', '');
 
 -- name: wake
--- Have the daemon look at once.
+-- Have the daemon look.
 SELECT pg_notify('aya_queue', '');
 
--- name: progress
--- When it last fetched, and how much waits.
-SELECT
-    pulled_at,
-    error,
-    (SELECT count(*) FROM write_queue WHERE status IN ('waiting', 'sending')) AS waiting
-FROM sync_state;
+-- name: hold_queue
+-- Nothing is queued or sent until the transaction ends.
+LOCK TABLE write_queue IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: merge_later
+-- A rejected change takes up what was changed of the same unit since, for one operation of a unit waits at a time.
+-- $1: these only, NULL: all.
+WITH later AS (
+    DELETE FROM write_queue AS w USING write_queue AS r
+    WHERE
+        r.status = 'rejected' AND r.captured AND ($1::integer[] IS NULL OR r.id = any($1::integer[]))
+        AND w.row_uid = r.row_uid AND w.id > r.id AND w.captured AND w.status = 'waiting'
+    RETURNING r.id, w.operation, w.chunks_changed
+)
+
+UPDATE write_queue AS q
+SET
+    operation = CASE
+        WHEN l.operation = 'UPDATE' AND q.operation = 'INSERT' THEN 'INSERT'
+        WHEN l.operation = 'INSERT' AND q.operation = 'DELETE' THEN 'UPDATE'
+        ELSE l.operation
+    END,
+    chunks_changed = q.chunks_changed OR l.chunks_changed
+FROM later AS l
+WHERE q.id = l.id;
 
 -- name: retry
--- Send what was rejected once more, as a new operation; what it is about was changed meanwhile. $1: which, NULL: all.
-UPDATE write_queue AS q
-SET status = 'waiting', op_uid = aya_new_uid(), error = NULL, outcome = NULL
-WHERE
-    q.status = 'rejected' AND ($1::integer IS NULL OR q.id = $1)
-    AND NOT (
-        q.captured
-        AND EXISTS (
-            SELECT FROM write_queue AS w
-            WHERE w.row_uid = q.row_uid AND w.captured AND w.status = 'waiting'
-        )
-    )
-RETURNING q.id;
-
--- name: superseded
--- What was rejected and is sent with a later change of the same anyway.
-UPDATE write_queue AS q
-SET status = 'done', synced = true, synced_at = now(), outcome = 'same'
-WHERE
-    q.status = 'rejected' AND q.captured AND ($1::integer IS NULL OR q.id = $1)
-    AND EXISTS (
-        SELECT FROM write_queue AS w
-        WHERE w.row_uid = q.row_uid AND w.captured AND w.status = 'waiting'
-    )
-RETURNING q.id;
-
--- name: conflicts
--- Versions that lost, newest first. $1: those that somebody has decided on, too.
-SELECT
-    c.id,
-    c.unit,
-    c.uid,
-    c.origin,
-    c.loser,
-    c.reason,
-    c.created_at,
-    c.resolved_at,
-    c.resolution,
-    c.document,
-    d.id AS document_id,
-    coalesce(d.title, c.document ->> 'title') AS title
-FROM conflicts AS c
-LEFT JOIN chunks AS k ON c.unit = 'chunk' AND c.uid = k.uid
-LEFT JOIN documents AS d ON c.uid = d.uid OR k.document_id = d.id
-WHERE $1 OR c.resolved_at IS NULL
-ORDER BY c.id DESC;
-
--- name: conflict
--- One of them, locked until it is decided on.
-SELECT
-    c.id,
-    c.unit,
-    c.uid,
-    c.origin,
-    c.loser,
-    c.reason,
-    c.created_at,
-    c.resolved_at,
-    c.resolution,
-    c.document,
-    d.id AS document_id,
-    coalesce(d.title, c.document ->> 'title') AS title
-FROM conflicts AS c
-LEFT JOIN chunks AS k ON c.unit = 'chunk' AND c.uid = k.uid
-LEFT JOIN documents AS d ON c.uid = d.uid OR k.document_id = d.id
-WHERE c.id = $1;
-
--- name: conflict_chunks
--- The chunks of the version that lost.
-SELECT
-    chunk_index,
-    chunk_text
-FROM conflict_chunks WHERE conflict_id = $1 ORDER BY chunk_index, uid;
-
--- name: resolve
--- Somebody has decided.
-UPDATE conflicts SET resolved_at = now(), resolution = $2 WHERE id = $1 AND resolved_at IS NULL;
-
--- name: open_conflicts
--- How many wait for somebody's decision; NULL where there is no such table.
-SELECT count(*) FROM conflicts WHERE resolved_at IS NULL;
+-- What was rejected waits again, as an operation that the primary has no receipt of. $1: these only, NULL: all.
+UPDATE write_queue
+SET status = 'waiting', op_uid = aya_new_uid(), outcome = NULL, error = NULL
+WHERE status = 'rejected' AND ($1::integer[] IS NULL OR id = any($1::integer[]))
+RETURNING id;

@@ -11,8 +11,7 @@ from aya import home as homes
 from aya.backoff import Backoff
 from aya.errors import ConfigError
 from aya.home import Home
-from aya.members import members
-from aya.postgres.config import SERVERS
+from aya.members import leaders, word_of
 from aya.postgres.provision import SYNC_ROLE
 from aya.settings import (
     DEFAULT_DATABASE,
@@ -53,10 +52,13 @@ def read(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> C
     local = node_settings(home, node, role=SYNC_ROLE, environ=environ).local
     if given.local_host:
         local = replace(local, hosts=(_host(given.local_host),))
-    hosts = tuple(_host(one) for one in (given.alpha_host or "").split(",") if one) or _servers(home, node, environ)
+    named = tuple(_host(one) for one in (given.alpha_host or "").split(",") if one)
+    hosts = named or leaders(home, load_config(home, environ), node)
     if not hosts:
         return Config(node, local, None)
-    primary = DatabaseSettings(hosts, DEFAULT_DATABASE, SYNC_ROLE, _password(home), options=((TARGET, "read-write"),))
+    primary = DatabaseSettings(
+        hosts, DEFAULT_DATABASE, SYNC_ROLE, _password(home, node), options=((TARGET, "read-write"),)
+    )
     return Config(node, local, primary)
 
 
@@ -65,23 +67,11 @@ def _host(text: str) -> tuple[str, int]:
     return host, parse_port(port or str(DEFAULT_POSTGRES_PORT))
 
 
-def _servers(home: Home, node: str, environ: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
-    """Return where the servers are: on machines of their own, or on this one behind the link that can be cut."""
-    config, nodes = load_config(home, environ), home.nodes()
-    if config.members:
-        return tuple(host for member in members(home, config).values() for host in member.hosts)
-    own = nodes.get(node)
-    links = {"alpha": own.link_alpha_port, "beta": own.link_beta_port} if own else {}
-    return tuple(("127.0.0.1", links[name]) for name in SERVERS if name in nodes and links.get(name))
-
-
-def _password(home: Home) -> str:
-    """Return the role's password at the servers: what this home has of alpha's, else AIR's own copy of it."""
-    for node, role in (("alpha", SYNC_ROLE), ("air", f"{SYNC_ROLE}@primary")):
-        password = home.secrets(node).get(role)
-        if password:
-            return password
-    raise ConfigError(
-        f"nothing here says how {SYNC_ROLE} enters the primary",
-        hint=f"copy the word of {SYNC_ROLE} in ALPHA's secrets.json into AIR's, as \"{SYNC_ROLE}@primary\"",
-    )
+def _password(home: Home, node: str) -> str:
+    password = word_of(home, node, SYNC_ROLE)
+    if password is None:
+        raise ConfigError(
+            f"nothing here says how {SYNC_ROLE} enters the primary",
+            hint=f"copy the word of {SYNC_ROLE} in ALPHA's secrets.json into AIR's, as \"{SYNC_ROLE}@primary\"",
+        )
+    return password
