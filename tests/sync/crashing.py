@@ -68,8 +68,8 @@ def arm(point: str) -> None:
     elif point in {"merged", "copied"}:
         pull._merge = after(pull._merge)  # type: ignore[assignment]
     else:
-        pull._FEW_ROWS = 0
-        pull._FRESH_SHARE = 0
+        setattr(pull, "_FEW_ROWS", 0)  # noqa: B010 as above
+        setattr(pull, "_FRESH_SHARE", 0)  # noqa: B010 as above
         pull._advance = after(pull._advance)  # type: ignore[assignment]
 
 
