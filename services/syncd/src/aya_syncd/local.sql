@@ -361,7 +361,7 @@ ready AS (
 UPDATE write_queue SET status = 'sending' WHERE id IN (SELECT id FROM ready);
 
 -- name: outgoing
--- What is being sent, each with the row as it is now. $1: vectors may be sent, for both have the same model.
+-- What is being sent, each with the row as it is now.
 SELECT
     q.id AS position,
     q.op_uid,
@@ -374,7 +374,7 @@ SELECT
     q.row_uid AS uid,
     NULL::uuid AS document_uid,
     q.base_rev,
-    q.chunks_changed AND $1 AND d.uid IS NOT NULL
+    q.chunks_changed AND d.uid IS NOT NULL
     AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id) AS indexed,
     d.content,
     d.metadata,
@@ -420,7 +420,7 @@ SELECT
     q.id AS position,
     c.uid,
     c.chunk_text,
-    CASE WHEN $1 THEN c.embedding END AS embedding,
+    c.embedding,
     c.chunk_index,
     c.metadata,
     c.created_at,
@@ -432,7 +432,7 @@ FROM write_queue AS q
 INNER JOIN documents AS d ON q.row_uid = d.uid
 INNER JOIN chunks AS c ON d.id = c.document_id
 WHERE
-    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed AND $1
+    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed
     AND c.content_sha256 IS NOT NULL
     AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id)
 UNION ALL
@@ -440,7 +440,7 @@ SELECT
     q.id AS position,
     c.uid,
     c.chunk_text,
-    CASE WHEN $1 THEN c.embedding END AS embedding,
+    c.embedding,
     c.chunk_index,
     c.metadata,
     c.created_at,
@@ -534,14 +534,6 @@ UPDATE sync_state SET pushed_at = now();
 -- name: tidy
 -- What was done a week ago is remembered no longer.
 DELETE FROM write_queue WHERE status = 'done' AND synced_at < now() - interval '7 days';
-
--- name: seconds_until_ready
--- How long until a document that is still being indexed here is sent all the same; NULL: none waits for that.
-SELECT
-    extract(EPOCH FROM min(i.enqueued_at) + make_interval(secs => $1) - now())::float8 AS seconds
-FROM index_queue AS i
-INNER JOIN documents AS d ON i.document_id = d.id
-INNER JOIN write_queue AS q ON d.uid = q.row_uid AND q.status = 'waiting';
 
 -- name: rewind
 -- Go back to the newest cursor that the new primary surely had, and send again what was acknowledged since. Returns

@@ -106,11 +106,11 @@ class Sync:
 
     async def _send(self, primary: Reached, local: Reached) -> bool:
         known, found = await pull.both(primary, local)
-        if known.snapshot is None or found.is_standby or known.timeline != found.timeline:
-            # Whom to send to is found out by who fetches.
+        same = (known.timeline, known.fingerprint) == (found.timeline, found.fingerprint)
+        if known.snapshot is None or found.is_standby or not same:
+            # Whom to send to, and vectors of which model, is found out by who fetches.
             return False
-        vectors = known.fingerprint == found.fingerprint
-        sent = await push.push(primary, local, node=self._config.node, vectors=vectors)
+        sent = await push.push(primary, local, node=self._config.node)
         if sent.sent:
             log.get_logger().info("changes.pushed", done=sent.done, rejected=sent.rejected, conflicts=sent.conflicts)
             self._pull.wake.set()

@@ -28,8 +28,8 @@ class Pushed:
     conflicts: int = 0
 
 
-async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) -> Pushed:
-    """Send the next operations and note what became of them. vectors: both have the same model.
+async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
+    """Send the next operations, with vectors of the model that both have, and note what became of them.
 
     Raises OutcomeUnknown and the driver's errors; then the same operations are sent again, and have their receipts.
     """
@@ -44,8 +44,8 @@ async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) ->
             sending = await local.fetchval(_LOCAL["resting"])
             if not sending:
                 return Pushed()
-            await passed_on(local, _LOCAL["outgoing"], vectors, target=primary, table="incoming")
-            await passed_on(local, _LOCAL["outgoing_chunks"], vectors, target=primary, table="incoming_chunks")
+            await passed_on(local, _LOCAL["outgoing"], target=primary, table="incoming")
+            await passed_on(local, _LOCAL["outgoing_chunks"], target=primary, table="incoming_chunks")
         verdicts = await primary.fetch(_PRIMARY["accept"], node)
     async with outcome.transaction(local):
         await local.execute(_LOCAL["alone"])
