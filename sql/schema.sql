@@ -1,6 +1,6 @@
 -- What the schema is now: the truth that the replayed migrations are compared with (tests/migration/test_schema.py).
--- On every node; schema_primary.sql is what the servers have beside it, schema_air.sql what AIR has. schema_migrations is
--- the runner's own table.
+-- On every node; schema_primary.sql is what the servers have beside it, schema_air.sql what AIR has.
+-- schema_migrations is the runner's own table.
 
 -- Row identity across nodes: time-ordered where the server has uuidv7 (PostgreSQL 18), random on 16 and 17.
 DO $$

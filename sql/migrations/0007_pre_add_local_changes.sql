@@ -103,6 +103,10 @@ CREATE FUNCTION aya_capture(
             SELECT FROM write_queue AS earlier
             WHERE earlier.row_uid = q.row_uid AND earlier.id < q.id AND earlier.status IN ('waiting', 'sending')
         );
+    -- What the primary did not take, and nobody wants any more.
+    UPDATE write_queue AS q
+    SET status = 'done', synced = true, synced_at = now(), outcome = 'same'
+    WHERE changes = 'DELETE' AND q.row_uid = any(uids) AND q.status = 'rejected' AND q.base_rev IS NULL;
     SELECT pg_notify('aya_queue', '');
 $$;
 

@@ -50,8 +50,8 @@ def ends_in_transaction(number: int, *, late: bool) -> Callable[..., Any]:
 def after(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Return a function that ends the process when its work is done."""
 
-    async def ended(*arguments: object) -> None:
-        await work(*arguments)
+    async def ended(*arguments: object, **options: object) -> None:
+        await work(*arguments, **options)
         end()
 
     return ended
@@ -60,7 +60,7 @@ def after(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
 def arm(point: str) -> None:
     """Have the process end there."""
     if point == "taken":
-        setattr(push, "passed_on", after(lambda *_: asyncio.sleep(0)))  # noqa: B010 not exported
+        setattr(push, "passed_on", after(lambda *_, **__: asyncio.sleep(0)))  # noqa: B010 not exported
     elif point in {"accepted", "settled"}:
         # The third: at the primary, then what is sent, then what became of it.
         ending = type("outcome", (), {"transaction": ends_in_transaction(3, late=point == "settled")})
@@ -68,8 +68,8 @@ def arm(point: str) -> None:
     elif point in {"merged", "copied"}:
         pull._merge = after(pull._merge)  # type: ignore[assignment]
     else:
-        pull._FEW_ROWS = 0
-        pull._FRESH_SHARE = 0
+        setattr(pull, "_FEW_ROWS", 0)  # noqa: B010 as above
+        setattr(pull, "_FRESH_SHARE", 0)  # noqa: B010 as above
         pull._advance = after(pull._advance)  # type: ignore[assignment]
 
 

@@ -76,6 +76,9 @@ async def test_a_commit_that_the_failover_lost_is_not_lost_on_air(followed: Foll
             followed.two.beta.run_tool, "pg_ctl", "promote", "--wait",
             f"--pgdata={followed.two.beta.data_directory}", "--silent",
         )  # fmt: skip
+        # It gives the lost document's number to another one.
+        (lost,) = await followed.at_air("SELECT id FROM documents WHERE content = 'only on alpha'")
+        await followed.at_primary("SELECT setval('documents_id_seq', $1, false)", lost["id"])
         await followed.at_primary("INSERT INTO documents (content) VALUES ('only on beta')")
         await followed.at_rest()
     found = sorted(row["content"] for row in await followed.at_primary("SELECT content FROM documents"))

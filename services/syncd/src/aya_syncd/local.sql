@@ -162,6 +162,31 @@ WHERE
     k.table_name = 'documents' AND d.uid = k.uid
     AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid);
 
+-- name: make_room_documents
+-- After a failover that lost a commit the primary gives its number to another document: ours makes room. Returns those
+-- of which nothing was fetched.
+WITH moved AS (
+    UPDATE documents AS d SET id = nextval('documents_id_seq')
+    FROM staged_documents AS s
+    WHERE d.id = s.id AND d.uid <> s.uid
+    RETURNING d.uid
+)
+
+SELECT m.uid FROM moved AS m
+WHERE NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = m.uid);
+
+-- name: make_room_chunks
+-- The same for chunks; of those that nobody fetched, the ones that were typed by hand.
+WITH moved AS (
+    UPDATE chunks AS c SET id = nextval('chunks_id_seq')
+    FROM staged_chunks AS s
+    WHERE c.id = s.id AND c.uid <> s.uid
+    RETURNING c.uid, c.content_sha256
+)
+
+SELECT m.uid FROM moved AS m
+WHERE m.content_sha256 IS NULL AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = m.uid);
+
 -- name: merge_documents
 -- Documents as the primary has them. One that was made here gets its number there; what refers to it follows.
 INSERT INTO documents AS d

@@ -130,7 +130,9 @@ class Sync:
             lane.wake.set()
 
         with db.translated(self._config.local):
-            local = await db.connect(self._config.local, application_name=f"aya-syncd-{lane.name}")
+            # No limit of time for a statement: nobody knows how much there is to copy, or by which way.
+            name = f"aya-syncd-{lane.name}"
+            local = await db.connect(self._config.local, application_name=name, command_timeout=None)
             try:
                 await migrations.check(local, node=self._config.node)
                 if lane is self._pull:
@@ -145,12 +147,12 @@ class Sync:
         """Reach the server that leads, and hear what it notifies of, each on a connection of its own."""
         settings = self._primary
         with db.translated(settings):
-            primary = await db.connect(settings, application_name=f"aya-syncd-{lane.name}")
+            primary = await db.connect(settings, application_name=f"aya-syncd-{lane.name}", command_timeout=None)
             try:
                 await migrations.check(primary)
                 async with (
                     reach.watched(primary, primary.where, alone=len(settings.hosts) == 1, every_seconds=_LOOK_SECONDS),
-                    self._listening(lane, primary),
+                    self._beside(lane, primary),
                 ):
                     yield primary
             except asyncpg.UndefinedTableError as error:
@@ -159,16 +161,15 @@ class Sync:
                 await asyncio.shield(db.close(primary))
 
     @asynccontextmanager
-    async def _listening(self, lane: _Lane, primary: Reached) -> AsyncGenerator[None]:
-        if not lane.listens or await primary.fetchval("SELECT pg_is_in_recovery()"):
-            yield
-            return
+    async def _beside(self, lane: _Lane, primary: Reached) -> AsyncGenerator[None]:
+        """Have a second connection to the same server, by which its silence is noticed, and its notifications heard."""
         ear = await db.connect(primary.where, application_name="aya-syncd-ear", command_timeout=self._config.beat_limit)
-        beat = asyncio.create_task(self._beat(ear, primary), name="beat")
+        beat = asyncio.create_task(self._beat(lane, ear, primary), name="beat")
         try:
-            await ear.add_listener("aya_changes", self._heard)
-            # What came between the last look and this moment was told to nobody.
-            lane.wake.set()
+            if lane.listens and not await primary.fetchval("SELECT pg_is_in_recovery()"):
+                await ear.add_listener("aya_changes", self._heard)
+                # What came between the last look and this moment was told to nobody.
+                lane.wake.set()
             yield
         finally:
             beat.cancel()
@@ -178,14 +179,14 @@ class Sync:
     def _heard(self, *_: object) -> None:
         self._pull.wake.set()
 
-    async def _beat(self, ear: Reached, primary: Reached) -> None:
+    async def _beat(self, lane: _Lane, ear: Reached, primary: Reached) -> None:
         """Leave a server whose connection is dead and does not say so."""
         with suppress(*reach.FAILED):
             while True:
                 await asyncio.sleep(self._config.beat_seconds)
                 await ear.fetchval("SELECT 1")
         reach.abandon(primary)
-        self._pull.wake.set()
+        lane.wake.set()
 
     async def _pause(self, lane: _Lane, error: AyaError, stop: asyncio.Event) -> None:
         lane.failures += 1

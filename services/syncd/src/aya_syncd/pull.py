@@ -124,11 +124,21 @@ async def _merge(local: Reached) -> int:
     await local.execute(_LOCAL["applying"])
     await local.execute(_LOCAL["park"])
     rows = 0
-    for statement in ("delete_chunks", "delete_documents", "merge_documents", "merge_chunks"):
-        rows += int((await local.execute(_LOCAL[statement])).rpartition(" ")[2])
+    for table in reversed(_TABLES):
+        rows += await _changed(local, f"delete_{table}")
+    for table in _TABLES:
+        moved = [row["uid"] for row in await local.fetch(_LOCAL[f"make_room_{table}"])]
+        if moved:
+            log.get_logger().warning("rows.only_here", table=table, rows=len(moved))
+            await local.fetch(_LOCAL[f"send_{table}"], moved)
+        rows += await _changed(local, f"merge_{table}")
     await local.execute(_LOCAL["leave_to_primary"])
     await local.execute(_LOCAL["unpark"])
     return rows
+
+
+async def _changed(local: Reached, statement: str) -> int:
+    return int((await local.execute(_LOCAL[statement])).rpartition(" ")[2])
 
 
 async def _advance(local: Reached, found: Upstream, moment: Any) -> None:  # noqa: ANN401 a row
