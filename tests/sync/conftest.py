@@ -90,6 +90,8 @@ class Pair:
 
     async def differences(self) -> str:
         """Return how the two differ, in words; empty when they are row for row the same."""
+        if not await self.at_air("SELECT FROM sync_state WHERE snapshot IS NOT NULL"):
+            return "nothing was copied yet"
         for table, query in _SAME.items():
             here, there = await self.at_air(query), await self.at_primary(query)
             if here != there:
