@@ -225,6 +225,23 @@ async def test_a_change_since_it_was_looked_at_is_not_overwritten(pair: Pair, ay
     assert (await told(aya, "conflicts"))["count"] == 1
 
 
+@pytest.mark.parametrize("decided", ["take", "both"])
+async def test_two_who_decide_at_once(pair: Pair, aya: Aya, embedder_url: str, decided: str) -> None:
+    """The second one's change is taken back with its resolution, and it is told so."""
+    await contents_differ(pair)
+    async with (
+        Database(pair.primary, application_name="aya-test") as database,
+        EmbedderClient(embedder_url) as embedder,
+    ):
+        conflicts = Conflicts(database, Documents(database, embedder))
+        seen = await conflicts.get(1)
+        await aya("conflicts", "take", "1", "here")
+        with pytest.raises(DocumentError, match="resolved meanwhile"):
+            await (conflicts.both(seen) if decided == "both" else conflicts.take(seen, "sender"))
+    assert [tuple(row) for row in await pair.at_primary("SELECT content FROM documents")] == [("at home",)]
+    assert [tuple(row) for row in await pair.at_primary("SELECT resolution FROM conflicts")] == [("here",)]
+
+
 async def test_it_is_decided_at_the_primary(pair: Pair, tmp_path: Path) -> None:
     """On AIR's own base, and where the primary does not answer, the error says what to do."""
     done = await typed(tmp_path, environment(pair.air), "conflicts")
