@@ -222,6 +222,7 @@ ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_log_delete;
 ALTER TABLE chunks ENABLE ALWAYS TRIGGER chunks_log_truncate;
 
 -- As triggers they run all the same; called otherwise they would write with the owner's rights.
+REVOKE EXECUTE ON FUNCTION aya_shorten_change_log(integer, bigint) FROM public;
 REVOKE EXECUTE ON FUNCTION aya_log_documents() FROM public;
 REVOKE EXECUTE ON FUNCTION aya_log_chunks() FROM public;
 REVOKE EXECUTE ON FUNCTION aya_log_truncate() FROM public;

@@ -53,9 +53,10 @@ CREATE TABLE sync_state (
     pushed_at timestamptz,
     reconciled_at timestamptz,
     paused boolean NOT NULL DEFAULT false,
-    -- why it does not go on right now; NULL: it does
+    -- why it does not go on right now; NULL: it does. reachable: a server answers at all
     error text,
-    since timestamptz
+    since timestamptz,
+    reachable boolean NOT NULL DEFAULT true
 );
 
 INSERT INTO sync_state DEFAULT VALUES;
@@ -104,6 +105,10 @@ CREATE FUNCTION aya_capture(
             SELECT FROM write_queue AS earlier
             WHERE earlier.row_uid = q.row_uid AND earlier.id < q.id AND earlier.status IN ('waiting', 'sending')
         );
+    -- What the primary did not take, and nobody wants any more.
+    UPDATE write_queue AS q
+    SET status = 'done', synced = true, synced_at = now(), outcome = 'same'
+    WHERE changes = 'DELETE' AND q.row_uid = any(uids) AND q.status = 'rejected' AND q.base_rev IS NULL;
     SELECT pg_notify('aya_queue', '');
 $$;
 

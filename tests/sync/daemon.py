@@ -38,7 +38,7 @@ def config() -> Config:
     known = json.loads(os.environ["AYA_LAB_DAEMON"])
     return Config(
         "air", settings(known["local"]), settings(known["primary"]), poll_seconds=known.get("poll_seconds", 0.3),
-        beat_seconds=0.3, beat_limit=1.5, outage=BACKOFF,
+        beat_seconds=0.3, beat_limit=1.5, compare_seconds=1.0, outage=BACKOFF,
     )  # fmt: skip
 
 
@@ -91,7 +91,9 @@ def _die_in_copy(table: str) -> None:
 async def _work() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await Sync(config()).run(stop)
+    told = config()
+    assert told.primary is not None
+    await Sync(told, told.primary).run(stop)
 
 
 def main() -> None:

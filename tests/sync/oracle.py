@@ -65,6 +65,8 @@ class Journal:
 
 async def differences(here: asyncpg.Connection[Any], there: asyncpg.Connection[Any]) -> str:
     """Return how AIR (here) and the primary (there) differ, in words; empty: row for row the same, and nothing waits."""
+    if not await here.fetchval("SELECT snapshot IS NOT NULL FROM sync_state"):
+        return "nothing was copied yet"
     for table, query in SAME.items():
         ours, theirs = await here.fetch(query), await there.fetch(query)
         if ours != theirs:

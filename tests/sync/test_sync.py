@@ -7,6 +7,8 @@ import pytest
 from tests.sync.conftest import Pair
 
 pytestmark = pytest.mark.database
+CUT = """INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256)
+SELECT id, content, $1, content_sha256 FROM documents WHERE id < 0"""
 VECTOR = np.arange(768, dtype=np.float32) / 768
 
 
@@ -46,10 +48,7 @@ async def test_what_was_written_on_air_arrives_once(pair: Pair) -> None:
     async with pair.syncing():
         await pair.at_rest()
     await pair.at_air("INSERT INTO documents (content) VALUES ('made on air')")
-    await pair.at_air(
-        "INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256) SELECT id, content, $1, content_sha256 FROM documents WHERE id < 0",
-        VECTOR,
-    )
+    await pair.at_air(CUT, VECTOR)
     await pair.at_air("DELETE FROM index_queue")
     await pair.at_air("UPDATE documents SET category = 'edited' WHERE content = 'changes'")
     await pair.at_air("DELETE FROM documents WHERE content = 'goes'")
@@ -114,3 +113,30 @@ async def test_an_update_beats_a_deletion(pair: Pair) -> None:
     rows = await pair.at_air("SELECT content, category FROM documents ORDER BY content")
     assert [tuple(row) for row in rows] == [("a", "kept"), ("b", "kept")]
     assert len(await pair.at_primary("SELECT FROM conflicts")) == 2
+
+
+async def test_air_follows_to_another_model(pair: Pair) -> None:
+    """Everything is copied anew, with the other model's vectors; what waits here is sent when it has one of them."""
+    bind = "SELECT aya_bind_model($1, 'm', 'r', $2, 'mean', true, '', '', 256)"
+    await pair.at_primary(bind, "model-a", 768)
+    await pair.at_primary("INSERT INTO documents (content) VALUES ('first')")
+    await pair.at_primary(
+        "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, content, $1 FROM documents", VECTOR
+    )
+    async with pair.syncing():
+        await pair.at_rest()
+    await pair.at_air("INSERT INTO documents (content) VALUES ('waits')")
+    await pair.at_air(CUT, VECTOR)
+    await pair.at_air("DELETE FROM index_queue")
+    await pair.at_primary("UPDATE chunks SET embedding = NULL")
+    await pair.at_primary(bind, "model-b", 384)
+    await pair.at_primary("UPDATE chunks SET embedding = $1", VECTOR[:384])
+    async with pair.syncing():
+        await pair.until("SELECT FROM embedding_model WHERE fingerprint = 'model-b'")
+        await pair.until("SELECT FROM index_queue")
+        # The indexer's part: its chunk gets a vector of the new model.
+        await pair.at_air("UPDATE chunks SET embedding = $1 WHERE embedding IS NULL", VECTOR[:384])
+        await pair.at_air("DELETE FROM index_queue")
+        await pair.at_air("SELECT pg_notify('aya_queue', '')")
+        await pair.at_rest()
+    assert len(await pair.at_primary("SELECT FROM chunks WHERE vector_dims(embedding) = 384")) == 2

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from aya_syncd import pull, push
 from aya_syncd.config import Config
+from tests.conftest import Server
 from tests.sync.conftest import Pair
 
 from aya import db
+from aya.postgres.cluster import SUPERUSER
+from aya.postgres.provision import superuser_settings
 from aya.reach import Reached
 
 pytestmark = pytest.mark.database
@@ -25,6 +28,7 @@ VECTOR = np.arange(768, dtype=np.float32) / 768
 async def stepping(pair: Pair) -> AsyncGenerator[tuple[Reached, Reached]]:
     """Lend the daemon's two connections, to take its steps one by one: (primary, AIR)."""
     config: Config = pair.config()
+    assert config.primary is not None
     primary = await db.connect(config.primary, application_name="test")
     local = await db.connect(config.local, application_name="test")
     try:
@@ -35,9 +39,21 @@ async def stepping(pair: Pair) -> AsyncGenerator[tuple[Reached, Reached]]:
         local.terminate()
 
 
+@asynccontextmanager
+async def as_replica(server: Server, pair: Pair) -> AsyncGenerator[asyncpg.Connection[Any]]:
+    """Lend a connection to the primary for which no trigger of the usual kind runs."""
+    settings = superuser_settings(server.cluster, server.secrets[SUPERUSER], pair.primary.database)
+    person = await asyncpg.connect(settings.dsn())
+    try:
+        await person.execute("SET session_replication_role = replica")
+        yield person
+    finally:
+        await person.close()
+
+
 async def send(primary: Reached, local: Reached) -> push.Pushed:
     """Send what waits."""
-    return await push.push(primary, local, node="air", vectors=True)
+    return await push.push(primary, local, node="air")
 
 
 async def filled(pair: Pair, *contents: str, typed: bool = False) -> None:
@@ -366,6 +382,36 @@ async def test_truncate_on_air(pair: Pair, statement: str) -> None:
     assert await pair.at_primary("SELECT FROM conflicts") == []
 
 
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE documents CASCADE", "ALTER TABLE chunks ALTER COLUMN embedding TYPE vector(768)"]
+)
+async def test_a_table_that_is_emptied_or_rewritten_while_it_is_read(
+    pair: Pair, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To an older snapshot it would be empty, and what was deleted would come back from AIR."""
+    await filled(pair, "a", "b")
+    compare = pull.reconcile
+
+    async def slowly(primary: Reached, local: Reached) -> None:
+        person = await asyncpg.connect(pair.primary.dsn())
+        try:
+            await person.execute("SET lock_timeout = '300ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await person.execute(statement)
+        finally:
+            await person.close()
+        await compare(primary, local)
+
+    monkeypatch.setattr(pull, "reconcile", slowly)
+    async with stepping(pair) as (primary, local):
+        await pull.pull(primary, local, compare_seconds=0)
+    monkeypatch.setattr(pull, "reconcile", compare)
+    await pair.at_primary(statement)
+    await synced(pair)
+    assert len(await pair.at_primary("SELECT FROM documents")) == (0 if "TRUNCATE" in statement else 2)
+    assert await pair.at_air("SELECT FROM write_queue") == []
+
+
 async def test_numbers_that_are_given_again(pair: Pair) -> None:
     """TRUNCATE … RESTART IDENTITY at the primary, while AIR has changes of what had the same numbers."""
     await filled(pair, "a", "b")
@@ -396,32 +442,24 @@ async def test_nobody_is_notified(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
         assert len(await pair.at_air("SELECT FROM documents")) == 2
 
 
-async def test_who_writes_as_a_replica_is_seen(pair: Pair) -> None:
+async def test_who_writes_as_a_replica_is_seen(server: Server, pair: Pair) -> None:
     """No trigger of the usual kind runs, and yet the change is fetched, and wins or loses like any other."""
     await filled(pair, "a")
-    person = await asyncpg.connect(pair.superuser().dsn())
-    try:
-        await person.execute("SET session_replication_role = replica")
+    async with as_replica(server, pair) as person:
         await person.execute("UPDATE documents SET title = 'as a replica'")
         await person.execute("INSERT INTO documents (content) VALUES ('inserted')")
-    finally:
-        await person.close()
     await pair.at_air("UPDATE documents SET title = 'on air', updated_at = now() + interval '1 hour'")
     await synced(pair)
     assert await values(await pair.at_primary("SELECT document ->> 'title' FROM conflicts")) == ["as a replica"]
     assert len(await pair.at_air("SELECT FROM documents")) == 2
 
 
-async def test_a_chunk_whose_document_was_deleted_as_a_replica(pair: Pair) -> None:
+async def test_a_chunk_whose_document_was_deleted_as_a_replica(server: Server, pair: Pair) -> None:
     """The primary is not consistent any more, and everything else is fetched all the same."""
     await filled(pair, "a")
-    person = await asyncpg.connect(pair.superuser().dsn())
-    try:
-        await person.execute("SET session_replication_role = replica")
+    async with as_replica(server, pair) as person:
         await person.execute("DELETE FROM documents")
         await person.execute("UPDATE chunks SET metadata = '{}', chunk_index = 7")
-    finally:
-        await person.close()
     await pair.at_primary("INSERT INTO documents (content) VALUES ('b')")
     async with stepping(pair) as (primary, local):
         await pull.pull(primary, local)

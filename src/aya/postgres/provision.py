@@ -67,6 +67,7 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
         )
         try:
             await inside.execute(_SQL["create_vector_extension"])
+            await inside.execute(_SQL["let_follow_timelines"])
         finally:
             await inside.close()
 

@@ -122,6 +122,10 @@ SELECT
     uid
 FROM sync_parked;
 
+-- name: alone
+-- What is fetched and what was acknowledged is written by one lane after the other; the lock goes with the transaction.
+SELECT pg_advisory_xact_lock(4156, 1);
+
 -- name: applying
 -- What this transaction writes is the primary's.
 SELECT set_config('aya.applying', 'pull', true);
@@ -240,17 +244,35 @@ WHERE
     k.table_name = 'documents' AND d.uid = k.uid
     AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid);
 
--- name: make_way_documents
--- A number that the primary has given to another document (TRUNCATE … RESTART IDENTITY) is free for it.
-UPDATE documents AS d SET id = nextval('documents_id_seq')
-FROM staged_documents AS s
-WHERE d.id = s.id AND d.uid <> s.uid;
+-- name: make_room_documents
+-- After a failover that lost a commit the primary gives its number to another document: ours makes room. Returns those
+-- of which nothing was fetched and nothing waits.
+WITH moved AS (
+    UPDATE documents AS d SET id = nextval('documents_id_seq')
+    FROM staged_documents AS s
+    WHERE d.id = s.id AND d.uid <> s.uid
+    RETURNING d.uid
+)
 
--- name: make_way_chunks
--- The same for chunks.
-UPDATE chunks AS c SET id = nextval('chunks_id_seq')
-FROM staged_chunks AS s
-WHERE c.id = s.id AND c.uid <> s.uid;
+SELECT m.uid FROM moved AS m
+WHERE
+    NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = m.uid)
+    AND NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = m.uid AND q.status <> 'done');
+
+-- name: make_room_chunks
+-- The same for chunks; of those of which nothing was fetched and nothing waits, the ones that were typed by hand.
+WITH moved AS (
+    UPDATE chunks AS c SET id = nextval('chunks_id_seq')
+    FROM staged_chunks AS s
+    WHERE c.id = s.id AND c.uid <> s.uid
+    RETURNING c.uid, c.content_sha256
+)
+
+SELECT m.uid FROM moved AS m
+WHERE
+    m.content_sha256 IS NULL
+    AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = m.uid)
+    AND NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = m.uid AND q.status <> 'done');
 
 -- name: merge_documents
 -- Documents as the primary has them. One that was made here gets its number there; what refers to it follows.
@@ -275,12 +297,12 @@ SELECT
     content_changed_at
 FROM staged_documents
 ON CONFLICT (uid) DO UPDATE
-SET
-    id = excluded.id, content = excluded.content, metadata = excluded.metadata, category = excluded.category,
-    source = excluded.source, created_at = excluded.created_at, updated_at = excluded.updated_at, rev = excluded.rev,
-    title = excluded.title, places = excluded.places, content_sha256 = excluded.content_sha256,
-    content_changed_at = excluded.content_changed_at
-WHERE
+    SET
+        id = excluded.id, content = excluded.content, metadata = excluded.metadata, category = excluded.category,
+        source = excluded.source, created_at = excluded.created_at, updated_at = excluded.updated_at,
+        rev = excluded.rev, title = excluded.title, places = excluded.places, content_sha256 = excluded.content_sha256,
+        content_changed_at = excluded.content_changed_at
+    WHERE
     (
         d.id, d.content, d.metadata, d.category, d.source, d.created_at, d.updated_at, d.rev, d.title, d.places,
         d.content_sha256, d.content_changed_at
@@ -314,12 +336,12 @@ SELECT
 FROM staged_chunks AS s
 LEFT JOIN documents AS d ON s.document_id = d.id
 ON CONFLICT (uid) DO UPDATE
-SET
-    id = excluded.id, document_id = excluded.document_id, chunk_text = excluded.chunk_text,
-    embedding = excluded.embedding, chunk_index = excluded.chunk_index, metadata = excluded.metadata,
-    created_at = excluded.created_at, rev = excluded.rev, char_start = excluded.char_start,
-    char_end = excluded.char_end, heading = excluded.heading, content_sha256 = excluded.content_sha256
-WHERE
+    SET
+        id = excluded.id, document_id = excluded.document_id, chunk_text = excluded.chunk_text,
+        embedding = excluded.embedding, chunk_index = excluded.chunk_index, metadata = excluded.metadata,
+        created_at = excluded.created_at, rev = excluded.rev, char_start = excluded.char_start,
+        char_end = excluded.char_end, heading = excluded.heading, content_sha256 = excluded.content_sha256
+    WHERE
     (
         c.id, c.document_id, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.rev, c.char_start,
         c.char_end, c.heading, c.content_sha256
@@ -344,11 +366,11 @@ WHERE p.table_name = k.table_name AND p.uid = k.uid;
 UPDATE sync_state
 SET
     system_identifier = $1, timeline = $2, snapshot = $3::text::pg_snapshot, lsn = $4::text::pg_lsn,
-    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL;
+    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL, reachable = true;
 
 -- name: looked
 -- There was nothing new.
-UPDATE sync_state SET pulled_at = now(), error = NULL, since = NULL;
+UPDATE sync_state SET pulled_at = now(), error = NULL, since = NULL, reachable = true;
 
 -- name: remember
 -- Once in a while the cursor is kept: a failover may ask for an older one. The last thousand are kept.
@@ -361,11 +383,11 @@ WHERE NOT EXISTS (SELECT FROM sync_ring AS r WHERE r.at > now() - interval '5 se
 
 -- name: forget
 -- Only the last thousand are kept.
-DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC OFFSET 1000 LIMIT 1);
+DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC LIMIT 1 OFFSET 1000);
 
 -- name: troubled
 -- Why it does not go on, and since when.
-UPDATE sync_state SET error = $1, since = coalesce(since, now());
+UPDATE sync_state SET error = $1, since = coalesce(since, now()), reachable = $2;
 
 -- name: take_model
 -- Be bound to the primary's model.
@@ -445,7 +467,7 @@ WHERE
     AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid));
 
 -- name: outgoing
--- What is being sent, each with the row as it is now. $1: vectors may be sent, for both have the same model.
+-- What is being sent, each with the row as it is now.
 SELECT
     q.id AS position,
     q.op_uid,
@@ -458,7 +480,7 @@ SELECT
     q.row_uid AS uid,
     NULL::uuid AS document_uid,
     q.base_rev,
-    q.chunks_changed AND $1 AND d.uid IS NOT NULL
+    q.chunks_changed AND d.uid IS NOT NULL
     AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id) AS indexed,
     d.content,
     d.metadata,
@@ -504,7 +526,7 @@ SELECT
     q.id AS position,
     c.uid,
     c.chunk_text,
-    CASE WHEN $1 THEN c.embedding END AS embedding,
+    c.embedding,
     c.chunk_index,
     c.metadata,
     c.created_at,
@@ -516,7 +538,7 @@ FROM write_queue AS q
 INNER JOIN documents AS d ON q.row_uid = d.uid
 INNER JOIN chunks AS c ON d.id = c.document_id
 WHERE
-    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed AND $1
+    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed
     AND c.content_sha256 IS NOT NULL
     AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id)
 UNION ALL
@@ -524,7 +546,7 @@ SELECT
     q.id AS position,
     c.uid,
     c.chunk_text,
-    CASE WHEN $1 THEN c.embedding END AS embedding,
+    c.embedding,
     c.chunk_index,
     c.metadata,
     c.created_at,
@@ -622,7 +644,7 @@ FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS v (op_uid, head_id, head
 INNER JOIN write_queue AS q ON v.op_uid = q.op_uid
 WHERE
     q.unit = 'document' AND q.outcome IN ('applied', 'same', 'won') AND d.uid = q.row_uid AND v.head_id IS NOT NULL
-    AND NOT EXISTS (SELECT FROM documents AS other WHERE other.id = v.head_id AND other.uid <> d.uid)
+    AND NOT EXISTS (SELECT FROM documents AS other WHERE other.id = v.head_id AND other.uid <> d.uid) -- noqa: RF01
     AND (d.id, d.rev) IS DISTINCT FROM (v.head_id, v.head_rev);
 
 -- name: renumber_chunks
@@ -633,21 +655,110 @@ FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS v (op_uid, head_id, head
 INNER JOIN write_queue AS q ON v.op_uid = q.op_uid
 WHERE
     q.unit = 'chunk' AND q.outcome IN ('applied', 'same', 'won') AND c.uid = q.row_uid AND v.head_id IS NOT NULL
-    AND NOT EXISTS (SELECT FROM chunks AS other WHERE other.id = v.head_id AND other.uid <> c.uid)
+    AND NOT EXISTS (SELECT FROM chunks AS other WHERE other.id = v.head_id AND other.uid <> c.uid) -- noqa: RF01
     AND (c.id, c.rev) IS DISTINCT FROM (v.head_id, v.head_rev);
 
 -- name: pushed
 -- When something was last taken.
-UPDATE sync_state SET pushed_at = now(), error = NULL, since = NULL;
+UPDATE sync_state SET pushed_at = now();
 
 -- name: tidy
 -- What was done a week ago is remembered no longer.
 DELETE FROM write_queue WHERE status = 'done' AND synced_at < now() - interval '7 days';
 
--- name: seconds_until_ready
--- How long until a document that is still being indexed here is sent all the same; NULL: none waits for that.
+-- name: rewind
+-- Go back to the newest cursor that the new primary surely had, and send again what was acknowledged since. Returns
+-- whether there was one. $1: where the old timeline ended, $2: the new timeline.
+WITH
+earlier AS (
+    SELECT
+        r.at,
+        r.snapshot,
+        r.lsn
+    FROM sync_ring AS r
+    WHERE r.lsn <= $1::text::pg_lsn AND r.timeline < $2
+    ORDER BY r.at DESC LIMIT 1
+),
+
+again AS (
+    UPDATE write_queue AS q
+    SET status = 'waiting', synced = false, synced_at = NULL, outcome = NULL
+    FROM earlier AS e
+    WHERE
+        q.status = 'done' AND q.synced_at >= e.at
+        AND NOT EXISTS (
+            SELECT FROM write_queue AS w
+            WHERE
+                w.row_uid = q.row_uid
+                AND (
+                    (w.captured AND w.status = 'waiting')
+                    OR (w.status = 'done' AND w.synced_at >= e.at AND w.id > q.id) -- noqa: RF01
+                )
+        )
+),
+
+later AS (
+    DELETE FROM sync_ring AS r USING earlier AS e
+    WHERE r.at > e.at
+)
+
+UPDATE sync_state AS s
+SET timeline = $2, snapshot = e.snapshot, lsn = e.lsn, reconciled_at = NULL
+FROM earlier AS e
+RETURNING true;
+
+-- name: compare
+-- Whether it is time to compare all rows.
+SELECT reconciled_at IS NULL OR reconciled_at < now() - make_interval(secs => $1) FROM sync_state;
+
+-- name: reconciled
+-- All rows were compared.
+UPDATE sync_state SET reconciled_at = now();
+
+-- name: untouched
+-- Which of these have nothing that waits or was passed over: whatever differs there differs for no reason.
+SELECT u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+LEFT JOIN chunks AS c ON $1 = 'chunks' AND u.uid = c.uid
+LEFT JOIN documents AS d ON c.document_id = d.id
+WHERE
+    NOT EXISTS (SELECT FROM sync_parked AS p WHERE p.table_name = $1 AND p.uid = u.uid)
+    AND NOT EXISTS (
+        SELECT FROM write_queue AS q
+        WHERE q.status <> 'done' AND (q.row_uid = u.uid OR q.row_uid = d.uid)
+    );
+
+-- name: fetch_again
+-- These are fetched with the next look, whatever the log says.
+INSERT INTO sync_parked (table_name, uid)
 SELECT
-    extract(EPOCH FROM min(i.enqueued_at) + make_interval(secs => $1) - now())::float8 AS seconds
-FROM index_queue AS i
-INNER JOIN documents AS d ON i.document_id = d.id
-INNER JOIN write_queue AS q ON d.uid = q.row_uid AND q.status = 'waiting';
+    $1 AS table_name,
+    u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+ON CONFLICT DO NOTHING;
+
+-- name: keep_documents
+-- Documents that only AIR has, without a word of their deletion: they are sent like those made here.
+UPDATE documents SET id = nextval('documents_id_seq') WHERE uid = any($1::uuid[]);
+
+-- name: send_documents
+-- And wait for that.
+SELECT aya_capture(
+    'INSERT', 'document', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])])
+);
+
+-- name: keep_chunks
+-- The same for chunks that were typed by hand; those cut from a document go with it.
+UPDATE chunks SET id = nextval('chunks_id_seq') WHERE uid = any($1::uuid[]) AND content_sha256 IS NULL RETURNING uid;
+
+-- name: send_chunks
+-- And wait for that.
+SELECT aya_capture(
+    'INSERT', 'chunk', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])])
+);
+
+-- name: drop_orphans
+-- Chunks cut from a document that the primary has and has cut otherwise: they say nothing that is not there.
+DELETE FROM chunks WHERE uid = any($1::uuid[]) AND content_sha256 IS NOT NULL AND document_id > 0;

@@ -11,6 +11,11 @@ SELECT
 FROM pg_control_system() AS system
 CROSS JOIN pg_control_checkpoint() AS checkpoint;
 
+-- name: stay
+-- Before a snapshot is taken: to one that is older than a TRUNCATE or a rewrite the table is empty, and its rows are not
+-- deleted for that (https://www.postgresql.org/docs/18/mvcc-caveats.html). Whoever does either waits for who reads.
+LOCK TABLE documents, chunks IN ACCESS SHARE MODE;
+
 -- name: moment
 -- The snapshot of this transaction, and a place in the log that everything in it comes before.
 SELECT
@@ -108,3 +113,53 @@ FROM aya_accept($1);
 -- name: shorten
 -- Keep the log bounded, whether or not anybody reads it.
 SELECT aya_shorten_change_log($1, $2);
+
+-- name: history
+-- What a timeline comes from; only where AYA has set up the server.
+SELECT aya_timeline_history($1);
+
+-- name: hashes_of_documents
+-- A count and a hash of every 256 numbers, over all that a document is.
+SELECT
+    id >> 8 AS bucket,
+    count(*) AS size,
+    bit_xor(hashtextextended(d::text, 0)) AS hash
+FROM documents AS d
+WHERE id > 0 GROUP BY 1;
+
+-- name: rows_of_documents
+-- The hash of each document in some buckets.
+SELECT
+    uid,
+    hashtextextended(d::text, 0) AS hash
+FROM documents AS d
+WHERE id > 0 AND id >> 8 = any($1::integer[]);
+
+-- name: hashes_of_chunks
+-- The same for chunks, vectors included; by name, for a move to another model has a column of its own.
+SELECT
+    id >> 8 AS bucket,
+    count(*) AS size,
+    bit_xor(hashtextextended(
+        (
+            id, document_id, chunk_text, md5(vector_send(embedding)), chunk_index, metadata, created_at, uid, rev,
+            char_start, char_end, heading, content_sha256
+        )::text,
+        0
+    )) AS hash
+FROM chunks
+WHERE id > 0 GROUP BY 1;
+
+-- name: rows_of_chunks
+-- The hash of each chunk in some buckets.
+SELECT
+    uid,
+    hashtextextended(
+        (
+            id, document_id, chunk_text, md5(vector_send(embedding)), chunk_index, metadata, created_at, uid, rev,
+            char_start, char_end, heading, content_sha256
+        )::text,
+        0
+    ) AS hash
+FROM chunks
+WHERE id > 0 AND id >> 8 = any($1::integer[]);

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from aya import log, outcome, queries
-from aya_syncd.state import Cursor, Upstream, next_step
+from aya_syncd.reconcile import reconcile
+from aya_syncd.state import Cursor, Upstream, next_step, switch_point
 from aya_syncd.wire import passed_on
 
 if TYPE_CHECKING:
@@ -44,29 +47,42 @@ async def upstream(primary: Reached, known: Cursor) -> Upstream:
     identity = await primary.fetchrow(_PRIMARY["identity"])
     model = await primary.fetchrow(_PRIMARY["model"])
     has_all = known.snapshot is not None and bool(await primary.fetchval(_PRIMARY["floor"], known.snapshot))
-    assert identity is not None
-    return Upstream(**identity, has_all=has_all, fingerprint=model["fingerprint"] if model else None)
+    return Upstream(**dict(identity or {}), has_all=has_all, fingerprint=model["fingerprint"] if model else None)
+
+
+async def both(primary: Reached, local: Reached) -> tuple[Cursor, Upstream]:
+    """Return what AIR remembers, and what the server is that answered."""
+    known = await cursor(local)
+    return known, await upstream(primary, known)
 
 
 class Refused(Exception):
     """This server cannot be followed."""
 
 
-async def pull(primary: Reached, local: Reached) -> int:
-    """Fetch what changed and merge it; return how many rows that were. Raises Refused; other errors are the driver's."""
-    known = await cursor(local)
-    found = await upstream(primary, known)
+async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300.0) -> int:
+    """Fetch what changed and merge it; return how many rows that were. Raises Refused; other errors are the driver's.
+
+    compare_seconds: so often all rows are compared, too.
+    """
+    known, found = await both(primary, local)
     step, why = next_step(known, found)
     if step == "refuse":
         raise Refused(why)
+    if step == "rewind" and not await _rewind(primary, local, known, found):
+        step, why = "copy", f"{why}, and no cursor is left from before"
     if step == "copy":
         return await _copy(primary, local, why)
+    if step == "rewind":
+        return await pull(primary, local, compare_seconds=0)
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
+        await primary.execute(_PRIMARY["stay"])
         moment = await primary.fetchrow(_PRIMARY["moment"])
         if not await primary.fetchval(_PRIMARY["floor"], known.snapshot):
             raise Refused("the change log was shortened just now")
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
         async with outcome.transaction(local):
+            await local.execute(_LOCAL["alone"])
             await local.execute(_LOCAL["clear"])
             await local.execute(
                 _LOCAL["stage_keys"],
@@ -83,9 +99,30 @@ async def pull(primary: Reached, local: Reached) -> int:
             rows = await _merge(local)
             if step == "pull":
                 await _advance(local, found, moment)
+                if await local.fetchval(_LOCAL["compare"], compare_seconds):
+                    await reconcile(primary, local)
             else:
                 await local.execute(_LOCAL["looked"])
     return rows
+
+
+async def _rewind(primary: Reached, local: Reached, known: Cursor, found: Upstream) -> bool:
+    """Go back to what a new primary surely had when it was promoted; return whether that is known.
+
+    Without that a transaction number that the old primary gave, too, would be passed over.
+    """
+    try:
+        history = await primary.fetchval(_PRIMARY["history"], found.timeline)
+    except asyncpg.UndefinedFunctionError:
+        return False
+    place = switch_point(history or "", known.timeline or 0)
+    if place is None:
+        return False
+    gone_back = bool(await local.fetchval(_LOCAL["rewind"], place, found.timeline))
+    log.get_logger().warning(
+        "cursor.rewound" if gone_back else "cursor.lost", timeline=found.timeline, was=known.timeline, place=place
+    )
+    return gone_back
 
 
 async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] | None) -> int:
@@ -98,10 +135,13 @@ async def _merge(local: Reached) -> int:
     for statement in ("hold_documents", "hold_chunks", "park"):
         await local.execute(_LOCAL[statement])
     rows = 0
-    for statement in ("delete_chunks", "delete_documents"):
-        rows += await _changed(local, statement)
+    for table in reversed(_TABLES):
+        rows += await _changed(local, f"delete_{table}")
     for table in _TABLES:
-        await local.execute(_LOCAL[f"make_way_{table}"])
+        moved = [row["uid"] for row in await local.fetch(_LOCAL[f"make_room_{table}"])]
+        if moved:
+            log.get_logger().warning("rows.only_here", table=table, rows=len(moved))
+            await local.fetch(_LOCAL[f"send_{table}"], moved)
         rows += await _changed(local, f"merge_{table}")
     await local.execute(_LOCAL["leave_to_primary"])
     await local.execute(_LOCAL["unpark"])
@@ -129,6 +169,7 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
     """Fetch everything, of one moment; what waits to be sent stays as it is here."""
     logger, began = log.get_logger(), time.monotonic()
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
+        await primary.execute(_PRIMARY["stay"])
         found = await upstream(primary, Cursor())
         moment = await primary.fetchrow(_PRIMARY["moment"])
         model = await primary.fetchrow(_PRIMARY["model"])
@@ -145,6 +186,7 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
     if anew:
         await local.execute(_LOCAL["drop_vector_index"])
     async with outcome.transaction(local):
+        await local.execute(_LOCAL["alone"])
         if model is not None:
             await local.execute(_LOCAL["take_model"], model["as_json"])
         await local.execute(_LOCAL["stage_all"])

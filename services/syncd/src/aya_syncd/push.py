@@ -28,23 +28,28 @@ class Pushed:
     conflicts: int = 0
 
 
-async def push(primary: Reached, local: Reached, *, node: str, vectors: bool) -> Pushed:
-    """Send the next operations and note what became of them. vectors: both have the same model.
+async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
+    """Send the next operations, with vectors of the model that both have, and note what became of them.
 
     Raises OutcomeUnknown and the driver's errors; then the same operations are sent again, and have their receipts.
     """
     if not await local.fetchval(_LOCAL["resting"]):
         await local.execute(_LOCAL["take"], BATCH, PATIENCE_SECONDS)
+        if not await local.fetchval(_LOCAL["resting"]):
+            # Not even a transaction: on a primary whose standby is away it would not end.
+            return Pushed()
     async with outcome.transaction(primary):
         await primary.execute(_PRIMARY["receive"])
         async with outcome.transaction(local, isolation="repeatable_read", readonly=True):
+            await local.execute(_PRIMARY["stay"])
             sending = await local.fetchval(_LOCAL["resting"])
             if not sending:
                 return Pushed()
-            await passed_on(local, _LOCAL["outgoing"], vectors, target=primary, table="incoming")
-            await passed_on(local, _LOCAL["outgoing_chunks"], vectors, target=primary, table="incoming_chunks")
+            await passed_on(local, _LOCAL["outgoing"], target=primary, table="incoming")
+            await passed_on(local, _LOCAL["outgoing_chunks"], target=primary, table="incoming_chunks")
         verdicts = await primary.fetch(_PRIMARY["accept"], node)
     async with outcome.transaction(local):
+        await local.execute(_LOCAL["alone"])
         await local.execute(_LOCAL["applying"])
         columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
         settled = await local.fetchrow(_LOCAL["settle"], *columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Step = Literal["copy", "pull", "peek", "refuse"]
+Step = Literal["copy", "pull", "peek", "rewind", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,12 @@ class Upstream:
     fingerprint: str | None
 
 
-def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:
+def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:  # noqa: PLR0911 a table, row by row
     """Return what to do with this server, and why.
 
     copy: fetch everything anew. pull: fetch what changed, and move the cursor. peek: fetch what changed, and leave the
-    cursor (a standby's snapshot does not say which transactions run). refuse: this is not the primary any more.
+    cursor (a standby's snapshot does not say which transactions run). rewind: go back to what this primary surely had
+    when it was promoted, then pull. refuse: this is not the primary any more.
     """
     fresh = cursor.snapshot is None or cursor.system_identifier != upstream.system_identifier
     if not fresh and cursor.timeline is not None and upstream.timeline < cursor.timeline:
@@ -53,4 +54,18 @@ def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:
         return "copy", "the base was moved to another model"
     if not upstream.has_all:
         return "copy", "the change log does not go back far enough"
+    if cursor.timeline is not None and upstream.timeline > cursor.timeline:
+        return "rewind", f"timeline {upstream.timeline} leads now, it was {cursor.timeline}"
     return "pull", "what changed since"
+
+
+def switch_point(history: str, timeline: int) -> str | None:
+    """Return the place in the log at which a timeline ended, from a later one's history file; None: it says nothing.
+
+    history: lines of a timeline, the place where the next one begins, and why (PostgreSQL, "Timelines"); pure.
+    """
+    for line in history.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == str(timeline):
+            return words[1]
+    return None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _DEPTH = 256
 
 
-async def passed_on(  # noqa: PLR0913 two ends
+async def passed_on(
     source: Reached, query: str, *arguments: object, target: Reached, table: str, columns: list[str] | None = None
 ) -> int:
     """Copy what `query` yields on `source` into a temporary table of `target`; return the bytes passed on.

@@ -48,6 +48,7 @@ class Actor:
         self.resigned: int | None = None
         self.resigned_at = -inf
         self.exported = way_back.is_broken(server.cluster)
+        self._way = ""
         self._starts = 0
         self.why = "created"
         self._reason = "created"
@@ -94,7 +95,8 @@ class Actor:
             return Guard(synchronous=None if alone else partner.name, read_only=read_only)
         if state.intent is not None or state.rejoin:
             return Guard(synchronous=partner.name)
-        upstream = way_back.source(self._server.cluster, partner, self._config.stream_password, self._config.node)
+        known = partner.preferring(self._way)
+        upstream = way_back.source(self._server.cluster, known, self._config.stream_password, self._config.node)
         return Guard(synchronous=partner.name, upstream=upstream, slot=slot_name(self._config.node))
 
     async def start(self) -> None:
@@ -332,6 +334,22 @@ class Actor:
             return False
         log.get_logger().info("cluster.rewound")
         return True
+
+    # The stream
+
+    async def tend_stream(self, way: str) -> None:
+        """Have a standby that has no stream try the address by which the partner's agent answers. way: that address.
+
+        A receiver connects to one address after the other, and waits for one that is dead as long as the system does.
+        """
+        partner, row = self._config.partner, self._observer.row
+        stands = self._observer.condition == "running" and row.get("in_recovery") and not row.get("streaming")
+        follows = self.state.role == "standby" and self.state.intent is None and not self.state.rejoin
+        if partner is None or not (stands and follows) or partner.preferring(way) == partner.preferring(self._way):
+            return
+        self._way = way
+        await self._server.reload(self.guard())
+        log.get_logger().warning("stream.rerouted", address=way)
 
     # Slots
 

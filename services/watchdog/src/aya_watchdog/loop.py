@@ -36,6 +36,7 @@ _AFTER_FAILURE_SECONDS = 0.5
 # How often it is looked whether the partner's last words have arrived, once it has resigned.
 _HANDOVER_LOOK_SECONDS = 0.01
 _SLOTS_SECONDS = 5.0
+_STREAM_SECONDS = 0.5
 _FAREWELL_SECONDS = 3.0
 _ORDER_SECONDS = 60.0
 _EPOCHS = 100
@@ -90,6 +91,7 @@ class Watchdog:
                 work = [
                     tasks.create_task(self._work(), name="loop"),
                     tasks.create_task(self._slots(), name="slots"),
+                    tasks.create_task(self._stream(), name="stream"),
                     tasks.create_task(self.alerts.run(), name="alerts"),
                 ]
                 if self.partner:
@@ -212,6 +214,18 @@ class Watchdog:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SLOTS_SECONDS):
                     await self._led.wait()
+
+    async def _stream(self) -> None:
+        """Look after a stream that is broken on one way while the partner is heard on another."""
+        broken = 0
+        while True:
+            await asyncio.sleep(_STREAM_SECONDS)
+            seen = self.partner.seen if self.partner else None
+            row, heard = self.observer.row, seen is not None and seen.strikes == 0 and bool(seen.address)
+            broken = broken + 1 if heard and row.get("in_recovery") and not row.get("streaming") else 0
+            if seen is not None and broken > 1 and self.job is None:
+                with suppress(*LOST, AyaError):
+                    await self.actor.tend_stream(seen.address)
 
     async def _leave(self) -> None:
         """Let the partner know that it need not reckon with us, then stop the server."""
