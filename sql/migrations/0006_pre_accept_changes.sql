@@ -185,7 +185,14 @@ BEGIN
             RETURNING d.* INTO head;
         END IF;
     END IF;
-    IF o.indexed AND verdict.outcome IN ('applied', 'won') THEN
+    IF
+        o.indexed AND verdict.outcome IN ('applied', 'won')
+        -- The sender may have chunks of an earlier text, which are made anew here.
+        AND NOT EXISTS (
+            SELECT FROM pg_temp.incoming_chunks AS i
+            WHERE i.position = o.position AND i.content_sha256 <> head.content_sha256
+        )
+    THEN
         PERFORM aya_accept_chunks(head.id, o.position);
     END IF;
     verdict.head_id := head.id;

@@ -15,7 +15,7 @@ from aya_syncd.config import Config
 from tests.conftest import Server
 from tests.sync.conftest import Pair
 
-from aya import db
+from aya import db, queries
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.provision import superuser_settings
 from aya.reach import Reached
@@ -410,6 +410,74 @@ async def test_a_table_that_is_emptied_or_rewritten_while_it_is_read(
     await synced(pair)
     assert len(await pair.at_primary("SELECT FROM documents")) == (0 if "TRUNCATE" in statement else 2)
     assert await pair.at_air("SELECT FROM write_queue") == []
+
+
+async def test_what_is_answered_while_the_primary_is_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is older than the answer, and nothing goes back to it, or is taken for deleted."""
+    await filled(pair, "a", "b")
+    await pair.at_primary("UPDATE documents SET category = 'there'")
+    await pair.at_air("UPDATE documents SET title = 'on air', updated_at = now() + interval '1 hour' WHERE content = 'a'")
+    await pair.at_air("INSERT INTO documents (content) VALUES ('new')")
+    await pair.at_air("DELETE FROM index_queue")
+    fetch, changed = Reached.fetch, queries.load("aya_syncd", "primary.sql")["changed"]
+    async with stepping(pair) as (primary, local), stepping(pair) as other:
+
+        async def and_answered(self: Reached, query: str, *arguments: object) -> list[asyncpg.Record]:
+            rows = await fetch(self, query, *arguments)
+            if query == changed:
+                assert (await send(*other)).done == 2
+            return rows
+
+        monkeypatch.setattr(Reached, "fetch", and_answered)
+        await pull.pull(primary, local, compare_seconds=0)
+        monkeypatch.undo()
+    rows = await pair.at_air("SELECT content, title, category FROM documents ORDER BY content")
+    assert [tuple(row) for row in rows] == [
+        ("a", "on air", "general"), ("b", None, "there"), ("new", None, "general"),
+    ]  # fmt: skip
+    await synced(pair)
+
+
+async def test_chunks_of_an_earlier_text_are_not_taken(pair: Pair) -> None:
+    """AIR's text has won, and its chunks are still those of the other: the primary makes its own."""
+    await filled(pair, "a")
+    cut = (
+        "INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256)"
+        " SELECT id, content, $1, content_sha256 FROM documents"
+    )
+    await pair.at_primary("UPDATE documents SET content = 'theirs'")
+    await pair.at_primary("DELETE FROM chunks")
+    await pair.at_primary(cut, VECTOR)
+    await pair.at_primary("DELETE FROM index_queue")
+    await pair.at_air("UPDATE documents SET title = 'on air', updated_at = now() + interval '1 hour'")
+    await synced(pair)
+    assert await values(await pair.at_air("SELECT chunk_text FROM chunks")) == ["theirs"], "until they are made anew"
+    await pair.at_air("UPDATE chunks SET heading = 'changed'")
+    await pair.at_primary("DELETE FROM chunks")
+    await pair.at_primary(cut, VECTOR)
+    await pair.at_primary("DELETE FROM index_queue")
+    await synced(pair)
+    assert await values(await pair.at_primary("SELECT chunk_text FROM chunks")) == ["a"]
+
+
+async def test_what_was_held_is_taken_up_by_a_later_change(pair: Pair) -> None:
+    """Somebody has the row locked at the primary, and AIR changes it once more: it is sent once, when it can be."""
+    await filled(pair, "a")
+    await pair.at_air("UPDATE documents SET category = 'first'")
+    await pair.at_air("UPDATE write_queue SET status = 'sending'")
+    await pair.at_air("UPDATE documents SET category = 'second'")
+    person = await asyncpg.connect(pair.primary.dsn())
+    try:
+        async with stepping(pair) as (primary, local):
+            async with person.transaction():
+                await person.execute("SELECT FROM documents FOR UPDATE")
+                assert (await send(primary, local)).done == 0
+            assert (await send(primary, local)).done == 1
+    finally:
+        await person.close()
+    assert await values(await pair.at_primary("SELECT category FROM documents")) == ["second"]
+    await synced(pair)
+    assert await pair.at_primary("SELECT FROM conflicts") == []
 
 
 async def test_numbers_that_are_given_again(pair: Pair) -> None:

@@ -122,6 +122,10 @@ SELECT
     uid
 FROM sync_parked;
 
+-- name: clock
+-- The time here.
+SELECT clock_timestamp();
+
 -- name: alone
 -- What is fetched and what was acknowledged is written by one lane after the other; the lock goes with the transaction.
 SELECT pg_advisory_xact_lock(4156, 1);
@@ -162,12 +166,13 @@ SELECT free.uid FROM (
 ) AS free;
 
 -- name: park
--- Pass over what has a change here that the primary has not taken yet, or is being changed: units, and the chunks of
--- such documents. A document that is gone there waits for its chunks, which would go with it.
+-- Pass over what has a change here that the primary had not taken when it was read, or is being changed: units, and the
+-- chunks of such documents. A document that is gone there waits for its chunks, which would go with it. $1: a moment
+-- before the primary was read.
 WITH
 pending AS (
     SELECT q.row_uid FROM write_queue AS q
-    WHERE q.status <> 'done' AND q.row_uid IS NOT NULL
+    WHERE (q.status <> 'done' OR q.synced_at >= $1) AND q.row_uid IS NOT NULL
 ),
 
 changing AS (
@@ -557,6 +562,38 @@ SELECT
 FROM write_queue AS q
 INNER JOIN chunks AS c ON q.row_uid = c.uid
 WHERE q.status = 'sending' AND q.unit = 'chunk' AND q.operation <> 'DELETE';
+
+-- name: fold
+-- What was held has had no effect: a later change that waits takes it up. $1: operations that were held.
+WITH
+held AS (
+    SELECT
+        id,
+        row_uid,
+        operation,
+        base_rev,
+        chunks_changed
+    FROM write_queue
+    WHERE op_uid = any($1::uuid[]) AND captured AND status = 'sending'
+),
+
+later AS (
+    UPDATE write_queue AS q
+    SET
+        operation = CASE
+            WHEN q.operation = 'UPDATE' AND h.operation = 'INSERT' THEN 'INSERT'
+            WHEN q.operation = 'INSERT' AND h.operation = 'DELETE' THEN 'UPDATE'
+            ELSE q.operation
+        END,
+        base_rev = h.base_rev,
+        chunks_changed = q.chunks_changed OR h.chunks_changed
+    FROM held AS h
+    WHERE q.row_uid = h.row_uid AND q.captured AND q.status = 'waiting'
+    RETURNING h.id
+)
+
+DELETE FROM write_queue AS q USING later AS l
+WHERE q.id = l.id;
 
 -- name: settle
 -- What became of what was sent, by operation.

@@ -13,6 +13,8 @@ from aya_syncd.state import Cursor, Upstream, next_step, switch_point
 from aya_syncd.wire import passed_on
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from aya.reach import Reached
 
 _PRIMARY = queries.load("aya_syncd", "primary.sql")
@@ -75,6 +77,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
         return await _copy(primary, local, why)
     if step == "rewind":
         return await pull(primary, local, compare_seconds=0)
+    before = await local.fetchval(_LOCAL["clock"])
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
         await primary.execute(_PRIMARY["stay"])
         moment = await primary.fetchrow(_PRIMARY["moment"])
@@ -96,7 +99,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
                 await local.execute(_LOCAL["stage_chunks"], parked, theirs or [])
             for row in await local.fetch(_LOCAL["keys"]):
                 await _fetch(primary, local, row["table_name"], row["uids"])
-            rows = await _merge(local)
+            rows = await _merge(local, before)
             if step == "pull":
                 await _advance(local, found, moment)
                 if await local.fetchval(_LOCAL["compare"], compare_seconds):
@@ -129,11 +132,12 @@ async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] |
     return await passed_on(primary, _PRIMARY[table], uids, target=local, table=f"staged_{table}")
 
 
-async def _merge(local: Reached) -> int:
-    """Bring what is staged into the tables; return how many rows changed here."""
+async def _merge(local: Reached, before: datetime) -> int:
+    """Bring what is staged into the tables; return how many rows changed here. before: the primary was read."""
     await local.execute(_LOCAL["applying"])
-    for statement in ("hold_documents", "hold_chunks", "park"):
+    for statement in ("hold_documents", "hold_chunks"):
         await local.execute(_LOCAL[statement])
+    await local.execute(_LOCAL["park"], before)
     rows = 0
     for table in reversed(_TABLES):
         rows += await _changed(local, f"delete_{table}")
@@ -168,6 +172,7 @@ async def _advance(local: Reached, found: Upstream, moment: Any) -> None:  # noq
 async def _copy(primary: Reached, local: Reached, why: str) -> int:
     """Fetch everything, of one moment; what waits to be sent stays as it is here."""
     logger, began = log.get_logger(), time.monotonic()
+    before = await local.fetchval(_LOCAL["clock"])
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
         await primary.execute(_PRIMARY["stay"])
         found = await upstream(primary, Cursor())
@@ -190,7 +195,7 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
         if model is not None:
             await local.execute(_LOCAL["take_model"], model["as_json"])
         await local.execute(_LOCAL["stage_all"])
-        rows = await _merge(local)
+        rows = await _merge(local, before)
         await _advance(local, found, moment)
     # Always: a daemon that was killed between the two would leave it out for good.
     await local.execute(_LOCAL["build_vector_index"], timeout=None)

@@ -52,6 +52,7 @@ async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
         await local.execute(_LOCAL["alone"])
         await local.execute(_LOCAL["applying"])
         columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
+        await local.execute(_LOCAL["fold"], [row["op_uid"] for row in verdicts if row["outcome"] == "held"])
         settled = await local.fetchrow(_LOCAL["settle"], *columns)
         op_uids, _, head_ids, head_revs, _ = columns
         await local.execute(_LOCAL["hold_sent"], op_uids)
