@@ -403,15 +403,22 @@ def test_a_killed_first_up_does_not_block_the_next(fresh: Machine) -> None:
 
 
 async def test_three_nodes_beside_another_home(machine: Machine, fresh: Machine) -> None:
-    """Two homes side by side do not collide; beta streams from alpha, air has a database of its own."""
+    """Two homes side by side do not collide; beta streams from alpha, air's own database follows both."""
     fresh.aya("up", "--detach")
     alpha, beta, air = fresh.status()
     assert [node["role"] for node in (alpha, beta, air)] == ["primary", "standby", "copy"]
     assert beta["replication"]["state"] == "streaming"
+    assert [(one["name"], bool(one["pid"])) for one in air["services"]] == [
+        ("link", True),
+        ("postgres", True),
+        ("embedder", True),
+        ("indexer", True),
+        ("syncd", True),
+    ]
     await run_sql(fresh, "INSERT INTO documents (content) VALUES ('copied')")
     count = "SELECT count(*) FROM documents WHERE content = 'copied'"
-    eventually(lambda: fresh.status(expect=None)[1]["counts"]["documents"] == 1)
-    assert await run_sql(fresh, count, "air") == 0
+    eventually(lambda: [node["counts"]["documents"] for node in fresh.status(expect=None)] == [1, 1, 1])
+    assert await run_sql(fresh, count, "air") == 1
     assert await run_sql(machine, count) == 0
     fresh.aya("down")
     assert fresh.left() == []

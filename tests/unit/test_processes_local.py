@@ -11,6 +11,7 @@ import pytest
 from aya.errors import ConfigError, UsageError
 from aya.home import Home, Node
 from aya.local.plan import services, settle, wanted_nodes
+from aya.members import Member
 from aya.postgres.homebrew import conflicting_job, loaded_jobs
 from aya.postgres.lockfile import Observation, decide
 from aya.postgres.run import server_environment
@@ -60,6 +61,20 @@ def test_existing_nodes_keep_their_ports() -> None:
     alpha = Node("alpha", "primary", 20001, 20002)
     nodes = settle({"alpha": alpha}, ["alpha", "beta"], lambda taken: max(taken) + 1)
     assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", *range(20003, 20009))}
+
+
+def test_air_reaches_each_server_by_a_port_of_its_own() -> None:
+    """Four ports, two of them of the link; a link of AIR's has no agent behind it."""
+    nodes = settle({}, ["air"], lambda taken: max({20000, *taken}) + 1)
+    assert nodes == {"air": Node("air", "copy", 20001, 20002, link_alpha_port=20003, link_beta_port=20004)}
+    assert nodes["air"].ports == (20001, 20002, 20003, 20004)
+
+
+def test_servers_on_machines_of_their_own_need_no_link() -> None:
+    """There the network is the link."""
+    apart = Config(members={"alpha": Member("alpha", ("a",), 5432, 8766, 8008)})
+    assert services("air", apart) == ("postgres", "embedder", "indexer", "syncd")
+    assert "link" not in services("alpha", apart)
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:
