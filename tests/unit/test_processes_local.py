@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from aya.errors import ConfigError, UsageError
+from aya.errors import AyaError, ConfigError, UsageError
 from aya.home import Home, Node
 from aya.local.plan import services, settle, wanted_nodes
+from aya.local.up import _ports, up
 from aya.members import Member
 from aya.postgres.homebrew import conflicting_job, loaded_jobs
 from aya.postgres.lockfile import Observation, decide
@@ -20,6 +21,7 @@ from aya.processes.leftovers import Seen, classify
 from aya.processes.supervisor import inherited
 from aya.settings import Config
 
+APART = Config(members={name: Member(name, (name,), 5432, 8766, 8008) for name in ("alpha", "beta")})
 WITH_DSN = Config(dsn="postgresql://me@db/aya")
 
 
@@ -72,9 +74,32 @@ def test_air_reaches_each_server_by_a_port_of_its_own() -> None:
 
 def test_servers_on_machines_of_their_own_need_no_link() -> None:
     """There the network is the link."""
-    apart = Config(members={"alpha": Member("alpha", ("a",), 5432, 8766, 8008)})
-    assert services("air", apart) == ("postgres", "embedder", "indexer", "syncd")
-    assert "link" not in services("alpha", apart)
+    assert services("air", APART) == ("postgres", "embedder", "indexer", "syncd")
+    assert "link" not in services("alpha", APART)
+
+
+class Silent:
+    """Nobody is told."""
+
+    def step(self, node: str, text: str) -> None:
+        """Pass over it."""
+
+    def warn(self, node: str, error: AyaError) -> None:
+        """Pass over it."""
+
+
+async def test_an_air_that_cannot_enter_its_servers_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Not after minutes, by a daemon that does not start."""
+    home = Home(tmp_path / "home")
+    with pytest.raises(ConfigError, match="nothing here says how aya_sync enters the primary"):
+        await up(home, APART, ["air"], Silent())
+    assert not home.path.exists()
+
+
+def test_every_port_of_a_link_must_be_free() -> None:
+    """A server's link has one for the partner's agent, too; AIR's has one for each server."""
+    alpha, air = Node("alpha", "primary", 1, 2, 3, 4, 5, 6), Node("air", "copy", 1, 2, link_alpha_port=7)
+    assert (_ports(alpha, "link"), _ports(air, "link"), _ports(air, "syncd")) == ((5, 6), (7,), ())
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:
