@@ -47,7 +47,8 @@ POISON = Rejected(4, "INSERT", "document", UUID(int=1), NOW, "too long", -1, "A 
         (COPY, PRIMARY, "following", None),
         (replace(COPY, seconds_behind=float(LATE_SECONDS)), PRIMARY, "following", None),
         (NEW, PRIMARY, "new", None),
-        (replace(NEW, error="no role"), PRIMARY, "stuck", "docs/operations/sync.md"),
+        (replace(NEW, error="no role", since=NOW), PRIMARY, "stuck", None),  # it begins
+        (replace(NEW, error="no role", since=NOW - timedelta(minutes=1)), PRIMARY, "stuck", "docs/operations/sync.md"),
         (COPY, SILENT, "offline", None),
         (LATE, SILENT, "offline", None),
         (replace(LATE, error="refused", reachable=False), SILENT, "offline", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from aya.sync.types import SyncStatus
@@ -9,6 +10,7 @@ from aya.sync.types import SyncStatus
 Condition = Literal["stopped", "paused", "offline", "leaderless", "stuck", "new", "following"]
 # The daemon looks every five seconds, whether or not it was told to.
 LATE_SECONDS = 60
+_BEGINNING = timedelta(seconds=10)
 _RUNBOOK = "docs/operations/sync.md"
 
 
@@ -57,8 +59,11 @@ def problems(seen: SyncStatus) -> list[str]:
 
 def _is_late(seen: SyncStatus) -> bool:
     """Return whether it should have more by now; one that begins has time, unless it says why it does not begin."""
-    behind = seen.copy.seconds_behind
-    return seen.copy.error is not None if behind is None else behind > LATE_SECONDS
+    copy = seen.copy
+    if copy.seconds_behind is not None:
+        return copy.seconds_behind > LATE_SECONDS
+    # A daemon that starts with everything else may come before its primary.
+    return copy.error is not None and copy.since is not None and copy.asked_at - copy.since > _BEGINNING
 
 
 def _why_late(seen: SyncStatus) -> str:
