@@ -10,8 +10,8 @@ import pytest
 
 from aya.errors import AyaError, ConfigError, UsageError
 from aya.home import Home, Node
-from aya.local.plan import services, settle, wanted_nodes
-from aya.local.up import _ports, up
+from aya.local.plan import ports_of, services, settle, wanted_nodes
+from aya.local.up import up
 from aya.members import Member
 from aya.postgres.homebrew import conflicting_job, loaded_jobs
 from aya.postgres.lockfile import Observation, decide
@@ -99,7 +99,7 @@ async def test_an_air_that_cannot_enter_its_servers_is_refused_before_anything_i
 def test_every_port_of_a_link_must_be_free() -> None:
     """A server's link has one for the partner's agent, too; AIR's has one for each server."""
     alpha, air = Node("alpha", "primary", 1, 2, 3, 4, 5, 6), Node("air", "copy", 1, 2, link_alpha_port=7)
-    assert (_ports(alpha, "link"), _ports(air, "link"), _ports(air, "syncd")) == ((5, 6), (7,), ())
+    assert [ports_of(alpha, "link"), ports_of(air, "link"), ports_of(air, "syncd")] == [(5, 6), (7,), ()]
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:

@@ -159,7 +159,7 @@ class _Machine:
         for node in chosen:
             for process in self._of(node):
                 running = known.get(process.label)
-                for port in () if running and running.alive else _ports(node, process.service):
+                for port in () if running and running.alive else plan.ports_of(node, process.service):
                     await asyncio.to_thread(ports.require_free, port, f"{_OWNERS[process.service]} of node {node.name}")
 
     async def _start_databases(self, chosen: Sequence[Node]) -> dict[str, DatabaseSettings]:
@@ -288,14 +288,3 @@ class _Machine:
 
 def _embedder_url(node: Node) -> str:
     return f"http://127.0.0.1:{node.embedder_port}"
-
-
-def _ports(node: Node, service: str) -> tuple[int, ...]:
-    """Return what a service of a node listens on; pure."""
-    known = {
-        "postgres": (node.postgres_port,),
-        "watchdog": (node.agent_port,),
-        "link": (node.link_postgres_port, node.link_agent_port, node.link_alpha_port, node.link_beta_port),
-        "embedder": (node.embedder_port,),
-    }
-    return tuple(port for port in known.get(service, ()) if port)
