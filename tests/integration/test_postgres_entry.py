@@ -45,9 +45,16 @@ async def from_elsewhere(settings: DatabaseSettings) -> AsyncGenerator[DatabaseS
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(host, port, local_addr=(ELSEWHERE, 0))
         await asyncio.gather(_pump(reader, back), _pump(there, writer), return_exceptions=True)
+        for each in (writer, back):
+            each.transport.abort()
 
-    async with await asyncio.start_server(join, "127.0.0.1", 0) as relay:
-        yield replace(settings, hosts=(relay.sockets[0].getsockname()[:2],))
+    async with asyncio.TaskGroup() as joins:
+
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            joins.create_task(join(reader, writer))
+
+        async with await asyncio.start_server(accepted, "127.0.0.1", 0) as relay:
+            yield replace(settings, hosts=(relay.sockets[0].getsockname()[:2],))
 
 
 @pytest.fixture(scope="module")
