@@ -36,8 +36,8 @@ from aya.db import prepare_connection
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import ClusterConfig
-from aya.postgres.provision import SYNC_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.postgres.config import SYNC_ROLE, ClusterConfig
+from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import Config, DatabaseSettings, as_role
 
 _CHUNKS = 4

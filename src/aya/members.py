@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aya.home import Home
-from aya.postgres.config import SERVERS
+from aya.postgres.config import SERVERS, SYNC_ROLE
+from aya.secret_file import read_password
 
 if TYPE_CHECKING:
     from aya.settings import Config
@@ -58,6 +59,11 @@ def leaders(home: Home, config: Config, copy: str) -> tuple[tuple[str, int], ...
     return tuple(("127.0.0.1", links[name]) for name in SERVERS if name in nodes and links.get(name))
 
 
-def word_of(home: Home, copy: str, role: str) -> str | None:
-    """Return the password by which a copy enters the servers: alpha's where it is here, else what it was given."""
+def word_of(home: Home, config: Config, copy: str, role: str) -> str | None:
+    """Return the password by which a copy enters the servers: alpha's where it is here, else what it was given.
+
+    What aya.toml names wins; that file is of the daemon's role alone. Raises ConfigError when it cannot be read.
+    """
+    if role == SYNC_ROLE and config.primary_password_file:
+        return read_password(config.primary_password_file, role)
     return home.secrets("alpha").get(role) or home.secrets(copy).get(f"{role}@primary")

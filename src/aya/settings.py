@@ -19,6 +19,7 @@ from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
 from aya.members import Member, leaders, members, word_of
 from aya.pins import require_strong
+from aya.postgres.config import SYNC_ROLE
 from aya.secret_file import read_token
 
 DEFAULT_DATABASE = "aya_rag"
@@ -91,6 +92,7 @@ class Config:
     networks from which clients are let in, beside these machines' own. witnesses: addresses that
     answer as long as this machine has a network. on_event: commands that the watchdog runs when something happened.
     backups_kept: how many good base backups stay. backup_at: hour and minute of the daily one, local time.
+    primary_password_file: of an AIR on a machine of its own, by which its sync daemon enters the servers.
     """
 
     postgres_major: int = 18
@@ -103,6 +105,7 @@ class Config:
     on_event: tuple[str, ...] = ()
     backups_kept: int = 3
     backup_at: tuple[int, int] = (3, 30)
+    primary_password_file: Path | None = None
 
 
 _KNOWN_KEYS = {
@@ -111,6 +114,7 @@ _KNOWN_KEYS = {
     "cluster": {"alpha", "beta", "clients", "witnesses"},
     "watchdog": {"on_event"},
     "backup": {"keep", "at"},
+    "sync": {"primary_password_file"},
 }
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
@@ -136,6 +140,7 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         on_event=_texts(table.get("watchdog", {}).get("on_event", []), "watchdog.on_event"),
         backups_kept=_count(table.get("backup", {}), "keep", 3),
         backup_at=_time_of_day(table.get("backup", {}), "at", "03:30"),
+        primary_password_file=_file(home, table.get("sync", {}), "primary_password_file"),
     )
 
 
@@ -208,6 +213,12 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"aya.toml: {key} must be a string, not {type(value).__name__}")
     return value
+
+
+def _file(home: Home, table: Mapping[str, Any], key: str) -> Path | None:
+    """Return a file's path; one that is not absolute starts where aya.toml is."""
+    name = _text(table, key)
+    return home.path / Path(name).expanduser() if name else None
 
 
 _DSN = re.compile(r"postgres(?:ql)?://(?P<netloc>[^/?#]+)(?:/(?P<database>[^?#@]*))?(?:\?(?P<options>[^#]*))?")
@@ -314,15 +325,24 @@ def primary_settings(
     config = load_config(home, environ)
     if config.dsn:
         return writable(parse_dsn(config.dsn))
-    hosts, password = leaders(home, config, node), word_of(home, node, role)
+    hosts = leaders(home, config, node)
     if not hosts:
         raise ConfigError(f"{node} has no primary", hint="name alpha and beta in aya.toml: [cluster.alpha], addresses")
-    if password is None:
-        raise ConfigError(
-            f"nothing here says how {role} enters the primary",
-            hint=f"copy the word of {role} in ALPHA's secrets.json into AIR's, as \"{role}@primary\"",
-        )
-    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password))
+    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, primary_password(home, config, node, role)))
+
+
+def primary_password(home: Home, config: Config, node: str, role: str) -> str:
+    """Return the password by which a role of a copy enters the servers; ConfigError says how to bring it here."""
+    password = word_of(home, config, node, role)
+    if password is not None:
+        return password
+    into = "a file of mode 600, and name that in aya.toml: [sync] primary_password_file"
+    if role != SYNC_ROLE:
+        into = f'{home.secrets_file(node)}, as "{role}@primary"'
+    raise ConfigError(
+        f"nothing here says how {role} enters the primary",
+        hint=f"on ALPHA: aya dsn --role {role} --password shows the password; write it into {into}",
+    )
 
 
 def _embedder_token(environ: Mapping[str, str]) -> str | None:

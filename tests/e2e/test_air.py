@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import asyncpg
 import pytest
 
 from aya.home import Home
-from aya.settings import node_settings
+from aya.postgres.config import SYNC_ROLE
+from aya.settings import node_settings, primary_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.timeout(300)]
 AYA = str(Path(sys.executable).with_name("aya"))
@@ -55,6 +57,14 @@ class Cluster:
             return await connection.fetch(statement)
         finally:
             await connection.close()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until `check` holds; fail when the time is up."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +117,28 @@ def test_offline_is_said_and_is_nothing_that_is_wrong(cluster: Cluster) -> None:
         assert "offline" in cluster.aya("sync", "status")
     finally:
         cluster.aya("dev", "online", "air")
+    cluster.aya("sync", "now")
+
+
+async def test_a_connection_hangs_while_air_is_offline_and_goes_on(cluster: Cluster) -> None:
+    """One that was there before and one that is made meanwhile; whoever reaches alpha by itself notices nothing."""
+    through = primary_settings(Home(cluster.home), "air", role=SYNC_ROLE, environ={})
+    log = cluster.home / "nodes" / "air" / "log" / "link.log"
+    cuts = log.read_text(encoding="utf-8").count("link.cut")
+    there = await asyncpg.connect(through.dsn())
+    assert await there.fetchval("SELECT 1") == 1
+    cluster.aya("dev", "offline", "air")
+    try:
+        eventually(lambda: log.read_text(encoding="utf-8").count("link.cut") > cuts)
+        waiting = asyncio.create_task(there.fetchval("SELECT 2"))
+        newcomer = asyncio.create_task(asyncpg.connect(through.dsn()))
+        assert not (await asyncio.wait({waiting, newcomer}, timeout=2))[0]
+        assert len(await cluster.psql("alpha", "SELECT 3")) == 1
+    finally:
+        cluster.aya("dev", "online", "air")
+    assert await waiting == 2
+    await (await newcomer).close()
+    await there.close()
     cluster.aya("sync", "now")
 
 

@@ -408,6 +408,13 @@ async def test_three_nodes_beside_another_home(machine: Machine, fresh: Machine)
     alpha, beta, air = fresh.status()
     assert [node["role"] for node in (alpha, beta, air)] == ["primary", "standby", "copy"]
     assert beta["replication"]["state"] == "streaming"
+    assert [(one["name"], bool(one["pid"])) for one in air["services"]] == [
+        ("link", True),
+        ("postgres", True),
+        ("embedder", True),
+        ("indexer", True),
+        ("syncd", True),
+    ]
     await run_sql(fresh, "INSERT INTO documents (content) VALUES ('copied')")
     count = "SELECT count(*) FROM documents WHERE content = 'copied'"
     eventually(lambda: fresh.status(expect=None)[1]["counts"]["documents"] == 1)

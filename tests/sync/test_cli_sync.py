@@ -17,7 +17,7 @@ from tests.conftest import free_port
 from tests.sync.conftest import Pair
 from tests.sync.typing_verbs import environment, typed
 
-from aya.postgres.provision import SYNC_ROLE
+from aya.postgres.config import SYNC_ROLE
 from aya_syncd.loop import Sync
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(120)]

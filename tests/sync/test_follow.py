@@ -13,7 +13,7 @@ from tests.integration.two_servers import Two, two_servers
 from tests.sync.conftest import Pair
 
 from aya import migrations
-from aya.postgres.provision import SYNC_ROLE
+from aya.postgres.config import SYNC_ROLE
 from aya.settings import DatabaseSettings
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(120)]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aya.errors import ConfigError
-from aya.home import ROLE_OF_NODE, Home, Node, locate, write_private_json
+from aya.home import ROLE_OF_NODE, STATE_VERSION, Home, Node, locate, write_private_json
 
+THIS_VERSION = f'"version": {STATE_VERSION}'
 NODES = {name: Node(name, role, 5432 + at, 8765 + at) for at, (name, role) in enumerate(ROLE_OF_NODE.items())}
 
 
@@ -63,11 +64,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         ("[]", "does not hold an object"),
         ("{}", "another version"),
         ('{"version": 1, "nodes": {}}', "another version"),
-        ('{"version": 1}', "damaged"),
-        ('{"version": 1, "nodes": []}', "damaged"),
-        ('{"version": 1, "nodes": {"alpha": 5}}', "damaged"),
-        ('{"version": 1, "nodes": {"alpha": {"role": "primary"}}}', "damaged"),
-        ('{"version": 1, "nodes": {"alpha": {"role": "primary", "colour": "red"}}}', "damaged"),
+        ('{"version": 2, "nodes": {}}', "another version"),
+        (f"{{{THIS_VERSION}}}", "is damaged: "),
+        (f'{{{THIS_VERSION}, "nodes": []}}', "is damaged: "),
+        (f'{{{THIS_VERSION}, "nodes": {{"alpha": 5}}}}', "is damaged: "),
+        (f'{{{THIS_VERSION}, "nodes": {{"alpha": {{"role": "primary"}}}}}}', "is damaged: "),
+        (f'{{{THIS_VERSION}, "nodes": {{"alpha": {{"role": "primary", "colour": "red"}}}}}}', "is damaged: "),
     ],
 )
 def test_a_damaged_state_is_named(tmp_path: Path, text: str, words: str) -> None:

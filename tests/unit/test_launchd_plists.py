@@ -27,8 +27,9 @@ NAMES = {
     "embedder_port": "20001",
     "embedder_cache": "/srv/aya home/nodes/alpha/embedder",
     "model": "minilm",
+    "partner": "127.0.0.1:20003:20005",
 }
-SERVICES = ("postgres", "embedder", "indexer", "backup")
+SERVICES = ("postgres", "watchdog", "link", "embedder", "indexer", "backup", "syncd")
 LAUNCHD = Path(__file__).parents[2] / "launchd"
 
 
@@ -49,7 +50,10 @@ def test_each_shipped_plist_becomes_a_process_of_its_node(service: str) -> None:
     assert process.stderr == f"/srv/aya home/nodes/alpha/log/{service}.log"
 
 
-@pytest.mark.parametrize(("service", "seconds"), [("postgres", 120), ("embedder", 30), ("indexer", 30), ("backup", 30)])
+@pytest.mark.parametrize(
+    ("service", "seconds"),
+    [("postgres", 120), ("embedder", 30), ("indexer", 30), ("backup", 30), ("syncd", 30)],
+)
 def test_a_server_has_the_time_it_needs_to_stop(service: str, seconds: int) -> None:
     """120 s for PostgreSQL's last checkpoint, 30 for the embedder's batch."""
     assert plist.to_process(filled(service)).exit_timeout_seconds == seconds

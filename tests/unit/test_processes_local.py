@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from aya.errors import ConfigError, UsageError
+from aya.errors import AyaError, ConfigError, UsageError
 from aya.home import Home, Node
-from aya.local.plan import services, settle, wanted_nodes
+from aya.local.plan import ports_of, services, settle, wanted_nodes
+from aya.local.up import up
+from aya.members import Member
 from aya.postgres.homebrew import conflicting_job, loaded_jobs
 from aya.postgres.lockfile import Observation, decide
 from aya.postgres.run import server_environment
@@ -19,6 +21,7 @@ from aya.processes.leftovers import Seen, classify
 from aya.processes.supervisor import inherited
 from aya.settings import Config
 
+APART = Config(members={name: Member(name, (name,), 5432, 8766, 8008) for name in ("alpha", "beta")})
 WITH_DSN = Config(dsn="postgresql://me@db/aya")
 
 
@@ -60,6 +63,43 @@ def test_existing_nodes_keep_their_ports() -> None:
     alpha = Node("alpha", "primary", 20001, 20002)
     nodes = settle({"alpha": alpha}, ["alpha", "beta"], lambda taken: max(taken) + 1)
     assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", *range(20003, 20009))}
+
+
+def test_air_reaches_each_server_by_a_port_of_its_own() -> None:
+    """Four ports, two of them of the link; a link of AIR's has no agent behind it."""
+    nodes = settle({}, ["air"], lambda taken: max({20000, *taken}) + 1)
+    assert nodes == {"air": Node("air", "copy", 20001, 20002, link_alpha_port=20003, link_beta_port=20004)}
+    assert nodes["air"].ports == (20001, 20002, 20003, 20004)
+
+
+def test_servers_on_machines_of_their_own_need_no_link() -> None:
+    """There the network is the link."""
+    assert services("air", APART) == ("postgres", "embedder", "indexer", "syncd")
+    assert "link" not in services("alpha", APART)
+
+
+class Silent:
+    """Nobody is told."""
+
+    def step(self, node: str, text: str) -> None:
+        """Pass over it."""
+
+    def warn(self, node: str, error: AyaError) -> None:
+        """Pass over it."""
+
+
+async def test_an_air_that_cannot_enter_its_servers_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Not after minutes, by a daemon that does not start."""
+    home = Home(tmp_path / "home")
+    with pytest.raises(ConfigError, match="nothing here says how aya_sync enters the primary"):
+        await up(home, APART, ["air"], Silent())
+    assert not home.path.exists()
+
+
+def test_every_port_of_a_link_must_be_free() -> None:
+    """A server's link has one for the partner's agent, too; AIR's has one for each server."""
+    alpha, air = Node("alpha", "primary", 1, 2, 3, 4, 5, 6), Node("air", "copy", 1, 2, link_alpha_port=7)
+    assert [ports_of(alpha, "link"), ports_of(air, "link"), ports_of(air, "syncd")] == [(5, 6), (7,), ()]
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:

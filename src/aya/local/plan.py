@@ -70,3 +70,14 @@ def services(node: str, config: Config) -> tuple[str, ...]:
     found = [service for service in _SERVICES[node] if service not in _OF_SERVER or config.dsn is None]
     # Servers on machines of their own have a real link.
     return tuple(service for service in found if service != "link" or not config.members)
+
+
+def ports_of(node: Node, service: str) -> tuple[int, ...]:
+    """Return what a service of a node listens on; pure."""
+    known = {
+        "postgres": (node.postgres_port,),
+        "watchdog": (node.agent_port,),
+        "link": (node.link_postgres_port, node.link_agent_port, node.link_alpha_port, node.link_beta_port),
+        "embedder": (node.embedder_port,),
+    }
+    return tuple(port for port in known.get(service, ()) if port)

@@ -20,13 +20,13 @@ from aya.local.align import Alignment
 from aya.local.lock import exclusive
 from aya.local.report import Report
 from aya.migrations import migrate
-from aya.postgres.config import SERVERS, ClusterConfig
+from aya.postgres.config import SERVERS, SYNC_ROLE, ClusterConfig
 from aya.postgres.provision import owner_settings
 from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
+from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn, primary_password
 
 # What runs behind the servers.
 _BEHIND = {
@@ -52,6 +52,7 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
     the process that would not start; then nothing that this call started is left running.
     """
     names = plan.wanted_nodes(node_names, tuple(home.nodes()), config)
+    _require_way_to_primary(home, config, names)
     layout.make_home(home)
     with exclusive(home, "aya up"):
         existing = home.nodes()
@@ -67,6 +68,12 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
             return Started(chosen, already_running=True)
         await machine.start(chosen)
         return Started(chosen, already_running=False)
+
+
+def _require_way_to_primary(home: Home, config: Config, names: Sequence[str]) -> None:
+    """Raise ConfigError, before anything is made, where AIR has servers elsewhere and no password for them."""
+    if "air" in names and config.members and "alpha" not in {*names, *home.nodes()}:
+        primary_password(home, config, "air", SYNC_ROLE)
 
 
 class _Machine:
@@ -152,8 +159,7 @@ class _Machine:
         for node in chosen:
             for process in self._of(node):
                 running = known.get(process.label)
-                port = _port(node, process.service)
-                if port is not None and not (running and running.alive):
+                for port in () if running and running.alive else plan.ports_of(node, process.service):
                     await asyncio.to_thread(ports.require_free, port, f"{_OWNERS[process.service]} of node {node.name}")
 
     async def _start_databases(self, chosen: Sequence[Node]) -> dict[str, DatabaseSettings]:
@@ -282,13 +288,3 @@ class _Machine:
 
 def _embedder_url(node: Node) -> str:
     return f"http://127.0.0.1:{node.embedder_port}"
-
-
-def _port(node: Node, service: str) -> int | None:
-    ports = {
-        "postgres": node.postgres_port,
-        "watchdog": node.agent_port,
-        "link": node.link_agent_port or node.link_alpha_port,
-        "embedder": node.embedder_port,
-    }
-    return ports.get(service)

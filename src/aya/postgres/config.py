@@ -14,6 +14,7 @@ SETTINGS_FILE = "aya.conf"
 # What changes while a server runs; the watchdog alone writes it.
 GUARD_FILE = "aya.watchdog.conf"
 WATCHDOG_ROLE = "aya_watchdog"
+SYNC_ROLE = "aya_sync"
 # The two that replicate each other, whoever leads.
 SERVERS = ("alpha", "beta")
 _LOOPBACK = ("127.0.0.1/32", "::1/128")

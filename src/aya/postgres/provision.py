@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aya import db, queries
 from aya.postgres import kept, scram
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import SERVERS, WATCHDOG_ROLE, replication_role, slot_name
+from aya.postgres.config import SERVERS, SYNC_ROLE, WATCHDOG_ROLE, replication_role, slot_name
 from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MCP_ROLE = "aya_mcp"
 INDEXER_ROLE = "aya_indexer"
-SYNC_ROLE = "aya_sync"
 CLIENT_ROLES = (OWNER, MCP_ROLE, INDEXER_ROLE, SYNC_ROLE)
 REPLICATION_ROLES = tuple(replication_role(node) for node in SERVERS)
 ROLES = (*CLIENT_ROLES, *REPLICATION_ROLES, WATCHDOG_ROLE)
