@@ -214,7 +214,7 @@ class Actor:
     async def force(self) -> None:
         """Resolve to be promoted without the right to it, and close the stream."""
         self._resolved()
-        await self.become(protocol.force)
+        await self.become(lambda state: protocol.force(state, self._observer.epoch))
         await self._close_stream()
 
     async def _close_stream(self) -> None:
@@ -244,7 +244,8 @@ class Actor:
 
     async def finish(self) -> None:
         """Lead the new epoch: its row first, then the clients."""
-        await self.become(lambda state: protocol.begin_epoch(state, self._observer.armed))
+        seen = self._observer
+        await self.become(lambda state: protocol.begin_epoch(state, seen.armed, seen.epoch))
         await self.begin()
         await self._server.reload(self.guard(read_only=False))
         log.get_logger().warning("epoch.begun", epoch=self.state.epoch, reason=self._reason)
