@@ -46,9 +46,9 @@ _CHUNKS = 50_000
 
 
 @asynccontextmanager
-async def _pair() -> AsyncGenerator[Lab]:
+async def _pair(*, small: bool = False) -> AsyncGenerator[Lab]:
     with _directory() as directory, network(*NODES) as hosts:
-        async with lab(directory / "home", hosts) as pair:
+        async with lab(directory / "home", hosts, small=small) as pair:
             await clients.prepare(pair.database())
             yield pair
 
@@ -80,7 +80,8 @@ async def rounds(count: int, seed: int) -> int:
             flush=True,
         )
 
-    async with _pair() as pair:
+    # Disks that can be filled.
+    async with _pair(small=True) as pair:
         try:
             journal = await faults.rounds(pair, seed, count, told=told)
         except AssertionError as error:
