@@ -132,6 +132,13 @@ async def full_disk(lab: Lab, choice: random.Random) -> None:
         lab.disks[node].fill()
 
 
+async def clock_jump(lab: Lab, choice: random.Random) -> None:
+    """One node's time of day is wrong from one moment to the next, by seconds or by years, ahead or behind."""
+    node = _victim(lab, choice)
+    if node in lab.clocks:
+        lab.clocks[node].add(int(choice.choice((-1, 1)) * 10 ** choice.uniform(0.5, 8.5)))
+
+
 async def impostor(lab: Lab, choice: random.Random) -> None:
     """While the standby stands still, somebody with another role streams from the primary under its name."""
     primary = await _primary(lab)
@@ -182,7 +189,7 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         kill_host, kill_server, kill_watchdog, freeze_host, freeze_server, freeze_watchdog,
         cut, cut_one_way, isolate, flap, switchover, cancel_storm,
-        kill_postmaster, freeze_postmaster, kill_both, kill_twice, full_disk, impostor, switchover_killed,
+        kill_postmaster, freeze_postmaster, kill_both, kill_twice, full_disk, clock_jump, impostor, switchover_killed,
     )
 }  # fmt: skip
 

@@ -12,16 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import psutil
 from tests.conftest import free_port
-from tests.failover import disk
+from tests.failover import clock, disk
+from tests.failover.clock import Clock
 from tests.failover.disk import Disk
 from tests.failover.network import Network, spawn
 
@@ -36,6 +37,7 @@ from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings, load
 from aya.watchdog_client import WatchdogClient
 
 NODES = ("alpha", "beta")
+Extra = Literal["disks", "clocks", "steps"]
 _LOOK_SECONDS = 0.02
 
 
@@ -47,16 +49,22 @@ def other(node: str) -> str:
 class Lab:
     """Use `lab()`. Everything it starts is ended with it, by process id."""
 
-    def __init__(self, path: Path, network: Network | None, *, small: bool, stepping: bool) -> None:
+    def __init__(self, path: Path, network: Network | None, extras: Collection[Extra]) -> None:
         self.home = Home(path)
         self.network = network
-        self._poll: Callable[[], None] = self.keep_alive if stepping else lambda: None
+        self._poll: Callable[[], None] = self.keep_alive if "steps" in extras else lambda: None
         self._watchdogs: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
-        self._agent = [str(Path(__file__).with_name("stepping_agent.py"))] if stepping else ["-m", "aya_watchdog"]
-        folders = {node: self.home.node_directory(node) for node in NODES if small}
+        self._agent = (
+            [str(Path(__file__).with_name("stepping_agent.py"))]
+            if {"steps", "clocks"} & set(extras)
+            else ["-m", "aya_watchdog"]
+        )
+        folders = {node: self.home.node_directory(node) for node in NODES if "disks" in extras}
         self.disks = {node: Disk(folder, "archive", path / f"archive-{node}") for node, folder in folders.items()}
+
+        self.clocks = {node: Clock(path, node) for node in NODES if "clocks" in extras}
 
     # Made once
 
@@ -66,6 +74,8 @@ class Lab:
         for node in NODES:
             if node in self.disks:
                 self.disks[node].make()
+            if node in self.clocks:
+                self.clocks[node].make()
         self.home.save_nodes({name: self._node(name) for name in NODES})
         for node in NODES:
             layout.make_node(self.home, node)
@@ -129,6 +139,8 @@ class Lab:
     def _spawn(self, node: str, program: list[str], log: str) -> subprocess.Popen[bytes]:
         inside = self.network.inside(node) if self.network else []
         environment = {**os.environ, "AYA_HOME": str(self.home.path), "AYA_NODE": node, "PYTHONUTF8": "1"}
+        if node in self.clocks:
+            environment |= self.clocks[node].environment
         return spawn([*inside, sys.executable, *program], environment, self.home.log_directory(node) / log)
 
     def stop(self, node: str) -> None:
@@ -219,6 +231,8 @@ class Lab:
         self.heal()
         for each in self.disks.values():
             each.empty()
+        for clock_ in self.clocks.values():
+            clock_.add(0)
         for node in NODES:
             self.thaw(node)
             if node not in self._watchdogs or self._watchdogs[node].poll() is not None:
@@ -340,14 +354,16 @@ class Lab:
 
 @asynccontextmanager
 async def lab(
-    path: Path, network: Network | None = None, *, started: bool = True, small: bool = False, stepping: bool = False
+    path: Path, network: Network | None = None, *, started: bool = True, extras: Collection[Extra] = ()
 ) -> AsyncGenerator[Lab]:
     """Lend two servers; started: with their watchdogs running, the second armed, alpha leading.
 
-    small: each on a disk of its own that can be filled, where that is possible. stepping: their watchdogs end where
-    they are told to (tests.failover.stepping_agent), and those that end are started again while anything is waited for.
+    extras: of each node, where that is possible. disks: one of its own that can be filled; clocks: a time of day of its
+    own that can be set. steps: its watchdog ends where it is told to (tests.failover.stepping_agent), and one that ends
+    is started again while anything is waited for.
     """
-    made = Lab(path, network, small=small and disk.is_possible(path.parent), stepping=stepping)
+    possible = {"disks": disk.is_possible(path.parent), "clocks": clock.is_possible(), "steps": True}
+    made = Lab(path, network, [extra for extra in extras if possible[extra]])
     try:
         await made.make()
         if started:

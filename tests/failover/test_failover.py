@@ -23,7 +23,9 @@ ROUNDS = 6
 @pytest.fixture
 async def pair(public_directory: Path, hosts: Network | None, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     """Two servers in sync, alpha leading."""
-    async with lab(public_directory / request.node.name[:40].replace("[", "-"), hosts, small=True) as made:
+    async with lab(
+        public_directory / request.node.name[:40].replace("[", "-"), hosts, extras=("disks", "clocks")
+    ) as made:
         await clients.prepare(made.database())
         yield made
 

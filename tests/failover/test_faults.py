@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.failover import clients
+from tests.failover import clients, clock
 from tests.failover.clients import Journal, writing
 from tests.failover.lab import NODES, Lab, lab, other
 from tests.failover.network import Network
@@ -16,12 +18,13 @@ from tests.failover.network import Network
 from aya.settings import DatabaseSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+HOUR = 3600
 
 
 @pytest.fixture
 async def pair(public_directory: Path, hosts: Network | None, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     """Two servers in sync, alpha leading, each on a disk of its own."""
-    async with lab(public_directory / f"f-{abs(hash(request.node.name)) % 10**6}", hosts, small=True) as made:
+    async with lab(public_directory / f"f-{abs(hash(request.node.name)) % 10**6}", hosts, extras=["disks"]) as made:
         await clients.prepare(made.database())
         yield made
 
@@ -131,6 +134,34 @@ async def test_a_disk_is_full(pair: Lab, node: str) -> None:
         pair.disks[node].empty()
         await pair.in_sync(seconds=60)
     await clients.check(pair.database(), journal)
+
+
+@pytest.mark.parametrize("node", NODES)
+async def test_a_clock_jumps(public_directory: Path, hosts: Network | None, node: str) -> None:
+    """By an hour, a day, twenty years, there and back: nobody is promoted for it, and a real fault still is one."""
+    if not clock.is_possible():
+        pytest.skip("no clock can be made here")
+    journal = Journal()
+    async with lab(public_directory / f"clock-{node}", hosts, extras=["clocks"]) as pair:
+        await clients.prepare(pair.database())
+        async with writing(pair.database(), journal):
+            for seconds in (HOUR, -HOUR, 24 * HOUR, -20 * 365 * 24 * HOUR, 0):
+                pair.clocks[node].add(seconds)
+                apart = await pair.as_superuser(node, "SELECT extract(epoch FROM clock_timestamp())") - Decimal(
+                    time.time()
+                )
+                assert abs(apart - seconds) < 60, "its server does not see it"
+                told = len(journal.acknowledged)
+                await asyncio.sleep(4)
+                await pair.in_sync("alpha")
+                assert len(journal.acknowledged) > told
+            assert await epochs(pair, "alpha") == [1]
+            pair.clocks[node].add(-HOUR)
+            pair.kill_host("alpha")
+            await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+            pair.start("alpha")
+            await pair.in_sync("beta")
+        await clients.check(pair.database(), journal)
 
 
 async def test_a_lost_row_and_lost_money_are_seen(database: DatabaseSettings) -> None:
