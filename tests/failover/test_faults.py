@@ -136,6 +136,24 @@ async def test_a_disk_is_full(pair: Lab, node: str) -> None:
     await clients.check(pair.database(), journal)
 
 
+async def test_a_primary_whose_disk_is_full_is_replaced(pair: Lab) -> None:
+    """By a person's order. It cannot write that it is closed, and takes no client for all that."""
+    if "alpha" not in pair.disks:
+        pytest.skip("no disk can be mounted here")
+    journal = Journal()
+    async with writing(pair.database(), journal):
+        await asyncio.sleep(0.5)
+        pair.disks["alpha"].fill()
+        await asyncio.sleep(2)
+        await pair.order("beta", "failover")
+        await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+        moment = time.monotonic()
+        await pair.until(lambda _: journal.first_after(moment) is not None, what="clients find beta;")
+        pair.disks["alpha"].empty()
+        await pair.in_sync("beta", seconds=60)
+    await clients.check(pair.database(), journal)
+
+
 @pytest.mark.parametrize("node", NODES)
 async def test_a_clock_jumps(public_directory: Path, hosts: Network | None, node: str) -> None:
     """By an hour, a day, twenty years, there and back: nobody is promoted for it, and a real fault still is one."""

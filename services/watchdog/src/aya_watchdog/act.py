@@ -132,8 +132,16 @@ class Actor:
         await self._server.reload(self.guard(read_only=False))
 
     async def fence(self) -> None:
-        """Let nobody write, and nobody wait: a commit that waits for the partner ends with an unknown outcome."""
-        await self._server.reload(self.guard(read_only=True))
+        """Let nobody write, and nobody wait: a commit that waits for the partner ends with an unknown outcome.
+
+        A server whose settings cannot be written (its disk is full) is ended: left open, clients would go on to it.
+        """
+        try:
+            await self._server.reload(self.guard(read_only=True))
+        except PostgresError as error:
+            log.get_logger().warning("server.not_closed", error=error.message)
+            await self._server.kill()
+            return
         await self._server.run("end_waiting", SUPERUSER)
 
     async def arm(self) -> None:
