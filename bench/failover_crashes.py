@@ -1,6 +1,6 @@
 """An agent ends at every step of the protocol, one after the other, on real servers. Root on Linux is best (hosts).
 
-    python bench/failover_crashes.py [--scenario failover …] [--only alone|server]
+    python bench/failover_crashes.py [--scenario failover …] [--only alone|server] [--match "the standby's intend"]
 
 Each scenario is gone through once to see which steps there are; then again for each of them, with an agent that ends
 there, alone and with its server, and is started again as launchd would. After each both are in SYNC, every acknowledged
@@ -30,12 +30,12 @@ from tests.failover.lab import NODES, Lab, lab
 from tests.failover.network import is_possible, network
 
 
-async def run(scenarios: list[str], *, servers: list[bool]) -> int:
+async def run(scenarios: list[str], *, servers: list[bool], match: str) -> int:
     """Go through them; print each crash, and what was counted."""
     with _directory() as directory, network(*NODES) if is_possible() else nullcontext() as hosts:
         async with lab(directory / "home", hosts, extras=["steps"]) as pair:
             await clients.prepare(pair.database())
-            return await _all(pair, scenarios, servers)
+            return await _all(pair, scenarios, servers, match)
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def _directory() -> Generator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _all(pair: Lab, scenarios: list[str], servers: list[bool]) -> int:
+async def _all(pair: Lab, scenarios: list[str], servers: list[bool], match: str) -> int:
     journal, epoch, missed, counted = Journal(), 0, list[Crash](), Counter[str]()
     began = time.monotonic()
     for scenario in scenarios:
@@ -57,7 +57,8 @@ async def _all(pair: Lab, scenarios: list[str], servers: list[bool]) -> int:
         if lacking:
             print(f"{scenario}: nobody came by {', '.join(sorted(lacking))}")
             return 1
-        for crash in [replace(each, server=server) for each in found for server in servers]:
+        wanted = [each for each in found if match in str(each)]
+        for crash in [replace(each, server=server) for each in wanted for server in servers]:
             at = time.monotonic()
             try:
                 did, epoch = await crashes.endure(pair, crash, journal, epoch)
@@ -80,9 +81,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", nargs="+", choices=crashes.SCENARIOS, default=list(crashes.SCENARIOS))
     parser.add_argument("--only", choices=["alone", "server"])
+    parser.add_argument("--match", default="", help="only steps with these words, as they are printed")
     given = parser.parse_args()
     servers = [False, True] if given.only is None else [given.only == "server"]
-    return asyncio.run(run(given.scenario, servers=servers))
+    return asyncio.run(run(given.scenario, servers=servers, match=given.match))
 
 
 if __name__ == "__main__":

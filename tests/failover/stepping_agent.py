@@ -123,7 +123,7 @@ class Server(server.Server):
 
 def _ran(record: Any) -> None:  # noqa: ANN401 - asyncpg's own
     text = " ".join(record.query.split())
-    passed(f"ran {_NAMES.get(text, 'of a table')}")
+    passed(f"ran {_NAMES.get(text, 'another statement')}")
 
 
 def _saved(file: Path, state: State, save: Callable[[Path, State], None] = state_file.save) -> None:
