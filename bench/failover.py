@@ -4,7 +4,7 @@
     python bench/failover.py times [--count 20] [--peer patroni]
                                                                from a fault to the first write of a client, and beside
                                                                Patroni (bench/patroni_peer.py) in the same run
-    python bench/failover.py calm                              what must not make anybody leader
+    python bench/failover.py calm [--only WORD]                what must not make anybody leader
 
 Each server and its watchdog are on a host of their own; the clients, with one unchanged DSN, on a third. They connect
 as libpq does with connect_timeout=1, and leave a statement that takes two seconds. Exit code 1: a promise was broken.
@@ -42,6 +42,7 @@ from tests.failover.patroni_lab import PatroniLab
 GOALS = {"kill": 2.0, "cut": 5.0, "freeze": 5.0, "isolate": 5.0, "switchover": 0.3}
 _GIVE_UP_SECONDS = 30.0
 _LOOK_SECONDS = 0.005
+_SWITCHOVER_SECONDS = 2.0
 _CHUNKS = 50_000
 
 
@@ -173,7 +174,7 @@ def _befall(pair: Lab | PatroniLab, kind: str, leader: str) -> None:
         pair.network.isolate(leader)
 
 
-async def times(contestants: list[Contestant], kinds: list[str], result: Path | None) -> int:
+async def times(contestants: list[Contestant], kinds: list[str], writers: int, result: Path | None) -> int:
     """Measure one after the other, the kinds interleaved; print the table."""
     found: list[Measured] = []
     for each in contestants:
@@ -183,7 +184,7 @@ async def times(contestants: list[Contestant], kinds: list[str], result: Path | 
         async with each.pair() as pair:
             for number in range(each.count):
                 for kind in kinds:
-                    await _try(pair, measured[kind], number, whole, each.give_up_seconds)
+                    await _try(pair, measured[kind], number, whole, each.give_up_seconds, writers=writers)
                     print(f"{each.who:20s} {number + 1:3d} {kind:10s} {measured[kind].seconds[-1]:6.2f} s", flush=True)
                     if result:
                         _keep(result, found)
@@ -194,15 +195,19 @@ async def times(contestants: list[Contestant], kinds: list[str], result: Path | 
     return 0 if all(one.met for one in found) else 1
 
 
-async def _try(pair: Lab | PatroniLab, measured: Measured, number: int, whole: Journal, give_up_seconds: float) -> None:
+async def _try(  # noqa: PLR0913 one try's circumstances
+    pair: Lab | PatroniLab, measured: Measured, number: int, whole: Journal, give_up_seconds: float, *, writers: int
+) -> None:
     """Have one fault befall the leader under load, and repair it. whole: what the tries before were told, too."""
     kind, journal = measured.kind, Journal()
     leader = await pair.in_sync(seconds=max(60.0, give_up_seconds))
-    async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number):
+    async with writing(pair.database(), journal, name=f"{kind}{number}-", seed=number, writers=writers):
         await asyncio.sleep(1.0)
         moment = time.monotonic()
         if kind == "switchover":
             await pair.order(leader, "switchover")
+            # To look at the pair keeps this process busy, and its clients waiting, for a tenth of a second at a time.
+            await asyncio.sleep(_SWITCHOVER_SECONDS)
             await pair.in_sync(other(leader), seconds=max(60.0, give_up_seconds))
             measured.seconds.append(journal.longest_gap(since=moment))
         else:
@@ -319,12 +324,12 @@ CALM: dict[str, Callable[[Lab], Awaitable[None]]] = {
 }
 
 
-async def calm() -> int:
-    """Let happen what is no reason for a failover; print how many there were."""
+async def calm(only: str) -> int:
+    """Let happen what is no reason for a failover, or what has a word in its name; print how many there were."""
     worst, journal = 0, Journal()
     print("| what happens | seconds | promotions | the longest time without a write |\n|---|---:|---:|---:|")
     async with _pair() as pair:
-        for name, happen in CALM.items():
+        for name, happen in ((name, happen) for name, happen in CALM.items() if only in name):
             before, began = await _epoch(pair), time.monotonic()
             async with writing(pair.database(), journal, name=name, seed=1):
                 await happen(pair)
@@ -354,10 +359,13 @@ def main() -> int:
     fast = commands.add_parser("times")
     fast.add_argument("--count", type=int, default=20)
     fast.add_argument("--kinds", nargs="+", choices=GOALS, default=list(GOALS))
+    fast.add_argument("--writers", type=int, default=1, help="clients that write all the time")
     fast.add_argument("--json", type=Path)
     fast.add_argument("--peer", choices=["patroni"])
     fast.add_argument("--peer-counts", type=int, nargs=2, metavar=("DEFAULT", "AGGRESSIVE"), default=[5, 20])
-    commands.add_parser("calm")
+    commands.add_parser("calm").add_argument(
+        "--only", default="", metavar="WORD", help="what has this word in its name"
+    )
     given = parser.parse_args()
     if not is_possible():
         print("network namespaces cannot be made here: run it as root on Linux")
@@ -372,8 +380,8 @@ def main() -> int:
             return 2
         if given.peer:
             contestants += _peers(*given.peer_counts)
-        return asyncio.run(times([each for each in contestants if each.count], given.kinds, given.json))
-    return asyncio.run(calm())
+        return asyncio.run(times([each for each in contestants if each.count], given.kinds, given.writers, given.json))
+    return asyncio.run(calm(given.only))
 
 
 if __name__ == "__main__":

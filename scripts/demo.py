@@ -34,6 +34,7 @@ WIDTH = 96
 # Ctrl-C, kill, and a terminal that is closed: each leaves through the finally blocks.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+WRITTEN_OFFLINE = "Written on the train: AIR has no network, and goes on with everything it has."
 WRITTEN_MEANWHILE = "This was written while ALPHA was off: BETA had taken over."
 BACK_SECONDS = 60.0
 LEARNED = "The demo was run on this machine: AYA answered through its MCP server and left nothing running."
@@ -89,8 +90,24 @@ def show(environment: dict[str, str], folder: Path, *, own: bool) -> None:
     aya(environment, "search", "-k", "1", "how do I keep my hands from hurting at the keyboard")
     step("Look at the nodes")
     aya(environment, "status", allowed=(0, 3))
+    step("Take AIR offline, write there, come back: ALPHA has it")
+    work_offline(environment)
     step("Pull ALPHA's plug: BETA takes over; put it back: ALPHA follows")
     fail_over(environment)
+
+
+def work_offline(environment: dict[str, str]) -> None:
+    """Have the person with AIR on a train: what is added there is found there, and is on alpha after the ride."""
+    on_air = {**environment, "AYA_NODE": "air"}
+    aya(environment, "sync", "now")
+    aya(environment, "dev", "offline", "air")
+    aya(on_air, "add", "--text", WRITTEN_OFFLINE)
+    aya(on_air, "search", "-k", "1", "what was written on the train")
+    aya(environment, "dev", "online", "air")
+    began = time.perf_counter()
+    aya(environment, "sync", "now")
+    say(f"on alpha {time.perf_counter() - began:.1f} s after AIR was online again, the start of the command included")
+    aya(environment, "search", "-k", "1", "what was written on the train")
 
 
 def fail_over(environment: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 -- What the schema is now: the truth that the replayed migrations are compared with (tests/migration/test_schema.py).
--- On AIR; the other nodes have the same without write_queue. schema_migrations is the runner's own table.
+-- On every node; schema_primary.sql is what the servers have beside it, schema_air.sql what AIR has.
+-- schema_migrations is the runner's own table.
 
 -- Row identity across nodes: time-ordered where the server has uuidv7 (PostgreSQL 18), random on 16 and 17.
 DO $$
@@ -123,8 +124,18 @@ CREATE TABLE reembedding_exception (
     error text
 );
 
+-- For whom a session writes. '': for itself, a person or a service. 'pull': it copies what the primary has, so that
+-- revisions, hashes and times are the primary's, and nothing is queued for the indexer. 'queue': it makes a document of
+-- a row that was typed into AIR's write_queue.
+CREATE FUNCTION aya_applying() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT coalesce(current_setting('aya.applying', true), '');
+$$;
+
 CREATE FUNCTION aya_documents_before_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF aya_applying() = 'pull' THEN
+        RETURN NEW;
+    END IF;
     IF TG_OP = 'INSERT' OR NEW.content IS DISTINCT FROM OLD.content THEN
         NEW.content_sha256 := sha256(convert_to(NEW.content, 'UTF8'));
         NEW.content_changed_at := now();
@@ -155,7 +166,9 @@ $$;
 
 CREATE FUNCTION aya_documents_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM aya_enqueue_document(NEW.id);
+    IF aya_applying() <> 'pull' THEN
+        PERFORM aya_enqueue_document(NEW.id);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -170,9 +183,21 @@ EXECUTE FUNCTION aya_documents_after_write();
 -- A text that is changed by hand loses the vector of the former one, and is its author's own from then on.
 CREATE FUNCTION aya_chunks_before_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF aya_applying() = 'pull' THEN
+        RETURN NEW;
+    END IF;
     IF NEW.chunk_text IS DISTINCT FROM OLD.chunk_text AND NEW.embedding IS NOT DISTINCT FROM OLD.embedding THEN
         NEW.embedding := NULL;
         NEW.content_sha256 := NULL;
+    END IF;
+    -- By name: a move to another model has a column of its own, which is nobody's revision.
+    IF (NEW.document_id, NEW.chunk_text, NEW.embedding, NEW.chunk_index, NEW.metadata, NEW.created_at,
+        NEW.char_start, NEW.char_end, NEW.heading, NEW.content_sha256)
+        IS DISTINCT FROM
+        (OLD.document_id, OLD.chunk_text, OLD.embedding, OLD.chunk_index, OLD.metadata, OLD.created_at,
+        OLD.char_start, OLD.char_end, OLD.heading, OLD.content_sha256)
+    THEN
+        NEW.rev := OLD.rev + 1;
     END IF;
     RETURN NEW;
 END
@@ -185,7 +210,7 @@ FOR EACH ROW EXECUTE FUNCTION aya_chunks_before_update();
 CREATE FUNCTION aya_chunks_after_write() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     -- Asked here and not in a WHEN clause, which would nail down the type of the column embedding.
-    IF NEW.embedding IS NULL AND NEW.document_id IS NOT NULL THEN
+    IF NEW.embedding IS NULL AND NEW.document_id IS NOT NULL AND aya_applying() <> 'pull' THEN
         IF TG_OP = 'UPDATE' THEN
             IF OLD.embedding IS NULL AND OLD.chunk_text = NEW.chunk_text AND OLD.document_id = NEW.document_id THEN
                 RETURN NULL;
@@ -368,14 +393,3 @@ REVOKE EXECUTE ON FUNCTION aya_switch_model(integer) FROM public;
 -- Whoever may call it as a trigger of a table of his own deletes with the owner's rights; as a trigger of chunks it
 -- runs all the same.
 REVOKE EXECUTE ON FUNCTION aya_chunks_forget_next() FROM public;
-
-CREATE TABLE write_queue (
-    id serial PRIMARY KEY,
-    operation varchar(10),
-    table_name varchar(50),
-    data jsonb,
-    created_at timestamp DEFAULT now(),
-    synced boolean DEFAULT false
-);
-
-CREATE INDEX idx_write_queue_synced ON write_queue (id) WHERE NOT synced;

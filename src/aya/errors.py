@@ -22,6 +22,7 @@ AyaError
 ├── WatchdogError          a watchdog refused an order, or its nodes did not get there
 │   └── WatchdogUnavailable    none runs here, or it does not answer (retryable)
 ├── BackupError            a base backup or an archive is not there, or not what it should be
+├── SyncError              AIR and its primary are not in sync, or this is neither of them
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
 The message says what happened and why; `hint` is the next command to type; `retryable` says whether
@@ -158,6 +159,10 @@ class WatchdogUnavailable(WatchdogError):
 
 class BackupError(AyaError):
     """A base backup or the archive is missing or damaged, or cannot give what was asked for."""
+
+
+class SyncError(AyaError):
+    """The exchange between AIR and the primary cannot do what was asked for, or has not done it in time."""
 
 
 class PostgresError(AyaError):

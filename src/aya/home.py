@@ -31,7 +31,7 @@ from aya.json_object import json_object
 
 Role = Literal["primary", "standby", "copy"]
 ROLE_OF_NODE: dict[str, Role] = {"alpha": "primary", "beta": "standby", "air": "copy"}
-STATE_VERSION = 2
+STATE_VERSION = 3
 # sun_path is 104 bytes on macOS and 108 on Linux; the socket's own name takes up to 20 of them.
 _LONGEST_SOCKET_DIRECTORY = 80
 _RESTORE = "aya down, then restore or remove it"
@@ -42,7 +42,8 @@ class Node:
     """One node of this machine, as state.json keeps it. Ports are on 127.0.0.1.
 
     agent_port, health_port: of the watchdog, where the partner and where anybody asks it. link_postgres_port,
-    link_agent_port: by which it reaches its partner's server and agent when both are on this machine. 0: air has none.
+    link_agent_port: by which it reaches its partner's server and agent when both are on this machine. link_alpha_port,
+    link_beta_port: by which air reaches the servers on this machine. 0: it has none.
     """
 
     name: str
@@ -53,12 +54,15 @@ class Node:
     health_port: int = 0
     link_postgres_port: int = 0
     link_agent_port: int = 0
+    link_alpha_port: int = 0
+    link_beta_port: int = 0
 
     @property
     def ports(self) -> tuple[int, ...]:
         """Return all that it has."""
         own = (self.postgres_port, self.embedder_port, self.agent_port, self.health_port)
-        return tuple(port for port in (*own, self.link_postgres_port, self.link_agent_port) if port)
+        links = (self.link_postgres_port, self.link_agent_port, self.link_alpha_port, self.link_beta_port)
+        return tuple(port for port in (*own, *links) if port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aya.home import Home
@@ -22,6 +22,12 @@ class Member:
     agent_port: int
     health_port: int
 
+    def preferring(self, address: str) -> Member:
+        """Return the same with one of its addresses first; unchanged for an address that is none of them; pure."""
+        if address not in self.addresses:
+            return self
+        return replace(self, addresses=(address, *(one for one in self.addresses if one != address)))
+
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
         """Return where its PostgreSQL is reached, one pair for each address."""
@@ -37,3 +43,21 @@ def members(home: Home, config: Config) -> dict[str, Member]:
         for name, node in home.nodes().items()
         if name in SERVERS
     }
+
+
+def leaders(home: Home, config: Config, copy: str) -> tuple[tuple[str, int], ...]:
+    """Return where a copy reaches those that may lead: where aya.toml says, else by its links to this home's servers.
+
+    Empty when there are none.
+    """
+    if config.members:
+        return tuple(host for member in config.members.values() for host in member.hosts)
+    nodes = home.nodes()
+    own = nodes.get(copy)
+    links = {"alpha": own.link_alpha_port, "beta": own.link_beta_port} if own else {}
+    return tuple(("127.0.0.1", links[name]) for name in SERVERS if name in nodes and links.get(name))
+
+
+def word_of(home: Home, copy: str, role: str) -> str | None:
+    """Return the password by which a copy enters the servers: alpha's where it is here, else what it was given."""
+    return home.secrets("alpha").get(role) or home.secrets(copy).get(f"{role}@primary")

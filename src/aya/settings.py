@@ -15,9 +15,9 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aya.errors import ConfigError
-from aya.home import Home
+from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
-from aya.members import Member, members
+from aya.members import Member, leaders, members, word_of
 from aya.pins import require_strong
 from aya.secret_file import read_token
 
@@ -299,6 +299,30 @@ def writable(settings: DatabaseSettings) -> DatabaseSettings:
     if len(settings.hosts) == 1 or any(key == TARGET for key, _ in settings.options):
         return settings
     return replace(settings, options=(*settings.options, (TARGET, "read-write")))
+
+
+def primary_settings(
+    home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ
+) -> DatabaseSettings:
+    """Return the base as `node` reaches it where it may be written, whoever leads.
+
+    A copy's own server is none of those that may lead: AYA_DSN or aya.toml names them there, else they are this home's.
+    Raises ConfigError when nothing does.
+    """
+    if ROLE_OF_NODE.get(node) != "copy":
+        return node_settings(home, node, role=role, environ=environ).database
+    config = load_config(home, environ)
+    if config.dsn:
+        return writable(parse_dsn(config.dsn))
+    hosts, password = leaders(home, config, node), word_of(home, node, role)
+    if not hosts:
+        raise ConfigError(f"{node} has no primary", hint="name alpha and beta in aya.toml: [cluster.alpha], addresses")
+    if password is None:
+        raise ConfigError(
+            f"nothing here says how {role} enters the primary",
+            hint=f"copy the word of {role} in ALPHA's secrets.json into AIR's, as \"{role}@primary\"",
+        )
+    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password))
 
 
 def _embedder_token(environ: Mapping[str, str]) -> str | None:

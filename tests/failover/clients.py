@@ -18,6 +18,7 @@ from aya.settings import DatabaseSettings
 CONNECT_SECONDS = 1.0
 _STATEMENT_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
+_PATIENCE_SECONDS = 10
 ACCOUNTS = 10
 BALANCE = 1000
 LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -167,6 +168,16 @@ async def connected(settings: DatabaseSettings) -> asyncpg.Connection[Any]:
     raise error
 
 
+async def _patiently(settings: DatabaseSettings) -> asyncpg.Connection[Any]:
+    """Connect, within ten seconds: on a machine that is short of time a leader may close itself for a moment."""
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while True:
+            try:
+                return await connected(settings)
+            except LOST:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+
 @dataclass(frozen=True)
 class Found:
     """What the database has. ids: of entries and transfers. total: of all balances.
@@ -191,7 +202,7 @@ async def check(settings: DatabaseSettings, journal: Journal) -> None:
     """Compare the journal with the database; AssertionError for a lost, a resurrected or an invented row, or money."""
     # The clients write on: what was acknowledged before the look must be there, and what is there must be known after.
     acknowledged = set(journal.acknowledged)
-    connection = await asyncpg.connect(settings.dsn(), timeout=10)
+    connection = await _patiently(settings)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             there = await seen(connection)

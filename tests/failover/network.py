@@ -68,6 +68,10 @@ class Network:
             _ip("-n", space, "address", "add", f"{self.relayed[host]}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
             _ip("-n", space, "link", "set", "lo", "up")
+            for other, relayed in self.relayed.items():
+                if other != host:
+                    # Answers come back by the way on which was asked, as by an interface of its own.
+                    _ip("-n", space, "route", "add", relayed, "dev", "eth0", "src", self.relayed[host])
 
     def remove(self) -> None:
         """Remove them; what still runs there loses its network."""

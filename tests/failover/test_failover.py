@@ -16,6 +16,8 @@ from tests.failover.clients import Journal, writing
 from tests.failover.lab import NODES, Lab, lab, other
 from tests.failover.network import Network
 
+from aya.backup import archive, create
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROUNDS = 6
 
@@ -36,6 +38,43 @@ async def test_faults_at_random_lose_nothing_that_was_acknowledged(pair: Lab) ->
     print(f"seed {seed}")  # noqa: T201
     journal = await faults.rounds(pair, seed, ROUNDS)
     assert len(journal.acknowledged) > 100
+
+
+async def test_a_standby_that_was_just_copied_is_backed_up(pair: Lab) -> None:
+    """Its archive begins where it began: that is no gap, and it goes on archiving when it leads."""
+    where = create.place(pair.home, pair.config, "beta")
+    made = await create.create(where, lambda _: None)
+    await pair.order("alpha", "switchover")
+    await pair.in_sync("beta")
+    found: list[str] = []
+    async with asyncio.timeout(30):
+        while not archive.segments(found, made.segment_bytes):
+            await pair.as_superuser("beta", "SELECT pg_switch_wal() FROM (SELECT txid_current()) AS written")
+            await asyncio.sleep(0.2)
+            found = archive.names(where.archive)
+    assert made.good
+    assert archive.gaps(where.archive, [made], found) == ()
+
+
+async def test_a_way_that_is_dead_is_left_for_the_other(pair: Lab) -> None:
+    """The cable between the two is cut, the tailnet lives: writers wait some seconds, and nobody is promoted."""
+    if pair.network is None:
+        pytest.skip("network namespaces cannot be made here")
+    journal = Journal()
+    async with writing(pair.database(), journal):
+        await asyncio.sleep(0.5)
+        for node in NODES:
+            pair.network.lose(node, other(node), relayed=False)
+        await asyncio.sleep(1)
+        known = len(journal.acknowledged)
+        async with asyncio.timeout(20):
+            while len(journal.acknowledged) < known + 50:  # noqa: ASYNC110 - clients of other processes
+                await asyncio.sleep(0.1)
+        assert journal.longest_gap() < 10
+        pair.heal()
+        await pair.in_sync("alpha")
+    await clients.check(pair.database(), journal)
+    assert [epoch["epoch"] for epoch in await pair.history("alpha")] == [1]
 
 
 async def test_the_plug_is_pulled_and_put_back(pair: Lab) -> None:

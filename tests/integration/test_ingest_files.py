@@ -25,7 +25,7 @@ from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseUnavailable, EmbedderOverloaded, EmbedderUnavailable
 from aya.ingest import FileResult, Labels, add_files, add_records
-from aya.knowledge.documents import Documents
+from aya.knowledge.documents import Beside, Documents
 from aya.knowledge.types import Added, Changes, Filters, NewDocument
 from aya.records import read_records
 
@@ -355,11 +355,11 @@ async def test_an_embedder_with_too_much_to_do_is_waited_for(
     class Busy(Documents):
         """Documents whose embedder refuses twice."""
 
-        async def add(self, new: NewDocument) -> Added:
+        async def add(self, new: NewDocument, *, beside: Beside | None = None) -> Added:
             """Refuse, then add."""
             if next(refusals, False):
                 raise EmbedderOverloaded("busy")
-            return await super().add(new)
+            return await super().add(new, beside=beside)
 
     async def at_once(_: float) -> None:
         """Do not wait."""

@@ -45,17 +45,19 @@ def dump(server: Server, settings: DatabaseSettings) -> str:
     return _NOISE.sub("", done.stdout)
 
 
-async def test_the_schema_file_is_what_the_migrations_make(
-    server: Server, empty_database: DatabaseSettings, database: DatabaseSettings
+@pytest.mark.parametrize(("node", "beside"), [("air", "schema_air.sql"), ("alpha", "schema_primary.sql")])
+async def test_the_schema_files_are_what_the_migrations_make(
+    server: Server, empty_database: DatabaseSettings, database: DatabaseSettings, node: str, beside: str
 ) -> None:
-    """Loading schema.sql and replaying the migrations end in the same dump."""
-    await migrations.migrate(empty_database, node="air")
+    """Loading the schema and replaying the migrations end in the same dump."""
+    await migrations.migrate(empty_database, node=node)
     replayed = dump(server, empty_database)
     loaded = database
     connection = await asyncpg.connect(loaded.dsn())
     try:
         await connection.execute("DROP OWNED BY aya_user")
-        await connection.execute(files("aya").joinpath("sql", "schema.sql").read_text(encoding="utf-8"))
+        for name in ("schema.sql", beside):
+            await connection.execute(files("aya").joinpath("sql", name).read_text(encoding="utf-8"))
     finally:
         await connection.close()
     assert dump(server, loaded) == replayed

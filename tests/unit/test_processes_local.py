@@ -63,9 +63,9 @@ def test_existing_nodes_keep_their_ports() -> None:
 
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:
-    """An existing database is used, not started; air has no indexer, alpha makes its vectors."""
+    """An existing database is used, not started; air's own server, its indexer and its daemon stay."""
     assert services("alpha", WITH_DSN) == ("embedder", "indexer")
-    assert services("air", Config()) == ("postgres", "embedder")
+    assert services("air", Config()) == ("link", "postgres", "embedder", "indexer", "syncd")
 
 
 def test_a_port_is_free_untaken_and_in_the_range() -> None:

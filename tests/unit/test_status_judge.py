@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.test_sync_judge import COPY, PRIMARY
 
 from aya.cli.move_display import described, duration, summary
 from aya.cli.status import document, node_row, service_row
@@ -30,6 +31,7 @@ from aya.status.types import (
     Replication,
     Service,
 )
+from aya.sync.types import Primary, SyncStatus
 
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
@@ -71,6 +73,13 @@ FAILING = replace(ARCHIVING, failed=3, last_failed="0" * 23 + "A", failing=True)
             replace(KEPT, database=replace(DATABASE, archiving=replace(ARCHIVING, mode="off"))),
             "the WAL is not archived",
         ),
+        (
+            replace(KEPT, backups=Backups(1, waiting=7, waiting_since="2026-01-02T03:00:00+00:00", stuck=True)),
+            "7 segments are not archived, the first since 2026-01-02T03:00:00+00:00",
+        ),
+        (replace(KEPT, backups=Backups(1, waiting=1, waiting_since="2026-01-02T03:00:00+00:00")), None),
+        (replace(KEPT, backups=Backups(1, damaged=("20260101T033000Z",))), "base backup 20260101T033000Z is damaged"),
+        (replace(KEPT, backups=Backups(1, gap="0" * 24)), "the archive lacks 000000"),
         (replace(KEPT, backups=Backups(1, error="no room")), "the last base backup failed (no room)"),
         (replace(KEPT, backups=Backups(1, "2025-12-01", overdue=True)), "the newest good base backup is of 2025-12-01"),
         (replace(GOOD, database=replace(DATABASE, archiving=FAILING)), None),  # a database of one's own
@@ -162,9 +171,9 @@ def test_without_its_database_a_node_is_down() -> None:
     assert verdict.problems == ("the database does not answer (connection refused): aya up",)
 
 
-def test_nobody_indexes_on_a_copy() -> None:
-    """What waits there waits for alpha, whose indexer makes its vectors."""
-    assert judge(replace(GOOD, role="copy", database=OVERDUE)).health == "healthy"
+def test_a_copy_indexes_what_was_written_there() -> None:
+    """An indexer that does not is told, as on the servers."""
+    assert judge(replace(GOOD, role="copy", database=OVERDUE)).health == "degraded"
 
 
 def test_a_promoted_standby_is_a_primary() -> None:
@@ -244,3 +253,15 @@ def test_the_json_document_keeps_its_shape(tmp_path: Path) -> None:
     assert set(node["versions"]) == {"aya", "postgresql", "pgvector", "schema"}
     assert node["services"][0]["last"] == {"time": "2026-01-02T03:04:05.678Z", "event": "service.started"}
     assert node["counts"]["documents"] == 3
+
+
+def test_what_is_wrong_with_a_copy_degrades_its_node() -> None:
+    """Offline it is healthy, and says so; what was rejected is a problem with the next command, and in the document."""
+    copy = replace(GOOD, name="air", role="copy")
+    offline = SyncStatus(replace(COPY, seconds_behind=7300.0), Primary("nowhere", error="nobody answers"))
+    assert judge(replace(copy, sync=offline)).health == "healthy"
+    assert node_row(judge(replace(copy, sync=offline)))[-1] == "2 h"
+    rejected = judge(replace(copy, sync=SyncStatus(replace(COPY, rejected=2), PRIMARY)))
+    assert (rejected.health, len(rejected.problems)) == ("degraded", 1)
+    assert rejected.to_json()["sync"]["copy"]["rejected"] == 2
+    assert judge(GOOD).to_json()["sync"] is None

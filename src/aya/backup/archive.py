@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aya.backup import archive_program, wal
@@ -65,19 +66,23 @@ def segments(found: Sequence[str], segment_bytes: int) -> list[Segment]:
 
 def segment_size(directory: Path, found: Sequence[str], backups: Sequence[Backup]) -> int:
     """Return how large a segment is, by a base backup's record or else by the first segment."""
-    if backups:
-        return backups[-1].segment_bytes
+    if known := [one.segment_bytes for one in backups if one.is_known]:
+        return known[-1]
     sizes = ((directory / name).stat().st_size for name in found if archive_program.SEGMENT.match(name))
     return next((size for size in sizes if size and size & (size - 1) == 0), 1 << 24)
 
 
 def gaps(directory: Path, backups: Sequence[Backup], found: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the runs of segments that are missing since the oldest base backup, or since the first segment."""
+    """Return the runs of segments that are missing since the end of the oldest base backup, or since the first segment.
+
+    What was written while a base backup was made is in the backup itself: a standby that was copied a moment ago has
+    archived nothing of it.
+    """
     size = segment_size(directory, found, backups)
     there = segments(found, size)
     if not there:
         return ()
-    start = min((one.start for one in backups), default=min(one.number for one in there) * size)
+    start = min((one.end for one in backups if one.is_known), default=min(one.number for one in there) * size)
     lacking = wal.missing(there, line(directory, found, size), start, size)
     runs: list[list[Segment]] = []
     for one in lacking:
@@ -123,6 +128,19 @@ def _problem(directory: Path, name: str) -> str | None:
         return archive_program.header_problem(str(directory / name), name)
     except (OSError, archive_program.Refused) as error:
         return f"cannot be read: {error}"
+
+
+def waiting(data: Path) -> tuple[int, datetime | None]:
+    """Return how many files a server has still to archive, and since when the first of them waits. data: its directory.
+
+    An archiving program that hangs fails never: only this tells.
+    """
+    since: list[float] = []
+    with suppress(OSError):
+        for one in (data / "pg_wal" / "archive_status").glob("*.ready"):
+            with suppress(FileNotFoundError):
+                since.append(one.lstat().st_mtime)
+    return len(since), datetime.fromtimestamp(min(since), UTC) if since else None
 
 
 def prune(directory: Path, start: int, segment_bytes: int) -> list[str]:

@@ -37,7 +37,8 @@ class Backup:
 
     started_at, ended_at, verified_at: ISO 8601 in UTC; verified_at: when every file was last found as it was copied,
     None never. start, end: positions in the WAL, in bytes; it can be rolled forward to any place from `end` on.
-    size: bytes. problem: what the last check found wrong; None nothing.
+    size: bytes. problem: what the last check found wrong; None nothing. Of one whose record cannot be read nothing is
+    known but its name and that: its numbers are 0.
     """
 
     name: str
@@ -57,6 +58,11 @@ class Backup:
     def good(self) -> bool:
         """Return whether it was checked, and nothing was wrong."""
         return self.verified_at is not None and self.problem is None
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether its record could be read."""
+        return self.segment_bytes > 0
 
     @property
     def ended(self) -> datetime:
@@ -81,11 +87,17 @@ class Catalogue:
         return self.directory / name / "data"
 
     def all(self) -> list[Backup]:
-        """Return them, oldest first. Raises BackupError for a record that cannot be read."""
+        """Return them, oldest first. One whose record cannot be read has a problem, and holds up none of the others."""
         if not self.directory.is_dir():
             return []
         names = sorted(one.name for one in self.directory.iterdir() if one.is_dir() and not one.name.startswith("."))
-        return [self.get(name) for name in names]
+        return [self._get(name) for name in names]
+
+    def _get(self, name: str) -> Backup:
+        try:
+            return self.get(name)
+        except BackupError as error:
+            return Backup(name, "", "", "", 0, 0, 0, 0, 0, "", problem=error.message)
 
     def get(self, name: str) -> Backup:
         """Return one. Raises BackupError when there is none of that name, or its record cannot be read."""
@@ -142,7 +154,7 @@ def superfluous(backups: Sequence[Backup], keep: int) -> list[Backup]:
     if len(good) <= max(keep, 1):
         return []
     oldest_kept = good[-max(keep, 1)]
-    return [one for one in backups if one.started_at < oldest_kept.started_at]
+    return [one for one in backups if one.name < oldest_kept.name]
 
 
 def newest_good(backups: Sequence[Backup]) -> Backup | None:

@@ -236,8 +236,9 @@ def prune(where: Place, keep: int) -> Pruned:
         if gone:
             sync_directory(where.catalogue.directory)
         staying = [one for one in before if one not in gone]
-        if not staying:
-            return Pruned((), 0)
+        if not staying or not all(one.is_known for one in staying):
+            # Nobody knows what one of them needs.
+            return Pruned(tuple(one.name for one in gone), 0)
         oldest = min(staying, key=lambda one: one.start)
         removed = archive.prune(where.archive, oldest.start, oldest.segment_bytes)
         return Pruned(tuple(one.name for one in gone), len(removed))
@@ -248,6 +249,9 @@ async def verify(where: Place, backups: Sequence[Backup], progress: Progress) ->
     found: list[Backup] = []
     for one in backups:
         progress(f"backup {one.name}")
+        if not one.is_known:
+            found.append(one)
+            continue
         try:
             await verify_copy(where.cluster, where.catalogue.data(one.name), progress)
             checked = replace(one, verified_at=datetime.now(UTC).isoformat(), problem=None)

@@ -53,6 +53,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("aya.cli.pause:resume", "Let the watchdogs look after the servers again."),
     "rejoin": ("aya.cli.rejoin:command", "Copy or rewind a standby anew."),
     "history": ("aya.cli.history:command", "Show who has led, since when and why."),
+    "sync": ("aya.cli.sync:command", "Show, hasten, pause and mend AIR's sync with the primary."),
+    "conflicts": ("aya.cli.conflicts:command", "Show and decide what was changed on AIR and at the primary."),
     "dev": ("aya.cli.dev:command", "Faults on purpose: kill, freeze and cut this machine's nodes."),
     "backup": ("aya.cli.backup:command", "Make, list and check base backups and the WAL archive."),
     "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),

@@ -90,7 +90,7 @@ def verify(home: Home, /, *, node: str | None, as_json: bool) -> int:
     with where.locked("aya backup verify"):
         backups = asyncio.run(creating.verify(where, where.catalogue.all(), output.progress))
         findings = archive.audit(where.archive, backups, output.progress)
-        recent = archive.gaps(where.archive, backups[-1:], archive.names(where.archive))
+        recent = archive.gaps(where.archive, _newest(backups), archive.names(where.archive))
     code = exit_code(backups, findings, recent)
     if as_json:
         output.document(
@@ -128,6 +128,10 @@ def drill(home: Home, /, *, node: str | None, as_json: bool) -> None:
         f"restored {one.node} from backup {one.backup} to {one.reached} in {seconds:.0f} s, and removed it again"
     )
     output.line(f"read {found['documents']} documents, {found['chunks']} chunks; a search found what it should")
+
+
+def _newest(backups: Sequence[Backup]) -> list[Backup]:
+    return [one for one in backups if one.is_known][-1:]
 
 
 def exit_code(backups: Sequence[Backup], findings: Findings, recent: Sequence[object]) -> int:

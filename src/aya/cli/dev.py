@@ -1,4 +1,4 @@
-"""`aya dev kill | freeze | cut | heal`: faults on purpose, on the real processes of this machine's nodes."""
+"""`aya dev kill | freeze | cut | heal | offline | online`: faults on purpose, on the real processes of these nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aya.home import Home
 from aya.local.faults import LINK, Faults
 from aya.postgres.config import SERVERS
 
+AIR = "air"
 _node = click.argument("node", type=click.Choice(SERVERS))
 
 
@@ -55,6 +56,26 @@ def heal(home: Home, /, what: str) -> None:
     Faults(home).heal(what)
     output.line("the link is whole again" if what == LINK else f"{what} runs again")
     output.line("  aya history, aya status    see what came of it")
+
+
+@command.command(name="offline")
+@click.argument("node", type=click.Choice([AIR]))
+@click.pass_obj
+def offline(home: Home, /, node: str) -> None:
+    """Take air's network away: it reaches neither server, and goes on with what it has."""
+    Faults(home).offline(node)
+    output.line(f"{node} is offline: search, add and edit there as before")
+    output.line(f"  aya search --node {node} …, aya add --node {node} …\n  aya dev online {node:<12}undo it")
+
+
+@command.command(name="online")
+@click.argument("node", type=click.Choice([AIR]))
+@click.pass_obj
+def online(home: Home, /, node: str) -> None:
+    """Give air its network back: what was written there is sent, what changed is fetched."""
+    Faults(home).online(node)
+    output.line(f"{node} is online again")
+    output.line("  aya status                 see what came of it")
 
 
 def _say_next(what: str) -> None:

@@ -16,7 +16,8 @@ from aya.knowledge.validation import parse_metadata
 from aya.textfile import Refused, read_text_file
 
 
-@click.command(name="edit")
+# A document of AIR's that the primary has not numbered yet has a negative number: no option.
+@click.command(name="edit", context_settings={"ignore_unknown_options": True})
 @click.argument("document_id", type=click.IntRange(min=-(2**31), max=2**31 - 1))
 @click.option("--text", help="The new text; - reads standard input.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="Take the new text from this file.")

@@ -16,7 +16,7 @@ from aya.cli import output, session
 from aya.cli.move_display import described, followed, told
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, DatabaseFull, UsageError
-from aya.home import Home
+from aya.home import ROLE_OF_NODE, Home
 from aya.knowledge import reembedding
 from aya.knowledge.binding import bound_model, describe, load
 from aya.settings import load_config, node_settings
@@ -65,6 +65,8 @@ def command(
     if len(actions) > 1 or (actions and model):
         raise UsageError("one thing at a time", hint="aya reembed --help")
     name = session.chosen_node(home, node)
+    if ROLE_OF_NODE.get(name) == "copy":
+        raise UsageError(f"{name} follows its primary, to another model, too", hint="aya reembed, on alpha or beta")
     settings = node_settings(home, name)
     if actions:
         return _acted(settings, actions[0], sure=yes, as_json=as_json)

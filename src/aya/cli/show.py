@@ -11,7 +11,8 @@ from aya.cli.list import state_of
 from aya.home import Home
 
 
-@click.command(name="show")
+# A document of AIR's that the primary has not numbered yet has a negative number: no option.
+@click.command(name="show", context_settings={"ignore_unknown_options": True})
 @click.argument("document_id", type=click.IntRange(min=-(2**31), max=2**31 - 1))
 @session.node_option
 @session.json_option

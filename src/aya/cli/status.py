@@ -13,6 +13,7 @@ import click
 
 from aya import __version__
 from aya.cli import output
+from aya.cli.text import duration
 from aya.home import Home
 from aya.settings import load_config
 
@@ -33,7 +34,6 @@ _NODE_HEADERS = (
 )
 _SERVICE_HEADERS = ("NODE", "SERVICE", "STATE", "PID", "UP", "LAST")
 _LONGEST_EVENT = 60
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @click.command(name="status")
@@ -75,6 +75,7 @@ def _print(home: Home, nodes: Sequence[NodeStatus]) -> None:
     output.line()
     output.table(_SERVICE_HEADERS, [service_row(node.seen.name, one) for node in nodes for one in node.seen.services])
     _print_moves(nodes)
+    _print_copies(nodes)
     problems = [(node.seen.name, problem) for node in nodes for problem in node.problems]
     if problems:
         output.line()
@@ -92,11 +93,22 @@ def _print_moves(nodes: Sequence[NodeStatus]) -> None:
             output.line(f"{node.seen.name}: moving to {moving.move.identity.model}; {summary(moving)}")
 
 
+def _print_copies(nodes: Sequence[NodeStatus]) -> None:
+    from aya.cli.sync_display import summary  # noqa: PLC0415 as above
+
+    for node in nodes:
+        if node.seen.sync is not None:
+            output.line()
+            output.line(f"{node.seen.name}: {summary(node.seen.sync)}")
+
+
 def node_row(node: NodeStatus) -> tuple[str, ...]:
     """Return a node's line of the table; pure. A dash stands for what is not known or does not apply."""
     database, follows = node.seen.database, node.seen.replication
     counts = database.counts
     behind = f"{follows.lag_bytes} bytes" if follows and follows.lag_bytes is not None else "-"
+    if node.seen.sync is not None and node.seen.sync.copy.seconds_behind is not None:
+        behind = duration(node.seen.sync.copy.seconds_behind)
     return (
         node.seen.name,
         node.role,
@@ -118,19 +130,9 @@ def service_row(node: str, service: Service) -> tuple[str, ...]:
         service.name,
         service.state,
         str(service.pid) if service.pid else "-",
-        _duration(service.uptime_seconds),
+        duration(service.uptime_seconds),
         _event(service.last),
     )
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < _DAY else f"{seconds / _DAY:.0f} d"
 
 
 def _event(last: LastEvent | None) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge")
 _MOST_CONFLICTS = 5
 Result = TypeVar("Result")
+Beside = Callable[["Connection", int], Awaitable[None]]
+"""What else is done in the transaction that writes a document, given its id; what it raises takes both back."""
 
 
 class Documents:
@@ -53,31 +55,32 @@ class Documents:
         """Ask for the model again next time: the database has another one now, or the embedder lost it."""
         self._identity = None
 
-    async def add(self, new: NewDocument) -> Added:
+    async def add(self, new: NewDocument, *, beside: Beside | None = None) -> Added:
         """Keep a document. Adding the same again changes nothing; a file that changed replaces what it was.
 
-        Raises DocumentError, EmbedderError or DatabaseError, and then nothing was written; or OutcomeUnknown.
+        beside: only done when a document is made. Raises DocumentError, EmbedderError or DatabaseError, and then
+        nothing was written; or OutcomeUnknown.
         """
         validation.check_content(new.content)
         validation.check_labels(new.category, new.source)
         validation.check_metadata(new.metadata)
         addition = Addition(new)
-        return await self._until_known(lambda: self._add_in_spite_of_others(new, addition))
+        return await self._until_known(lambda: self._add_in_spite_of_others(new, addition, beside))
 
     async def _until_known(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         return await until_known(attempt, has_choice=self._database.has_choice)
 
-    async def _add_in_spite_of_others(self, new: NewDocument, addition: Addition) -> Added:
+    async def _add_in_spite_of_others(self, new: NewDocument, addition: Addition, beside: Beside | None) -> Added:
         for _ in range(_MOST_CONFLICTS):
             try:
-                return await self._add(new, addition)
+                return await self._add(new, addition, beside)
             except (DatabaseConflict, ModelMismatch):
                 # Somebody else wrote the same file or content at the same moment, or the base moved to another model
                 # since its vectors were made: look again at what is there now.
                 continue
-        return await self._add(new, addition)
+        return await self._add(new, addition, beside)
 
-    async def _add(self, new: NewDocument, addition: Addition) -> Added:
+    async def _add(self, new: NewDocument, addition: Addition, beside: Beside | None) -> Added:
         async with self._database.connection() as connection:
             action = await addition.look(connection, lock=False)
             if action == "keep" or (action == "duplicate" and new.uri is None):
@@ -95,6 +98,8 @@ class Documents:
                 if action in EMBEDDING_ACTIONS and prepared is None:
                     raise DatabaseConflict("the document was changed meanwhile", hint="run the same again")
                 added = await addition.do(connection, action, prepared if action in EMBEDDING_ACTIONS else None)
+                if beside is not None and action == "insert":
+                    await beside(connection, added.document_id)
                 if action in {"keep", "duplicate"}:
                     await connection.execute(_SQL["mark"])
         except OutcomeUnknown:
@@ -102,11 +107,13 @@ class Documents:
             raise
         return addition.known(added)
 
-    async def edit(self, document_id: int, changes: Changes, *, expected_rev: int | None = None) -> Document:
+    async def edit(
+        self, document_id: int, changes: Changes, *, expected_rev: int | None = None, beside: Beside | None = None
+    ) -> Document:
         """Change a document; a new content gets new chunks in the same transaction.
 
-        expected_rev: refuse when somebody changed it meanwhile. Raises DocumentError when there is no such document,
-        and OutcomeUnknown.
+        expected_rev: refuse when somebody changed it meanwhile. beside: has to refuse when it was done before. Raises
+        DocumentError when there is no such document, and OutcomeUnknown.
         """
         validation.check_labels(changes.category, changes.source)
         validation.check_metadata(changes.metadata or {})
@@ -116,10 +123,10 @@ class Documents:
 
         async def attempt() -> Document:
             nonlocal unsure
-            if unsure and (found := await self._edited(document_id, changes)) is not None:
+            if unsure and beside is None and (found := await self._edited(document_id, changes)) is not None:
                 return found
             try:
-                return await self._edit_in_spite_of_others(document_id, changes, expected_rev)
+                return await self._edit_in_spite_of_others(document_id, changes, expected_rev, beside)
             except OutcomeUnknown:
                 unsure = True
                 raise
@@ -135,14 +142,18 @@ class Documents:
             await confirm(connection)
         return _document(row)
 
-    async def _edit_in_spite_of_others(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
+    async def _edit_in_spite_of_others(
+        self, document_id: int, changes: Changes, expected_rev: int | None, beside: Beside | None
+    ) -> Document:
         try:
-            return await self._edit(document_id, changes, expected_rev)
+            return await self._edit(document_id, changes, expected_rev, beside)
         except ModelMismatch:
             # The base moved to another model since the vectors were made.
-            return await self._edit(document_id, changes, expected_rev)
+            return await self._edit(document_id, changes, expected_rev, beside)
 
-    async def _edit(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
+    async def _edit(
+        self, document_id: int, changes: Changes, expected_rev: int | None, beside: Beside | None
+    ) -> Document:
         prepared = None
         if changes.content is not None:
             prepared = await self._prepare(changes.content, markdown=True)
@@ -157,6 +168,8 @@ class Documents:
                 raise await _why_not_updated(connection, document_id)
             if prepared is not None:
                 await index(connection, document_id, prepared)
+            if beside is not None:
+                await beside(connection, document_id)
             # Here, not after the commit: what fails from then on has happened all the same.
             row = await connection.fetchrow(_SQL["get_document"], document_id)
         if row is None:
@@ -193,15 +206,20 @@ class Documents:
             rows = await connection.fetch(_SQL["list_documents"], *filter_arguments(filters), limit, offset)
         return [_document(row) for row in rows]
 
-    async def remove(self, document_ids: Sequence[int]) -> list[int]:
-        """Delete documents with their chunks; return those that were there. Raises OutcomeUnknown."""
+    async def remove(self, document_ids: Sequence[int], *, beside: Beside | None = None) -> list[int]:
+        """Delete documents with their chunks; return those that were there. Raises OutcomeUnknown.
+
+        beside: done once for each that was there.
+        """
         removed: set[int] = set()
 
         async def attempt() -> list[int]:
             async with self._database.transaction() as connection:
-                removed.update(
-                    row["id"] for row in await connection.fetch(_SQL["delete_documents"], list(document_ids))
-                )
+                gone = [row["id"] for row in await connection.fetch(_SQL["delete_documents"], list(document_ids))]
+                if beside is not None:
+                    for document_id in gone:
+                        await beside(connection, document_id)
+                removed.update(gone)
                 await connection.execute(_SQL["mark"])
             return [document_id for document_id in dict.fromkeys(document_ids) if document_id in removed]
 

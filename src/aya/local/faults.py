@@ -54,6 +54,14 @@ class Faults:
         """Cut the link between alpha and beta."""
         return self._signal_links(signal.SIGUSR1)
 
+    def offline(self, node: str) -> list[str]:
+        """Cut a node's way to the others."""
+        return self._signal_links(signal.SIGUSR1, (node,))
+
+    def online(self, node: str) -> list[str]:
+        """Give it back."""
+        return self._signal_links(signal.SIGUSR2, (node,))
+
     def heal(self, what: str) -> list[str]:
         """Undo it: the link is whole again, or the node's processes go on, or are started again."""
         if what == LINK:
@@ -64,10 +72,10 @@ class Faults:
             self._supervisor.rpc().start(service.label)
         return [service.label for service in services]
 
-    def _signal_links(self, signum: signal.Signals) -> list[str]:
-        links = [one for node in SERVERS for one in self._known(node) if one.label.endswith(f".{LINK}") and one.pid]
+    def _signal_links(self, signum: signal.Signals, nodes: tuple[str, ...] = SERVERS) -> list[str]:
+        links = [one for node in nodes for one in self._known(node) if one.label.endswith(f".{LINK}") and one.pid]
         if not links:
-            raise AyaError("no link between alpha and beta runs on this machine", hint="aya up --nodes alpha,beta")
+            raise AyaError(f"no link of {' or '.join(nodes)} runs on this machine", hint="aya up")
         for link in links:
             os.kill(link.pid or 0, signum)
         return [link.label for link in links]

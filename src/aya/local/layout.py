@@ -95,9 +95,9 @@ def placeholders(home: Home, config: Config, node: Node) -> dict[str, str]:
 
 
 def _partner(home: Home, config: Config, node: str) -> str:
-    """Return where its partner is; nobody reads it, but who watches or reaches it starts again when it changes."""
-    other = next((one for name, one in members(home, config).items() if name != node), None)
-    return f"{','.join(other.addresses)}:{other.postgres_port}:{other.agent_port}" if other else ""
+    """Return where the servers are that it reaches; nobody reads it, but who does starts again when it changes."""
+    others = [one for name, one in members(home, config).items() if name != node]
+    return " ".join(f"{','.join(one.addresses)}:{one.postgres_port}:{one.agent_port}" for one in others)
 
 
 def _absolute_program(name: str | None) -> str:

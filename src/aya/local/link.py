@@ -1,8 +1,9 @@
-"""The link between alpha and beta when both are on one machine: it can be cut there, as a cable can (aya dev cut link).
+"""The links between nodes that are on one machine: they can be cut there, as a cable can (aya dev cut | offline).
 
-One process a node, `python -m aya.local.link`: what its server and its watchdog send to the partner's goes through it.
-Cut, it passes nothing on, either way: who has a connection hears nothing more, who makes one is not answered; healed,
-it passes on what has waited, as TCP does after a short break. SIGUSR1 cuts, SIGUSR2 heals.
+One process a node, `python -m aya.local.link`: what a server and its watchdog send to the partner's goes through it,
+and what air sends to either server. Cut, it passes nothing on, either way: who has a connection hears nothing more, who
+makes one is not answered; healed, it passes on what has waited, as TCP does after a short break. SIGUSR1 cuts, SIGUSR2
+heals.
 """
 
 from __future__ import annotations
@@ -98,15 +99,18 @@ class Link:
 
 
 def ways(environ: Mapping[str, str] = os.environ) -> tuple[str, tuple[Way, ...]]:
-    """Return the node and its ways to the partner. Raises ConfigError."""
+    """Return the node and its ways to the others. Raises ConfigError."""
     name = environ.get("AYA_NODE") or ""
     nodes = homes.locate(environ.get("AYA_HOME")).nodes()
-    if name not in SERVERS or name not in nodes:
-        raise ConfigError(f"a link leads from {' or '.join(SERVERS)}, not from {name!r}", hint="aya up")
+    own = nodes.get(name)
+    if own is None:
+        raise ConfigError(f"there is no node {name!r} that a link could lead from", hint="aya up")
+    if name not in SERVERS:
+        to = {"alpha": own.link_alpha_port, "beta": own.link_beta_port}
+        return name, tuple(Way(port, nodes[each].postgres_port) for each, port in to.items() if each in nodes)
     other = nodes.get(next(each for each in SERVERS if each != name))
     if other is None:
         return name, ()
-    own = nodes[name]
     return name, (Way(own.link_postgres_port, other.postgres_port), Way(own.link_agent_port, other.agent_port))
 
 

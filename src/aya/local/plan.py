@@ -9,15 +9,16 @@ from aya.home import ROLE_OF_NODE, Node
 from aya.settings import Config
 
 NODES = tuple(ROLE_OF_NODE)
-# Of a server's node: PostgreSQL, the embedder, two of the watchdog, and two of the link to its partner.
-_PORTS = {"alpha": 6, "beta": 6, "air": 2}
+_OF_ALL = ("postgres_port", "embedder_port")
+_SERVER_PORTS = (*_OF_ALL, "agent_port", "health_port", "link_postgres_port", "link_agent_port")
+_PORTS = {"alpha": _SERVER_PORTS, "beta": _SERVER_PORTS, "air": (*_OF_ALL, "link_alpha_port", "link_beta_port")}
 # Each of these is for a PostgreSQL of ours.
 _OF_SERVER = ("postgres", "watchdog", "link", "backup")
-# The sync service reads ALPHA and writes AIR; an indexer on AIR would make every vector twice.
+# AIR's indexer makes the vectors of what was written there; what its sync daemon fetches has them, and is not queued.
 _SERVICES = {
     "alpha": ("link", "watchdog", "embedder", "indexer", "backup"),
     "beta": ("link", "watchdog", "embedder", "indexer", "backup"),
-    "air": ("postgres", "embedder"),
+    "air": ("link", "postgres", "embedder", "indexer", "syncd"),
 }
 
 
@@ -52,10 +53,10 @@ def settle(
         if name in nodes:
             continue
         taken = {port for node in nodes.values() for port in node.ports}
-        ports: list[int] = []
-        for _ in range(_PORTS[name]):
-            ports.append(choose_port({*taken, *ports}))
-        nodes[name] = Node(name, ROLE_OF_NODE[name], *ports)
+        ports: dict[str, int] = {}
+        for each in _PORTS[name]:
+            ports[each] = choose_port({*taken, *ports.values()})
+        nodes[name] = Node(name, ROLE_OF_NODE[name], **ports)
     return {name: nodes[name] for name in NODES if name in nodes}
 
 

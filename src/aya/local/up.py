@@ -29,7 +29,11 @@ from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn
 
 # What runs behind the servers.
-_BEHIND = {"indexer": "the indexer runs", "backup": "base backups are made daily"}
+_BEHIND = {
+    "indexer": "the indexer runs",
+    "backup": "base backups are made daily",
+    "syncd": "what changes here and at the primary is exchanged",
+}
 _OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "link": "the link's", "embedder": "the embedder's"}
 
 
@@ -284,7 +288,7 @@ def _port(node: Node, service: str) -> int | None:
     ports = {
         "postgres": node.postgres_port,
         "watchdog": node.agent_port,
-        "link": node.link_agent_port,
+        "link": node.link_agent_port or node.link_alpha_port,
         "embedder": node.embedder_port,
     }
     return ports.get(service)

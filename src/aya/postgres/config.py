@@ -97,8 +97,9 @@ def settings_text(config: ClusterConfig) -> str:
         "synchronous_commit": "on",
         "hot_standby": "on",
         "wal_keep_size": "256MB",
-        "wal_sender_timeout": "20s",
-        "wal_receiver_timeout": "20s",
+        # A way between the servers that is dead while another lives: writers wait for it no longer than that.
+        "wal_sender_timeout": "5s",
+        "wal_receiver_timeout": "5s",
         "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "200ms",
         "client_connection_check_interval": "10s",

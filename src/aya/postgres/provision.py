@@ -3,6 +3,7 @@
 aya_user        owns the database; migrations, the command line, a person in psql
 aya_mcp         the MCP server: documents and chunks
 aya_indexer     the indexer: reads documents, writes chunks
+aya_sync        AIR's sync daemon: here on AIR, and at the primary
 aya_replica_N   streaming replication to node N, nothing else
 aya_watchdog    enters, and looks whether the server answers
 """
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 MCP_ROLE = "aya_mcp"
 INDEXER_ROLE = "aya_indexer"
-CLIENT_ROLES = (OWNER, MCP_ROLE, INDEXER_ROLE)
+SYNC_ROLE = "aya_sync"
+CLIENT_ROLES = (OWNER, MCP_ROLE, INDEXER_ROLE, SYNC_ROLE)
 REPLICATION_ROLES = tuple(replication_role(node) for node in SERVERS)
 ROLES = (*CLIENT_ROLES, *REPLICATION_ROLES, WATCHDOG_ROLE)
 _SQL = queries.load("aya.postgres", "roles.sql")
@@ -65,6 +67,7 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
         )
         try:
             await inside.execute(_SQL["create_vector_extension"])
+            await inside.execute(_SQL["let_follow_timelines"])
         finally:
             await inside.close()
 

@@ -88,3 +88,12 @@ WHERE
     AND (kept.setdatabase = 0 OR d.datname = $2::text)
     AND setting.name = any($3::text[])
 ORDER BY whose.it_is, setting.name;
+
+-- name: let_follow_timelines
+-- Whoever follows a base that changes hands has to know where a timeline ended: a file that only a superuser reads.
+CREATE OR REPLACE FUNCTION aya_timeline_history(timeline integer) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_read_file('pg_wal/' || upper(lpad(to_hex(timeline), 8, '0')) || '.history', true);
+$$;
+REVOKE EXECUTE ON FUNCTION aya_timeline_history(integer) FROM public;
+GRANT EXECUTE ON FUNCTION aya_timeline_history(integer) TO aya_sync;

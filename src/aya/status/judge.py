@@ -11,6 +11,7 @@ from aya.errors import EXIT_DEGRADED, EXIT_FAILED
 from aya.knowledge.models import Progress
 from aya.processes.states import ALIVE
 from aya.status.types import DatabaseFacts, Health, NodeStatus, Observation
+from aya.sync import judge as sync
 
 # One WAL segment: a standby that is further behind than that does not keep up.
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,7 @@ def judge(seen: Observation) -> NodeStatus:
         *_of_embedder(seen),
         *_of_replication(seen),
         *_of_archive(seen),
+        *(sync.problems(seen.sync) if seen.sync else ()),
     )
     return NodeStatus(seen, role, "degraded" if found else "healthy", found)
 
@@ -99,9 +101,9 @@ def _of_move(moving: Progress | None) -> list[str]:
 
 
 def _of_queue(seen: Observation) -> list[str]:
-    """Return what is wrong with the indexer's queue, a standby's being its primary's; nobody indexes on a copy."""
+    """Return what is wrong with the indexer's queue, a standby's being its primary's."""
     counts = seen.database.counts
-    if counts is None or not counts.overdue or seen.role == "copy":
+    if counts is None or not counts.overdue:
         return []
     return [f"{counts.overdue} documents wait longer than a minute for the indexer: aya down, then aya up"]
 
@@ -139,10 +141,18 @@ def _of_archive(seen: Observation) -> list[str]:
         found.append(
             "the WAL is not archived (is there a python3 that the server's user can run?): aya down, then aya up"
         )
+    elif backups.stuck:
+        found.append(
+            f"{backups.waiting} segments are not archived, the first since {backups.waiting_since}: {_RUNBOOK}"
+        )
     if archiving and archiving.failing:
         found.append(f"archiving fails ({archiving.failed} times, now at {archiving.last_failed}): {_RUNBOOK}")
+    again = f"aya backup create --node {seen.name}"
+    found += [f"base backup {name} is damaged: {again}" for name in backups.damaged]
+    if backups.gap:
+        found.append(f"the archive lacks {backups.gap}, and nothing behind it can be restored: {again}")
     if backups.error:
-        found.append(f"the last base backup failed ({backups.error}): aya backup create --node {seen.name}")
+        found.append(f"the last base backup failed ({backups.error}): {again}")
     if backups.overdue:
-        found.append(f"the newest good base backup is of {backups.newest}: aya backup create --node {seen.name}")
+        found.append(f"the newest good base backup is of {backups.newest}: {again}")
     return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from aya import db, migrations, queries
+from aya.backup import archive
 from aya.backup.catalogue import Catalogue, newest_good
 from aya.backup.failed import failure
 from aya.backup.schedule import overdue
@@ -27,7 +28,7 @@ from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, as_role, node_settings
+from aya.settings import Config, DatabaseSettings, as_role, node_settings, primary_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (
@@ -44,9 +45,15 @@ from aya.status.types import (
     Replication,
     Service,
 )
+from aya.sync import store
+from aya.sync.types import SyncStatus
 from aya.watchdog_client import WatchdogClient
 
+# A segment is archived in a second; a disk that is busy with something else takes longer.
+_ARCHIVE_LIMIT = timedelta(minutes=2)
 DEADLINE_SECONDS = 2.0
+# The copy is told of even when its primary is silent.
+_PRIMARY_SECONDS = 1.5
 _SQL = queries.load("aya.status")
 Answer = TypeVar("Answer")
 
@@ -63,11 +70,13 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
     settings = node_settings(home, node.name, environ={"AYA_DSN": config.dsn or ""})
     own = config.dsn is None
     serves = own and node.name in SERVERS
-    database, embedder, follows, watched, known = await asyncio.gather(
+    is_copy = own and node.role == "copy"
+    database, embedder, follows, watched, sync, known = await asyncio.gather(
         _within(_database(settings.local, node.name), lambda why: DatabaseFacts(error=why)),
         _within(_embedder(settings.embedder_url), lambda why: EmbedderFacts(error=why)),
         _replication(home, node) if serves else _nothing(),
         _within(_failover(home, node.name), lambda _: None) if serves else _nothing(),
+        _within(_sync(home, node, settings.local), lambda _: None) if is_copy else _nothing(),
         running,
     )
     mine = services(node.name, config)
@@ -85,6 +94,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         replication=follows if database.is_standby else None,
         failover=watched,
         backups=await asyncio.to_thread(_backups, home, node) if own and node.name in SERVERS else None,
+        sync=sync,
     )
 
 
@@ -92,16 +102,24 @@ def _backups(home: Home, node: Node) -> Backups:
     """Return what the node's directory tells of its base backups."""
     failed = failure(home, node.name)
     error = str(failed.get("error")) if failed else None
+    kept = home.archive_directory(node.name)
     try:
         found = Catalogue.of(home, node.name, run_as(home.data_directory(node.name))).all()
+        newest = newest_good(found)
+        gaps = archive.gaps(kept, [newest], archive.names(kept)) if newest else ()
     except AyaError as unreadable:
         return Backups(0, error=unreadable.message)
-    newest = newest_good(found)
+    waiting, since = archive.waiting(home.data_directory(node.name))
     return Backups(
         count=sum(one.good for one in found),
         newest=newest.ended_at if newest else None,
         overdue=overdue(datetime.now(UTC), found),
         error=error,
+        damaged=tuple(one.name for one in found if one.problem),
+        gap=gaps[0][0] if gaps else None,
+        waiting=waiting,
+        waiting_since=since.isoformat(timespec="seconds") if since else None,
+        stuck=since is not None and datetime.now(UTC) - since > _ARCHIVE_LIMIT,
     )
 
 
@@ -172,6 +190,12 @@ async def _replication(home: Home, node: Node) -> Replication:
     return await _within(
         _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
     )
+
+
+async def _sync(home: Home, node: Node, settings: DatabaseSettings) -> SyncStatus | None:
+    primary = primary_settings(home, node.name, environ={})
+    async with store.entered(settings) as connection:
+        return await store.status(connection, primary, seconds=_PRIMARY_SECONDS)
 
 
 async def _failover(home: Home, node: str) -> Failover | None:

@@ -22,7 +22,10 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
                         "rows_per_second": 12.5|null, "seconds_left": 0.4|null, "error": "…"|null}|null,
         "archive": {"mode": "always"|"on"|"off", "archived": 9, "failed": 0, "last_archived": "0000…"|null,
                     "last_failed": "0000…"|null, "failing": false}|null,
-        "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null}|null,
+        "backups": {"count": 3, "newest": "2026-01-01T03:30:05+00:00"|null, "overdue": false, "error": "…"|null,
+                    "damaged": ["20260101T033000Z"], "gap": "0000…"|null, "waiting": 0, "waiting_since": "…"|null,
+                    "stuck": false}|null,
+        "sync": {"condition": "following", …}|null,                   of AIR's copy, as in aya.sync.types
         "services": [{"name": "postgres", "pid": 123|null,
                       "state": "running"|"starting"|"restarting"|"stopping"|"stopped"|"exited"|"failed"|"orphaned",
                       "uptime_seconds": 12.3|null,
@@ -37,6 +40,8 @@ from typing import Any, Literal
 
 from aya import __version__
 from aya.knowledge.models import Progress
+from aya.sync.judge import told
+from aya.sync.types import SyncStatus
 
 Health = Literal["healthy", "degraded", "down"]
 
@@ -125,12 +130,22 @@ class Archiving:
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """The good base backups of a node. newest: when it ended. error: why the last try of the schedule failed."""
+    """The good base backups of a node, and what its archive lacks.
+
+    newest: when it ended. error: why the last try of the schedule failed. damaged: names of those that are no good.
+    gap: the first segment that is missing behind the newest. waiting: how many segments are to be archived, and
+    waiting_since when the first of them was full; stuck: that is longer ago than an archive that works takes.
+    """
 
     count: int
     newest: str | None = None
     overdue: bool = False
     error: str | None = None
+    damaged: tuple[str, ...] = ()
+    gap: str | None = None
+    waiting: int = 0
+    waiting_since: str | None = None
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +180,10 @@ class EmbedderFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server."""
+    """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server.
+
+    sync: of a copy.
+    """
 
     name: str
     role: str
@@ -179,6 +197,7 @@ class Observation:
     replication: Replication | None = None
     failover: Failover | None = None
     backups: Backups | None = None
+    sync: SyncStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +235,12 @@ class NodeStatus:
             "reembedding": database.moving.to_json() if database.moving else None,
             "archive": _or_none(database.archiving),
             "backups": _or_none(seen.backups),
+            "sync": told(seen.sync) if seen.sync else None,
             "services": [asdict(service) for service in seen.services],
         }
 
 
-def _or_none(value: Failover | Counts | Replication | Model | Archiving | Backups | None) -> dict[str, Any] | None:
+def _or_none(
+    value: Failover | Counts | Replication | Model | Archiving | Backups | None,
+) -> dict[str, Any] | None:
     return None if value is None else asdict(value)

@@ -29,6 +29,7 @@ from aya_indexer.store import Queued, Store, opened
 
 # A queue that never ends gives way to a step of the move so often, or the move would never end either.
 _TURN_SECONDS = 2.0
+_SHORTEN_SECONDS = 3600.0
 Result = TypeVar("Result")
 
 
@@ -63,8 +64,13 @@ class Indexer:
         await store.check_schema(self._config.node)
         wake = asyncio.Event()
         await store.listen(wake)
+        shorten_at = 0.0
         while not stop.is_set():
             wake.clear()
+            if time.monotonic() >= shorten_at:
+                shorten_at = time.monotonic() + _SHORTEN_SECONDS
+                if gone := await store.shorten_log():
+                    log.get_logger().info("changes.forgotten", entries=gone)
             identity = await self._models.ready(store.moves, embedder)
             await self._drain(store, embedder, identity, stop)
             self._outage.over()

@@ -76,3 +76,11 @@ WHERE document_id = $1;
 UPDATE index_queue
 SET attempts = greatest(attempts - 1, 0), retry_at = now() + make_interval(secs => $2)
 WHERE document_id = $1;
+
+-- name: has_log
+-- Whether this base has a log of changes for AIR.
+SELECT to_regclass('change_log') IS NOT NULL;
+
+-- name: shorten_log
+-- Keep so many days and so many entries of it, whether or not AIR has read them.
+SELECT aya_shorten_change_log($1, $2);

@@ -23,6 +23,8 @@ from aya_indexer.plan import Observed
 _SQL = queries.load("aya_indexer")
 CHANNEL = "aya_index"
 _BATCH = 50
+# So long and so much AIR may be away without having to copy everything anew.
+_LOG_DAYS, _LOG_ROWS = 30, 1_000_000
 # How often it looks whether the server is still the one to write on: its connection is open all the time.
 _LOOK_SECONDS = 5.0
 
@@ -57,6 +59,12 @@ class Store:
     async def check_schema(self, node: str) -> None:
         """Raise SchemaMismatch unless the schema is the one this version knows."""
         await migrations.check(self._connection, node=node)
+
+    async def shorten_log(self) -> int:
+        """Keep the log that AIR reads bounded; return how many entries went. On AIR there is none."""
+        if not await self._connection.fetchval(_SQL["has_log"]):
+            return 0
+        return int(await self._connection.fetchval(_SQL["shorten_log"], _LOG_DAYS, _LOG_ROWS) or 0)
 
     async def listen(self, wake: asyncio.Event) -> None:
         """Set `wake` at every notification; a hint only, the queue is the truth."""

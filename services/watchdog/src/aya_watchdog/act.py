@@ -21,7 +21,7 @@ from aya_watchdog import protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
 from aya_watchdog.protocol import Armed, State
-from aya_watchdog.server import SQL, Server
+from aya_watchdog.server import SQL, Connection, Server
 from aya_watchdog.views import Peer
 
 _PROMOTE_SECONDS = 20
@@ -48,12 +48,14 @@ class Actor:
         self.resigned: int | None = None
         self.resigned_at = -inf
         self.exported = way_back.is_broken(server.cluster)
+        self._way = ""
         self._starts = 0
         self.why = "created"
         self._reason = "created"
         self.by = ""
         self.asked = False
         self.peer: Callable[[], Peer | None] = lambda: None
+        self.tell_partner: Callable[[], None] = lambda: None
         self.actions: dict[str, Callable[[], Awaitable[None]]] = {
             "start": self.start, "restart": self.restart, "yield": self.yield_,
             "tighten": self.tighten, "relax": self.relax, "arm": self.arm, "open": self.open, "fence": self.fence,
@@ -93,7 +95,8 @@ class Actor:
             return Guard(synchronous=None if alone else partner.name, read_only=read_only)
         if state.intent is not None or state.rejoin:
             return Guard(synchronous=partner.name)
-        upstream = way_back.source(self._server.cluster, partner, self._config.stream_password, self._config.node)
+        known = partner.preferring(self._way)
+        upstream = way_back.source(self._server.cluster, known, self._config.stream_password, self._config.node)
         return Guard(synchronous=partner.name, upstream=upstream, slot=slot_name(self._config.node))
 
     async def start(self) -> None:
@@ -164,8 +167,12 @@ class Actor:
     async def begin(self) -> None:
         """Write the row of the epoch; the first of a new primary's, which waits for nobody."""
         async with self._server.connected(synchronous_commit="local") as session:
+            await self._begin_on(session)
+
+    async def _begin_on(self, session: Connection) -> None:
+        if not self._observer.row.get("founded"):
             await session.execute(SQL["found"])
-            await session.execute(SQL["write_epoch"], self.state.epoch, self._config.node, self._reason)
+        await session.execute(SQL["write_epoch"], self.state.epoch, self._config.node, self._reason)
 
     async def vouch(self) -> None:
         """Go on alone, on a person's word."""
@@ -180,16 +187,19 @@ class Actor:
     async def resign(self) -> None:
         """Stop for the partner to take over. Everything is sent before the server ends.
 
-        What is not archived yet is archived after the next start: a server that archives ends only when it has done so.
+        The partner is told as soon as the last record is written; it takes over when it has replayed that. What is not
+        archived yet is archived after the next start: a server that archives ends only when it has done so.
         """
         present = self.guard(read_only=not self._observer.row.get("open"))
         await self._server.reload(replace(present, archiving=False))
         async with self._server.connected() as session:
             await session.execute("CHECKPOINT")
-        await self.stop()
-        # The last record begins there; who has replayed more than that has replayed it.
-        self.resigned = await asyncio.to_thread(self._server.last_checkpoint) + 1
-        self.resigned_at = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.stop(), name="stop")
+            # The last record begins there; who has replayed more than that has replayed it.
+            self.resigned = await self._server.shut_down_at() + 1
+            self.resigned_at = time.monotonic()
+            self.tell_partner()
 
     async def yield_(self) -> None:
         """Follow whoever leads a later epoch."""
@@ -226,15 +236,20 @@ class Actor:
         await self._close_stream()
 
     async def _close_stream(self) -> None:
-        await self._server.reload(self.guard())
-        async with asyncio.timeout(_CLOSE_SECONDS), self._server.connected() as session:
-            while not await session.fetchval(SQL["receiver_is_gone"]):  # noqa: ASYNC110 - in another process
-                await asyncio.sleep(_LOOK_SECONDS)
+        async with self._server.connected() as session:
+            await self._server.reload_on(session, self.guard())
+            await _receiver_gone(session)
 
     async def promote(self) -> None:
-        """Be promoted; the right to it is looked at again when the stream is closed for certain."""
-        await self._close_stream()
+        """Be promoted; the right to it is looked at again when the stream is closed for certain.
+
+        A watchdog that crashed may have left the settings as they were; and just before the server read them it may
+        have begun to follow once more.
+        """
         async with self._server.connected() as session, asyncio.timeout(_PROMOTE_SECONDS):
+            if not await session.fetchval(SQL["follows_nobody"]):
+                await self._server.reload_on(session, self.guard())
+            await _receiver_gone(session)
             if not self.state.forced:
                 found = await session.fetchrow(SQL["latest_arming"])
                 replayed = Armed(found["epoch"], found["arming"]) if found else Armed()
@@ -254,8 +269,9 @@ class Actor:
         """Lead the new epoch: its row first, then the clients."""
         seen = self._observer
         await self.become(lambda state: protocol.begin_epoch(state, seen.armed, seen.epoch))
-        await self.begin()
-        await self._server.reload(self.guard(read_only=False))
+        async with self._server.connected(synchronous_commit="local") as session:
+            await self._begin_on(session)
+            await self._server.reload_on(session, self.guard(read_only=False))
         log.get_logger().warning("epoch.begun", epoch=self.state.epoch, reason=self._reason)
 
     async def give_up(self) -> None:
@@ -328,6 +344,22 @@ class Actor:
         log.get_logger().info("cluster.rewound")
         return True
 
+    # The stream
+
+    async def tend_stream(self, way: str) -> None:
+        """Have a standby that has no stream try the address by which the partner's agent answers. way: that address.
+
+        A receiver connects to one address after the other, and waits for one that is dead as long as the system does.
+        """
+        partner, row = self._config.partner, self._observer.row
+        stands = self._observer.condition == "running" and row.get("in_recovery") and not row.get("streaming")
+        follows = self.state.role == "standby" and self.state.intent is None and not self.state.rejoin
+        if partner is None or not (stands and follows) or partner.preferring(way) == partner.preferring(self._way):
+            return
+        self._way = way
+        await self._server.reload(self.guard())
+        log.get_logger().warning("stream.rerouted", address=way)
+
     # Slots
 
     async def tend_slots(self) -> None:
@@ -351,6 +383,13 @@ class Actor:
                 ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
                 if ended:
                     log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)
+
+
+async def _receiver_gone(session: Connection) -> None:
+    """Wait until nothing is received from a primary. Raises TimeoutError."""
+    async with asyncio.timeout(_CLOSE_SECONDS):
+        while not await session.fetchval(SQL["receiver_is_gone"]):  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(_LOOK_SECONDS / 4)
 
 
 LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -17,7 +17,7 @@ from aya_watchdog import shown, state_file, way_back
 from aya_watchdog.act import LOST, Actor
 from aya_watchdog.alerts import Alerts
 from aya_watchdog.config import Config
-from aya_watchdog.decide import Action, Decision, decide_primary, decide_standby
+from aya_watchdog.decide import HANDOVER_SECONDS, Action, Decision, decide_primary, decide_standby
 from aya_watchdog.lineage import Lineage
 from aya_watchdog.metrics import Metrics
 from aya_watchdog.observe import Observer
@@ -33,7 +33,10 @@ _URGENT = frozenset({"fence", "yield", "tighten", "consent", "relax"})
 # A tick that comes so late was slept through, or the machine was stopped.
 _SLEPT_SECONDS = 2.0
 _AFTER_FAILURE_SECONDS = 0.5
+# How often it is looked whether the partner's last words have arrived, once it has resigned.
+_HANDOVER_LOOK_SECONDS = 0.01
 _SLOTS_SECONDS = 5.0
+_STREAM_SECONDS = 0.5
 _FAREWELL_SECONDS = 3.0
 _ORDER_SECONDS = 60.0
 _EPOCHS = 100
@@ -59,6 +62,8 @@ class Watchdog:
         self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
         self.actor = Actor(config, self.server, self.observer, state, tell=self.alerts.tell)
         self.actor.peer = lambda: self.partner.seen.peer if self.partner else None
+        if self.partner:
+            self.actor.tell_partner = self.partner.tell
         self.decision = Decision("QUARANTINE", "nothing", "the watchdog has just started")
         self.view: PrimaryView | StandbyView | None = None
         self.paused = False
@@ -86,6 +91,7 @@ class Watchdog:
                 work = [
                     tasks.create_task(self._work(), name="loop"),
                     tasks.create_task(self._slots(), name="slots"),
+                    tasks.create_task(self._stream(), name="stream"),
                     tasks.create_task(self.alerts.run(), name="alerts"),
                 ]
                 if self.partner:
@@ -108,9 +114,17 @@ class Watchdog:
             last = now
             if not await self._tick():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self.config.poll_seconds):
+                    async with asyncio.timeout(self._patience()):
                         await self._news.wait()
             self._news.clear()
+
+    def _patience(self) -> float:
+        """Return how long nothing need be looked at, in seconds, unless there is news."""
+        seen = self.partner.seen if self.partner else None
+        hands_over = seen is not None and seen.peer is not None and seen.peer.resigned is not None
+        if hands_over and seen is not None and time.monotonic() - seen.heard_at < HANDOVER_SECONDS:
+            return _HANDOVER_LOOK_SECONDS
+        return self.config.poll_seconds
 
     async def _tick(self) -> bool:
         """Make one step; return whether something was done, so that the next look comes at once."""
@@ -200,6 +214,18 @@ class Watchdog:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SLOTS_SECONDS):
                     await self._led.wait()
+
+    async def _stream(self) -> None:
+        """Look after a stream that is broken on one way while the partner is heard on another."""
+        broken = 0
+        while True:
+            await asyncio.sleep(_STREAM_SECONDS)
+            seen = self.partner.seen if self.partner else None
+            row, heard = self.observer.row, seen is not None and seen.strikes == 0 and bool(seen.address)
+            broken = broken + 1 if heard and row.get("in_recovery") and not row.get("streaming") else 0
+            if seen is not None and broken > 1 and self.job is None:
+                with suppress(*LOST, AyaError):
+                    await self.actor.tend_stream(seen.address)
 
     async def _leave(self) -> None:
         """Let the partner know that it need not reckon with us, then stop the server."""

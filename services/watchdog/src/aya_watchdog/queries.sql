@@ -101,6 +101,10 @@ WHERE
 -- Whether the stream from the primary is closed.
 SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver);
 
+-- name: follows_nobody
+-- Whether the server has read settings by which it follows no primary.
+SELECT current_setting('primary_conninfo') = '';
+
 -- name: promote
 -- Become a primary, soon.
 SELECT pg_promote(wait => false);

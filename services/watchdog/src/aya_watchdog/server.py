@@ -49,7 +49,9 @@ class Server:
         """Return the postmaster's process id, adopted or our own child; None when there is none."""
         if self._process is not None and self._process.poll() is not None:
             self._process = None
-        return postmaster_pid(self.cluster.data_directory)
+        # A child that was started this moment has not written its file yet.
+        started = self._process.pid if self._process is not None else None
+        return postmaster_pid(self.cluster.data_directory) or started
 
     @property
     def follows(self) -> bool:
@@ -114,7 +116,7 @@ class Server:
         try:
             async with asyncio.timeout(patience):
                 while self.pid is not None:  # noqa: ASYNC110 - another process
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS / 4)
         except TimeoutError:
             log.get_logger().warning("server.resisted", signal=signum.name, seconds=patience)
             return False
@@ -150,14 +152,18 @@ class Server:
         everywhere: returns when every process was told. Signals go out in order: when a session has read the settings
         a second time, every process of the server was told of the first (`act.arm` relies on that).
         """
+        async with self.connected() as session:
+            await self.reload_on(session, guard, everywhere=everywhere)
+
+    async def reload_on(self, session: Connection, guard: Guard, *, everywhere: bool = False) -> None:
+        """Do the same on a session that is there already, which then has the settings, too."""
         await asyncio.to_thread(self.cluster.guard, guard)
-        async with self.connected() as connection:
-            for _ in range(2 if everywhere else 1):
-                before = await connection.fetchval(SQL["loaded_at"])
-                await connection.execute(SQL["reload"])
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    while await connection.fetchval(SQL["loaded_at"]) == before:  # noqa: ASYNC110 - another process
-                        await asyncio.sleep(_POLL_SECONDS / 4)
+        for _ in range(2 if everywhere else 1):
+            before = await session.fetchval(SQL["loaded_at"])
+            await session.execute(SQL["reload"])
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while await session.fetchval(SQL["loaded_at"]) == before:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(_POLL_SECONDS / 4)
 
     async def run(self, name: str, *arguments: object, seconds: float = CONNECT_SECONDS) -> Any:  # noqa: ANN401
         """Run one named statement on a connection of its own and return its first value."""
@@ -174,10 +180,29 @@ class Server:
         pairs = (line.partition(":") for line in lines)
         return {name.strip(): value.strip() for name, _, value in pairs}
 
-    def last_checkpoint(self) -> int:
-        """Return the position, in bytes, of the last checkpoint record of a stopped server."""
-        place = self.control().get("Latest checkpoint location", "")
-        high, _, low = place.partition("/")
-        if not low:
-            raise PostgresError("pg_controldata names no checkpoint", hint="docs/operations/failover.md")
-        return (int(high, 16) << 32) + int(low, 16)
+    async def shut_down_at(self) -> int:
+        """Wait until a server that is stopping has written its last record, and return where that begins, in bytes.
+
+        It has no session and writes nothing from then on, though its processes take a while to end. Raises
+        PostgresError when it ends without such a record.
+        """
+        file, seen = self.cluster.data_directory / "global" / "pg_control", 0
+        while True:
+            ended, changed = self.pid is None, file.stat().st_mtime_ns
+            if ended or changed != seen:
+                control = await asyncio.to_thread(self.control)
+                if control.get("Database cluster state") == "shut down":
+                    return _position(control.get("Latest checkpoint location", ""))
+                if ended:
+                    raise PostgresError(
+                        "the server ended without a last checkpoint", hint="docs/operations/failover.md"
+                    )
+                seen = changed
+            await asyncio.sleep(_POLL_SECONDS / 4)
+
+
+def _position(location: str) -> int:
+    high, _, low = location.partition("/")
+    if not low:
+        raise PostgresError("pg_controldata names no checkpoint", hint="docs/operations/failover.md")
+    return (int(high, 16) << 32) + int(low, 16)

@@ -1,0 +1,309 @@
+"""AIR's sync beside PostgreSQL's logical replication: the same primary, the same work, in one run.
+
+    python bench/sync.py latency [--seconds 20] [--chunks 0]   from a commit at the primary to where it can be read
+    python bench/sync.py copy [--chunks 20000]                 everything, to an empty copy
+    python bench/sync.py push [--documents 2000]               what waits on AIR, to the primary (nobody else does that)
+    python bench/sync.py rest [--seconds 30]                   the daemon while nothing happens
+
+Three servers on this machine: the primary, AIR (the daemon between), and a subscriber with the same tables and indexes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.conftest import free_port
+
+from aya import migrations
+from aya.db import prepare_connection
+from aya.home import Home
+from aya.postgres import binaries, privileges
+from aya.postgres.cluster import SUPERUSER, Cluster
+from aya.postgres.config import ClusterConfig
+from aya.postgres.provision import SYNC_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.settings import Config, DatabaseSettings, as_role
+
+_CHUNKS = 4
+_RATE = 20.0
+_PERIOD = 1 / _RATE
+_DAEMON = """
+import asyncio, sys
+from aya_syncd.config import Config
+from aya_syncd.loop import Sync
+from aya.settings import parse_dsn
+local, primary = parse_dsn(sys.argv[1]), parse_dsn(sys.argv[2])
+asyncio.run(Sync(Config("air", local, primary), primary).run(asyncio.Event()))
+"""
+
+
+@dataclass
+class Bench:
+    """Three servers, and the passwords of their roles."""
+
+    clusters: dict[str, Cluster]
+    secrets: dict[str, str]
+
+    def owner(self, name: str) -> DatabaseSettings:
+        """Return how the owner enters one."""
+        return owner_settings(self.clusters[name], self.secrets)
+
+    async def connected(self, name: str, *, superuser: bool = False) -> asyncpg.Connection[Any]:
+        """Return a connection."""
+        settings = self.owner(name)
+        if superuser:
+            settings = superuser_settings(self.clusters[name], self.secrets[SUPERUSER], settings.database)
+        connection = await asyncpg.connect(settings.dsn())
+        await prepare_connection(connection)
+        return connection
+
+    async def run(self, name: str, statement: str, *arguments: object) -> Any:  # noqa: ANN401 a value
+        """Run one statement and return its first value."""
+        connection = await self.connected(name)
+        try:
+            return await connection.fetchval(statement, *arguments)
+        finally:
+            await connection.close()
+
+    async def subscribe(self) -> float:
+        """Have the subscriber follow by logical replication, binary; return the seconds until it has everything."""
+        at_primary = await self.connected("primary", superuser=True)
+        await at_primary.execute(
+            "CREATE PUBLICATION everything FOR TABLE documents, chunks (id, document_id, chunk_text, embedding,"
+            " chunk_index, metadata, created_at, uid, rev, char_start, char_end, heading, content_sha256)"
+        )
+        await at_primary.close()
+        port = self.clusters["primary"].config.port
+        word = f"host=127.0.0.1 port={port} user={SUPERUSER} password={self.secrets[SUPERUSER]} dbname=aya_rag"
+        there = await self.connected("subscriber", superuser=True)
+        began = time.monotonic()
+        await there.execute(f"CREATE SUBSCRIPTION everything CONNECTION '{word}' PUBLICATION everything"
+                            " WITH (binary = true)")  # fmt: skip
+        query = "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'"
+        while await there.fetchval(query):  # noqa: ASYNC110 - in a database
+            await asyncio.sleep(0.05)
+        await there.close()
+        return time.monotonic() - began
+
+    @asynccontextmanager
+    async def daemon(self) -> AsyncGenerator[psutil.Process]:
+        """Have the daemon run, in a process of its own."""
+        ends = [as_role(self.owner(name), SYNC_ROLE, self.secrets[SYNC_ROLE]).dsn() for name in ("air", "primary")]
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _DAEMON, *ends,
+                                                       stdout=asyncio.subprocess.DEVNULL)  # fmt: skip
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def until_copied(self) -> float:
+        """Return the seconds until AIR has as many chunks as the primary, and their index."""
+        began, wanted = time.monotonic(), await self.run("primary", "SELECT count(*) FROM chunks")
+        query = ("SELECT (SELECT count(*) FROM chunks) = $1 AND (SELECT snapshot IS NOT NULL FROM sync_state)"
+                 " AND EXISTS (SELECT FROM pg_indexes WHERE indexname = 'idx_chunks_embedding')")  # fmt: skip
+        while not await self.run("air", query, wanted):  # noqa: ASYNC110 - in a database
+            await asyncio.sleep(0.05)
+        return time.monotonic() - began
+
+
+@asynccontextmanager
+async def made() -> AsyncGenerator[Bench]:
+    """Make the servers; they go afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="aya-sync-"))
+    directory.chmod(0o755)  # noqa: ASYNC240 - nobody else waits
+    home, config = Home(directory), Config()
+    clusters: dict[str, Cluster] = {}
+    try:
+        for name in ("primary", "air", "subscriber"):
+            data = directory / name / "data"
+            user = privileges.run_as(data)
+            place = ClusterConfig(port=free_port(), socket_directory=directory / f"run-{name}")
+            clusters[name] = Cluster(binaries.resolve(config, home, user), data, place, user)
+        bench = Bench(clusters, new_secrets({}))
+        for name, cluster in clusters.items():
+            cluster.create(bench.secrets[SUPERUSER])
+            with (cluster.data_directory / "postgresql.conf").open("a") as settings:
+                settings.write("shared_buffers = '512MB'\nmaintenance_work_mem = '512MB'\n")
+            if name == "primary":
+                cluster.configure()
+                with (cluster.data_directory / "aya.watchdog.conf").open("a") as settings:
+                    settings.write("wal_level = logical\n")
+            cluster.start(directory / f"{name}.log")
+            await provision_primary(cluster, bench.secrets)
+            await migrations.migrate(bench.owner(name), node="air" if name == "air" else "alpha")
+        # A subscriber keeps no log of its own.
+        await bench.run("subscriber", "SELECT set_config('aya.x', '', false)")
+        for table in ("documents", "chunks"):
+            await bench.run("subscriber", f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        yield bench
+    finally:
+        for cluster in clusters.values():
+            with contextlib.suppress(Exception):
+                cluster.stop("immediate")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def fill(bench: Bench, name: str, chunks: int) -> None:
+    """Have so many chunks with vectors, four of a document."""
+    connection = await bench.connected(name)
+    rng = np.random.default_rng(1)
+    for first in range(0, chunks // _CHUNKS, 500):
+        count = min(500, chunks // _CHUNKS - first)
+        made = await connection.fetch(
+            "INSERT INTO documents (content) SELECT 'text ' || g FROM generate_series($1::int, $2::int) AS g"
+            " RETURNING id, content_sha256",
+            first + 1,
+            first + count,
+        )
+        records = [
+            (row["id"], f"chunk {number}", rng.standard_normal(768, dtype=np.float32), number, row["content_sha256"])
+            for row in made
+            for number in range(_CHUNKS)
+        ]
+        await connection.copy_records_to_table(
+            "chunks",
+            records=records,
+            columns=["document_id", "chunk_text", "embedding", "chunk_index", "content_sha256"],
+        )
+    await connection.execute("DELETE FROM index_queue")
+    await connection.close()
+
+
+async def latency(seconds: float, chunks: int) -> None:
+    """Time a document with four chunks, twenty times a second, from its commit to where it can be read."""
+    async with made() as bench:
+        if chunks:
+            await fill(bench, "primary", chunks)
+        await bench.subscribe()
+        async with bench.daemon():
+            await bench.until_copied()
+            committed: dict[int, float] = {}
+            seen: dict[str, dict[int, float]] = {"air": {}, "subscriber": {}}
+            stop = asyncio.Event()
+            watchers = [asyncio.create_task(_watch(bench, name, seen[name], stop)) for name in seen]
+            await _write(bench, committed, seconds)
+            await asyncio.sleep(2)
+            stop.set()
+            await asyncio.gather(*watchers)
+    print(f"\n| {chunks} vectors indexed, {len(committed)} transactions | p50 ms | p95 ms | p99 ms |")
+    print("|---|---:|---:|---:|")
+    for name, label in (("subscriber", "logical replication, binary"), ("air", "AYA")):
+        took = sorted((seen[name][text] - at) * 1000 for text, at in committed.items() if text in seen[name])
+        if len(took) != len(committed):
+            sys.exit(f"{name} lacks {len(committed) - len(took)} documents")
+        p50, p95, p99 = (took[int(len(took) * share)] for share in (0.5, 0.95, 0.99))
+        print(f"| {label} | {p50:.1f} | {p95:.1f} | {p99:.1f} |")
+
+
+async def _write(bench: Bench, committed: dict[int, float], seconds: float) -> None:
+    connection = await bench.connected("primary")
+    rng, began = np.random.default_rng(2), time.monotonic()
+    number = 0
+    while (now := time.monotonic()) - began < seconds:
+        async with connection.transaction():
+            document = await connection.fetchval(
+                "INSERT INTO documents (content, category) VALUES ($1, 'latency') RETURNING id", f"{number} {now}"
+            )
+            await connection.executemany(
+                "INSERT INTO chunks (document_id, chunk_text, embedding, chunk_index) VALUES ($1, $2, $3, $4)",
+                [(document, "x", rng.standard_normal(768, dtype=np.float32), each) for each in range(_CHUNKS)],
+            )
+        committed[document] = time.monotonic()
+        number += 1
+        await asyncio.sleep(max(0.0, began + number * _PERIOD - time.monotonic()))
+    await connection.close()
+
+
+async def _watch(bench: Bench, name: str, seen: dict[int, float], stop: asyncio.Event) -> None:
+    """Look every millisecond or two which documents can be read with all their chunks."""
+    connection, last = await bench.connected(name), 0
+    query = (
+        "SELECT d.id FROM documents AS d WHERE d.id > $1 AND d.category = 'latency'"
+        " AND (SELECT count(*) FROM chunks AS c WHERE c.document_id = d.id) = $2 ORDER BY d.id"
+    )
+    while not stop.is_set():
+        rows = await connection.fetch(query, last, _CHUNKS)
+        now = time.monotonic()
+        for row in rows:
+            seen[row["id"]] = now
+            last = row["id"]
+        await asyncio.sleep(0.001)
+    await connection.close()
+
+
+async def copy(chunks: int) -> None:
+    """Time the way of everything to an empty copy: tables with their indexes."""
+    async with made() as bench:
+        await fill(bench, "primary", chunks)
+        logical = await bench.subscribe()
+        async with bench.daemon():
+            ours = await bench.until_copied()
+    print(f"\n| first copy of {chunks} chunks, indexed | seconds | ratio |\n|---|---:|---:|")
+    print(f"| logical replication, binary | {logical:.1f} | 1 |\n| AYA | {ours:.1f} | {ours / logical:.2f} |")
+
+
+async def push(documents: int) -> None:
+    """Time the way of what waits on AIR, with its chunks and vectors, to the primary."""
+    async with made() as bench:
+        async with bench.daemon():
+            await bench.until_copied()
+        await fill(bench, "air", documents * _CHUNKS)
+        async with bench.daemon():
+            began = time.monotonic()
+            query = "SELECT count(*) FROM chunks"
+            while await bench.run("primary", query) < documents * _CHUNKS:  # noqa: ASYNC110 - in a database
+                await asyncio.sleep(0.05)
+            took = time.monotonic() - began
+    print(f"\n{documents} documents with {_CHUNKS} chunks each: {took:.1f} s, {documents / took:.0f} documents/s,"
+          " the vectors indexed there meanwhile")  # fmt: skip
+
+
+async def rest(seconds: float) -> None:
+    """Watch the daemon while nothing happens."""
+    async with made() as bench, bench.daemon() as process:
+        await bench.until_copied()
+        await asyncio.sleep(2)
+        before = process.cpu_times()
+        await asyncio.sleep(seconds)
+        after = process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        print(
+            f"\nat rest: {100 * used / seconds:.2f} % of a core, {process.memory_info().rss / 2**20:.0f} MiB resident"
+        )
+
+
+def main() -> None:
+    """Read the command line and run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("latency")
+    one.add_argument("--seconds", type=float, default=20)
+    one.add_argument("--chunks", type=int, default=0)
+    commands.add_parser("copy").add_argument("--chunks", type=int, default=20_000)
+    commands.add_parser("push").add_argument("--documents", type=int, default=2_000)
+    commands.add_parser("rest").add_argument("--seconds", type=float, default=30)
+    given = vars(parser.parse_args())
+    work = {"latency": latency, "copy": copy, "push": push, "rest": rest}[given.pop("command")]
+    asyncio.run(work(**given))
+
+
+if __name__ == "__main__":
+    main()

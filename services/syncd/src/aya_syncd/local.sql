@@ -1,0 +1,633 @@
+-- name: state
+-- How far the copy is.
+SELECT
+    system_identifier,
+    timeline,
+    snapshot::text AS snapshot,
+    lsn::text AS lsn,
+    fingerprint,
+    paused
+FROM sync_state;
+
+-- name: prepare
+-- Where fetched rows are put before they are merged; once for a connection. jsonb and the rest are as in the tables.
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_keys (table_name text, uid uuid, PRIMARY KEY (table_name, uid));
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_documents (
+    id integer,
+    content text,
+    metadata jsonb,
+    category text,
+    source text,
+    created_at timestamp,
+    updated_at timestamp,
+    uid uuid PRIMARY KEY,
+    rev bigint,
+    title text,
+    places jsonb,
+    content_sha256 bytea,
+    content_changed_at timestamp
+);
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_chunks (
+    id integer,
+    document_id integer,
+    chunk_text text,
+    embedding vector,
+    chunk_index integer,
+    metadata jsonb,
+    created_at timestamp,
+    uid uuid PRIMARY KEY,
+    rev bigint,
+    char_start integer,
+    char_end integer,
+    heading text,
+    content_sha256 bytea,
+    document_uid uuid
+);
+
+-- name: clear
+-- Nothing is staged.
+TRUNCATE staged_keys, staged_documents, staged_chunks;
+
+-- name: stage_keys
+-- What has to be fetched: what the log named, and what was passed over before.
+INSERT INTO staged_keys (table_name, uid)
+SELECT
+    k.table_name,
+    k.uid
+FROM unnest($1::text[], $2::uuid[]) AS k (table_name, uid)
+UNION
+SELECT
+    p.table_name,
+    p.uid
+FROM sync_parked AS p;
+
+-- name: keys
+-- The uids to fetch, by table.
+SELECT
+    table_name,
+    array_agg(uid) AS uids
+FROM staged_keys GROUP BY table_name;
+
+-- name: stage_all
+-- Everything: what is here, and what was fetched; what is only here is gone there, unless it waits to be sent.
+INSERT INTO staged_keys (table_name, uid)
+SELECT
+    'documents' AS table_name,
+    uid
+FROM staged_documents
+UNION
+SELECT
+    'chunks' AS table_name,
+    uid
+FROM staged_chunks
+UNION
+SELECT
+    'documents' AS table_name,
+    uid
+FROM documents
+UNION
+SELECT
+    'chunks' AS table_name,
+    uid
+FROM chunks
+UNION
+SELECT
+    table_name,
+    uid
+FROM sync_parked;
+
+-- name: alone
+-- What is fetched and what was acknowledged is written by one lane after the other; the lock goes with the transaction.
+SELECT pg_advisory_xact_lock(4156, 1);
+
+-- name: applying
+-- What this transaction writes is the primary's.
+SELECT set_config('aya.applying', 'pull', true);
+
+-- name: park
+-- Pass over what has a change here that the primary has not taken yet: units, and the chunks of such documents.
+WITH
+pending AS (
+    SELECT q.row_uid FROM write_queue AS q
+    WHERE q.status <> 'done' AND q.row_uid IS NOT NULL
+),
+
+passed_over AS (
+    SELECT
+        k.table_name,
+        k.uid
+    FROM staged_keys AS k
+    LEFT JOIN staged_chunks AS s ON k.table_name = 'chunks' AND k.uid = s.uid
+    LEFT JOIN chunks AS c ON k.table_name = 'chunks' AND k.uid = c.uid
+    LEFT JOIN documents AS d ON c.document_id = d.id
+    WHERE
+        k.uid IN (SELECT row_uid FROM pending)
+        OR s.document_uid IN (SELECT row_uid FROM pending)
+        OR d.uid IN (SELECT row_uid FROM pending)
+),
+
+kept AS (
+    INSERT INTO sync_parked (table_name, uid)
+    SELECT
+        table_name,
+        uid
+    FROM passed_over
+    ON CONFLICT DO NOTHING
+),
+
+without_documents AS (
+    DELETE FROM staged_documents AS s USING passed_over AS p
+    WHERE p.table_name = 'documents' AND s.uid = p.uid
+),
+
+without_chunks AS (
+    DELETE FROM staged_chunks AS s USING passed_over AS p
+    WHERE p.table_name = 'chunks' AND s.uid = p.uid
+)
+
+DELETE FROM staged_keys AS k USING passed_over AS p
+WHERE k.table_name = p.table_name AND k.uid = p.uid;
+
+-- name: delete_chunks
+-- What the log named and the primary has no more.
+DELETE FROM chunks AS c USING staged_keys AS k
+WHERE
+    k.table_name = 'chunks' AND c.uid = k.uid
+    AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = c.uid);
+
+-- name: delete_documents
+-- What the log named and the primary has no more.
+DELETE FROM documents AS d USING staged_keys AS k
+WHERE
+    k.table_name = 'documents' AND d.uid = k.uid
+    AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid);
+
+-- name: make_room_documents
+-- After a failover that lost a commit the primary gives its number to another document: ours makes room. Returns those
+-- of which nothing was fetched.
+WITH moved AS (
+    UPDATE documents AS d SET id = nextval('documents_id_seq')
+    FROM staged_documents AS s
+    WHERE d.id = s.id AND d.uid <> s.uid
+    RETURNING d.uid
+)
+
+SELECT m.uid FROM moved AS m
+WHERE NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = m.uid);
+
+-- name: make_room_chunks
+-- The same for chunks; of those that nobody fetched, the ones that were typed by hand.
+WITH moved AS (
+    UPDATE chunks AS c SET id = nextval('chunks_id_seq')
+    FROM staged_chunks AS s
+    WHERE c.id = s.id AND c.uid <> s.uid
+    RETURNING c.uid, c.content_sha256
+)
+
+SELECT m.uid FROM moved AS m
+WHERE m.content_sha256 IS NULL AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = m.uid);
+
+-- name: merge_documents
+-- Documents as the primary has them. One that was made here gets its number there; what refers to it follows.
+INSERT INTO documents AS d
+(
+    id, content, metadata, category, source, created_at, updated_at, uid, rev, title, places, content_sha256,
+    content_changed_at
+)
+SELECT
+    id,
+    content,
+    metadata,
+    category,
+    source,
+    created_at,
+    updated_at,
+    uid,
+    rev,
+    title,
+    places,
+    content_sha256,
+    content_changed_at
+FROM staged_documents
+ON CONFLICT (uid) DO UPDATE
+    SET
+        id = excluded.id, content = excluded.content, metadata = excluded.metadata, category = excluded.category,
+        source = excluded.source, created_at = excluded.created_at, updated_at = excluded.updated_at,
+        rev = excluded.rev, title = excluded.title, places = excluded.places, content_sha256 = excluded.content_sha256,
+        content_changed_at = excluded.content_changed_at
+    WHERE
+    (
+        d.id, d.content, d.metadata, d.category, d.source, d.created_at, d.updated_at, d.rev, d.title, d.places,
+        d.content_sha256, d.content_changed_at
+    ) IS DISTINCT FROM (
+        excluded.id, excluded.content, excluded.metadata, excluded.category, excluded.source, excluded.created_at,
+        excluded.updated_at, excluded.rev, excluded.title, excluded.places, excluded.content_sha256,
+        excluded.content_changed_at
+    );
+
+-- name: merge_chunks
+-- Chunks as the primary has them.
+INSERT INTO chunks AS c
+(
+    id, document_id, chunk_text, embedding, chunk_index, metadata, created_at, uid, rev, char_start, char_end, heading,
+    content_sha256
+)
+SELECT
+    id,
+    document_id,
+    chunk_text,
+    embedding,
+    chunk_index,
+    metadata,
+    created_at,
+    uid,
+    rev,
+    char_start,
+    char_end,
+    heading,
+    content_sha256
+FROM staged_chunks
+ON CONFLICT (uid) DO UPDATE
+    SET
+        id = excluded.id, document_id = excluded.document_id, chunk_text = excluded.chunk_text,
+        embedding = excluded.embedding, chunk_index = excluded.chunk_index, metadata = excluded.metadata,
+        created_at = excluded.created_at, rev = excluded.rev, char_start = excluded.char_start,
+        char_end = excluded.char_end, heading = excluded.heading, content_sha256 = excluded.content_sha256
+    WHERE
+    (
+        c.id, c.document_id, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.rev, c.char_start,
+        c.char_end, c.heading, c.content_sha256
+    ) IS DISTINCT FROM (
+        excluded.id, excluded.document_id, excluded.chunk_text, excluded.embedding, excluded.chunk_index,
+        excluded.metadata, excluded.created_at, excluded.rev, excluded.char_start, excluded.char_end, excluded.heading,
+        excluded.content_sha256
+    );
+
+-- name: leave_to_primary
+-- Whoever has a document indexes it: what is the primary's is not embedded here, too.
+DELETE FROM index_queue AS q USING staged_documents AS s
+WHERE q.document_id = s.id;
+
+-- name: unpark
+-- What was passed over before is done now.
+DELETE FROM sync_parked AS p USING staged_keys AS k
+WHERE p.table_name = k.table_name AND p.uid = k.uid;
+
+-- name: advance
+-- The cursor moves with its rows, in the same transaction. A timeline never goes back.
+UPDATE sync_state
+SET
+    system_identifier = $1, timeline = $2, snapshot = $3::text::pg_snapshot, lsn = $4::text::pg_lsn,
+    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL, reachable = true;
+
+-- name: looked
+-- There was nothing new.
+UPDATE sync_state SET pulled_at = now(), error = NULL, since = NULL, reachable = true;
+
+-- name: remember
+-- Once in a while the cursor is kept: a failover may ask for an older one. The last thousand are kept.
+INSERT INTO sync_ring (timeline, snapshot, lsn)
+SELECT
+    $1,
+    $2::text::pg_snapshot,
+    $3::text::pg_lsn
+WHERE NOT EXISTS (SELECT FROM sync_ring AS r WHERE r.at > now() - interval '5 seconds');
+
+-- name: forget
+-- Only the last thousand are kept.
+DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC LIMIT 1 OFFSET 1000);
+
+-- name: troubled
+-- Why it does not go on, and since when.
+UPDATE sync_state SET error = $1, since = coalesce(since, now()), reachable = $2;
+
+-- name: take_model
+-- Be bound to the primary's model.
+SELECT aya_take_model($1::text::jsonb);
+
+-- name: drop_vector_index
+-- A copy is faster without.
+SELECT aya_drop_vector_index();
+
+-- name: build_vector_index
+-- And with it again. The search goes on meanwhile, slower.
+SELECT aya_build_vector_index();
+
+-- name: share_left
+-- How much of the copy would be new: the staged chunks that are not here as they are, of all staged ones.
+SELECT
+    count(*) AS staged,
+    count(*) FILTER (WHERE c.uid IS NULL) AS fresh
+FROM staged_chunks AS s
+LEFT JOIN chunks AS c ON s.uid = c.uid AND s.rev = c.rev;
+
+-- name: resting
+-- Operations that were being sent when the connection or the daemon ended are sent again: the receipts know them.
+SELECT count(*) FROM write_queue WHERE status = 'sending';
+
+-- name: take
+-- The next operations to send, in order: one for each unit, none that waits for one that was rejected, and no document
+-- whose chunks are still being made here (unless that takes too long).
+WITH next AS (
+    SELECT DISTINCT ON (q.row_uid)
+        q.id,
+        q.row_uid,
+        q.operation,
+        q.unit,
+        q.created_at
+    FROM write_queue AS q
+    WHERE q.status IN ('waiting', 'rejected') AND q.row_uid IS NOT NULL
+    ORDER BY q.row_uid, q.id
+),
+
+ready AS (
+    SELECT n.id FROM next AS n
+    INNER JOIN write_queue AS w ON n.id = w.id AND w.status = 'waiting'
+    LEFT JOIN chunks AS c ON n.unit = 'chunk' AND n.row_uid = c.uid
+    LEFT JOIN documents AS d ON d.uid = n.row_uid OR d.id = c.document_id
+    LEFT JOIN index_queue AS i ON d.id = i.document_id
+    WHERE
+        n.operation = 'DELETE'
+        OR (
+            (i.document_id IS NULL OR i.attempts >= 3 OR i.enqueued_at < now() - make_interval(secs => $2))
+            AND NOT EXISTS (
+                SELECT FROM write_queue AS p
+                WHERE n.unit = 'chunk' AND p.row_uid = d.uid AND p.status = 'rejected'
+            )
+        )
+    ORDER BY n.id LIMIT $1
+)
+
+UPDATE write_queue SET status = 'sending' WHERE id IN (SELECT id FROM ready);
+
+-- name: outgoing
+-- What is being sent, each with the row as it is now.
+SELECT
+    q.id AS position,
+    q.op_uid,
+    CASE
+        WHEN q.operation = 'DELETE' THEN 'delete'
+        WHEN d.uid IS NULL THEN 'gone'
+        ELSE 'put'
+    END AS operation,
+    q.unit,
+    q.row_uid AS uid,
+    NULL::uuid AS document_uid,
+    q.base_rev,
+    q.chunks_changed AND d.uid IS NOT NULL
+    AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id) AS indexed,
+    d.content,
+    d.metadata,
+    d.category::text AS category,
+    d.source::text AS source,
+    d.created_at,
+    d.updated_at,
+    d.title,
+    d.places
+FROM write_queue AS q
+LEFT JOIN documents AS d ON q.row_uid = d.uid
+WHERE q.status = 'sending' AND q.unit = 'document'
+UNION ALL
+SELECT
+    q.id AS position,
+    q.op_uid,
+    CASE
+        WHEN q.operation = 'DELETE' THEN 'delete'
+        WHEN c.uid IS NULL THEN 'gone'
+        ELSE 'put'
+    END AS operation,
+    q.unit,
+    q.row_uid AS uid,
+    d.uid AS document_uid,
+    q.base_rev,
+    false AS indexed,
+    NULL AS content,
+    NULL AS metadata,
+    NULL AS category,
+    NULL AS source,
+    NULL AS created_at,
+    NULL AS updated_at,
+    NULL AS title,
+    NULL AS places
+FROM write_queue AS q
+LEFT JOIN chunks AS c ON q.row_uid = c.uid
+LEFT JOIN documents AS d ON c.document_id = d.id
+WHERE q.status = 'sending' AND q.unit = 'chunk';
+
+-- name: outgoing_chunks
+-- The chunks that go with it: those cut from a document that is being sent, and those that were typed by hand.
+SELECT
+    q.id AS position,
+    c.uid,
+    c.chunk_text,
+    c.embedding,
+    c.chunk_index,
+    c.metadata,
+    c.created_at,
+    c.char_start,
+    c.char_end,
+    c.heading,
+    c.content_sha256
+FROM write_queue AS q
+INNER JOIN documents AS d ON q.row_uid = d.uid
+INNER JOIN chunks AS c ON d.id = c.document_id
+WHERE
+    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed
+    AND c.content_sha256 IS NOT NULL
+    AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id)
+UNION ALL
+SELECT
+    q.id AS position,
+    c.uid,
+    c.chunk_text,
+    c.embedding,
+    c.chunk_index,
+    c.metadata,
+    c.created_at,
+    c.char_start,
+    c.char_end,
+    c.heading,
+    c.content_sha256
+FROM write_queue AS q
+INNER JOIN chunks AS c ON q.row_uid = c.uid
+WHERE q.status = 'sending' AND q.unit = 'chunk' AND q.operation <> 'DELETE';
+
+-- name: settle
+-- What became of what was sent, by operation.
+WITH
+verdict AS (
+    SELECT
+        v.op_uid,
+        v.outcome,
+        v.head_id,
+        v.head_rev,
+        v.error
+    FROM
+        unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[], $5::text[])
+            AS v (op_uid, outcome, head_id, head_rev, error)
+),
+
+settled AS (
+    UPDATE write_queue AS q
+    SET
+        status = CASE v.outcome WHEN 'held' THEN 'waiting' WHEN 'rejected' THEN 'rejected' ELSE 'done' END,
+        synced = v.outcome NOT IN ('held', 'rejected'),
+        synced_at = CASE WHEN v.outcome NOT IN ('held', 'rejected') THEN now() END,
+        outcome = v.outcome, error = v.error
+    FROM verdict AS v
+    WHERE q.op_uid = v.op_uid AND q.status = 'sending'
+    RETURNING q.id, q.row_uid, q.unit, q.operation, v.outcome, v.head_id, v.head_rev
+),
+
+-- A later change of the same unit was made on top of this one.
+rebased AS (
+    UPDATE write_queue AS q
+    SET base_rev = CASE WHEN s.outcome = 'lost' THEN -1 ELSE s.head_rev END
+    FROM settled AS s
+    WHERE
+        q.row_uid = s.row_uid AND q.id > s.id AND q.status = 'waiting'
+        AND s.outcome NOT IN ('held', 'rejected')
+),
+
+parked AS (
+    INSERT INTO sync_parked (table_name, uid)
+    SELECT
+        s.unit || 's' AS table_name,
+        s.row_uid
+    FROM settled AS s
+    WHERE s.outcome NOT IN ('held', 'rejected')
+    ON CONFLICT DO NOTHING
+)
+
+SELECT
+    count(*) FILTER (WHERE outcome NOT IN ('held', 'rejected')) AS done,
+    count(*) FILTER (WHERE outcome = 'rejected') AS rejected,
+    count(*) FILTER (WHERE outcome IN ('won', 'lost')) AS conflicts
+FROM settled;
+
+-- name: renumber_documents
+-- The numbers that the primary gave, for what it took just now.
+UPDATE documents AS d
+SET id = v.head_id, rev = v.head_rev
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS v (op_uid, head_id, head_rev)
+INNER JOIN write_queue AS q ON v.op_uid = q.op_uid
+WHERE
+    q.unit = 'document' AND q.outcome IN ('applied', 'same', 'won') AND d.uid = q.row_uid AND v.head_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM documents AS other WHERE other.id = v.head_id AND other.uid <> d.uid) -- noqa: RF01
+    AND (d.id, d.rev) IS DISTINCT FROM (v.head_id, v.head_rev);
+
+-- name: renumber_chunks
+-- The same for chunks that were typed by hand.
+UPDATE chunks AS c
+SET id = v.head_id, rev = v.head_rev
+FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS v (op_uid, head_id, head_rev)
+INNER JOIN write_queue AS q ON v.op_uid = q.op_uid
+WHERE
+    q.unit = 'chunk' AND q.outcome IN ('applied', 'same', 'won') AND c.uid = q.row_uid AND v.head_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM chunks AS other WHERE other.id = v.head_id AND other.uid <> c.uid) -- noqa: RF01
+    AND (c.id, c.rev) IS DISTINCT FROM (v.head_id, v.head_rev);
+
+-- name: pushed
+-- When something was last taken.
+UPDATE sync_state SET pushed_at = now();
+
+-- name: tidy
+-- What was done a week ago is remembered no longer.
+DELETE FROM write_queue WHERE status = 'done' AND synced_at < now() - interval '7 days';
+
+-- name: rewind
+-- Go back to the newest cursor that the new primary surely had, and send again what was acknowledged since. Returns
+-- whether there was one. $1: where the old timeline ended, $2: the new timeline.
+WITH
+earlier AS (
+    SELECT
+        r.at,
+        r.snapshot,
+        r.lsn
+    FROM sync_ring AS r
+    WHERE r.lsn <= $1::text::pg_lsn AND r.timeline < $2
+    ORDER BY r.at DESC LIMIT 1
+),
+
+again AS (
+    UPDATE write_queue AS q
+    SET status = 'waiting', synced = false, synced_at = NULL, outcome = NULL
+    FROM earlier AS e
+    WHERE
+        q.status = 'done' AND q.synced_at >= e.at
+        AND NOT EXISTS (
+            SELECT FROM write_queue AS w
+            WHERE
+                w.row_uid = q.row_uid
+                AND (
+                    (w.captured AND w.status = 'waiting')
+                    OR (w.status = 'done' AND w.synced_at >= e.at AND w.id > q.id) -- noqa: RF01
+                )
+        )
+),
+
+later AS (
+    DELETE FROM sync_ring AS r USING earlier AS e
+    WHERE r.at > e.at
+)
+
+UPDATE sync_state AS s
+SET timeline = $2, snapshot = e.snapshot, lsn = e.lsn, reconciled_at = NULL
+FROM earlier AS e
+RETURNING true;
+
+-- name: compare
+-- Whether it is time to compare all rows.
+SELECT reconciled_at IS NULL OR reconciled_at < now() - make_interval(secs => $1) FROM sync_state;
+
+-- name: reconciled
+-- All rows were compared.
+UPDATE sync_state SET reconciled_at = now();
+
+-- name: untouched
+-- Which of these have nothing that waits or was passed over: whatever differs there differs for no reason.
+SELECT u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+LEFT JOIN chunks AS c ON $1 = 'chunks' AND u.uid = c.uid
+LEFT JOIN documents AS d ON c.document_id = d.id
+WHERE
+    NOT EXISTS (SELECT FROM sync_parked AS p WHERE p.table_name = $1 AND p.uid = u.uid)
+    AND NOT EXISTS (
+        SELECT FROM write_queue AS q
+        WHERE q.status <> 'done' AND (q.row_uid = u.uid OR q.row_uid = d.uid)
+    );
+
+-- name: fetch_again
+-- These are fetched with the next look, whatever the log says.
+INSERT INTO sync_parked (table_name, uid)
+SELECT
+    $1 AS table_name,
+    u.uid
+FROM unnest($2::uuid[]) AS u (uid)
+ON CONFLICT DO NOTHING;
+
+-- name: keep_documents
+-- Documents that only AIR has, without a word of their deletion: they are sent like those made here.
+UPDATE documents SET id = nextval('documents_id_seq') WHERE uid = any($1::uuid[]);
+
+-- name: send_documents
+-- And wait for that.
+SELECT aya_capture(
+    'INSERT', 'document', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])])
+);
+
+-- name: keep_chunks
+-- The same for chunks that were typed by hand; those cut from a document go with it.
+UPDATE chunks SET id = nextval('chunks_id_seq') WHERE uid = any($1::uuid[]) AND content_sha256 IS NULL RETURNING uid;
+
+-- name: send_chunks
+-- And wait for that.
+SELECT aya_capture(
+    'INSERT', 'chunk', $1::uuid[], array_fill(NULL::bigint, ARRAY[cardinality($1::uuid[])]),
+    array_fill(true, ARRAY[cardinality($1::uuid[])])
+);
+
+-- name: drop_orphans
+-- Chunks cut from a document that the primary has and has cut otherwise: they say nothing that is not there.
+DELETE FROM chunks WHERE uid = any($1::uuid[]) AND content_sha256 IS NOT NULL AND document_id > 0;

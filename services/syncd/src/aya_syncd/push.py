@@ -1,0 +1,60 @@
+"""What was written on AIR, sent in order: once each, whatever is cut off on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aya import outcome, queries
+from aya_syncd.wire import passed_on
+
+if TYPE_CHECKING:
+    from aya.reach import Reached
+
+_PRIMARY = queries.load("aya_syncd", "primary.sql")
+_LOCAL = queries.load("aya_syncd", "local.sql")
+BATCH = 200
+# So long a document waits for its chunks to be made here, before the primary is left to make them.
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """One batch. conflicts: how many were changed on both sides; rejected: what the primary cannot take."""
+
+    sent: int = 0
+    done: int = 0
+    rejected: int = 0
+    conflicts: int = 0
+
+
+async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
+    """Send the next operations, with vectors of the model that both have, and note what became of them.
+
+    Raises OutcomeUnknown and the driver's errors; then the same operations are sent again, and have their receipts.
+    """
+    if not await local.fetchval(_LOCAL["resting"]):
+        await local.execute(_LOCAL["take"], BATCH, PATIENCE_SECONDS)
+        if not await local.fetchval(_LOCAL["resting"]):
+            # Not even a transaction: on a primary whose standby is away it would not end.
+            return Pushed()
+    async with outcome.transaction(primary):
+        await primary.execute(_PRIMARY["receive"])
+        async with outcome.transaction(local, isolation="repeatable_read", readonly=True):
+            sending = await local.fetchval(_LOCAL["resting"])
+            if not sending:
+                return Pushed()
+            await passed_on(local, _LOCAL["outgoing"], target=primary, table="incoming")
+            await passed_on(local, _LOCAL["outgoing_chunks"], target=primary, table="incoming_chunks")
+        verdicts = await primary.fetch(_PRIMARY["accept"], node)
+    async with outcome.transaction(local):
+        await local.execute(_LOCAL["alone"])
+        await local.execute(_LOCAL["applying"])
+        columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
+        settled = await local.fetchrow(_LOCAL["settle"], *columns)
+        op_uids, _, head_ids, head_revs, _ = columns
+        for statement in ("renumber_documents", "renumber_chunks"):
+            await local.execute(_LOCAL[statement], op_uids, head_ids, head_revs)
+        await local.execute(_LOCAL["pushed"])
+        await local.execute(_LOCAL["tidy"])
+    return Pushed(sending, **dict(settled or {}))

@@ -1,0 +1,48 @@
+"""Rows from one server to another as they are: PostgreSQL's own binary COPY, passed on without looking inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aya.reach import Reached
+
+# Pieces under way at once; a piece is a row or a part of one.
+_DEPTH = 256
+
+
+async def passed_on(
+    source: Reached, query: str, *arguments: object, target: Reached, table: str, columns: list[str] | None = None
+) -> int:
+    """Copy what `query` yields on `source` into a temporary table of `target`; return the bytes passed on.
+
+    Both sides are in the caller's transactions. Errors are the driver's; whichever side fails ends the other.
+    """
+    pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_DEPTH)
+    size = 0
+
+    async def put(piece: bytes) -> None:
+        nonlocal size
+        size += len(piece)
+        await pieces.put(piece)
+
+    async def read() -> None:
+        await source.copy_from_query(query.rstrip().rstrip(";"), *arguments, output=put, format="binary")
+        await pieces.put(None)
+
+    async def arriving() -> AsyncGenerator[bytes]:
+        while (piece := await pieces.get()) is not None:
+            yield piece
+
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(read(), name="copy.read")
+            both.create_task(
+                target.copy_to_table(table, source=arriving(), format="binary", columns=columns, schema_name="pg_temp"),
+                name="copy.write",
+            )
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
+    return size

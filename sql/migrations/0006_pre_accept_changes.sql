@@ -1,0 +1,284 @@
+-- nodes: alpha, beta
+-- What AIR has written is taken over here: each operation once, and what loses against a newer change is kept.
+
+-- What a node sends is in two temporary tables of the session, incoming and incoming_chunks, of these types.
+CREATE TYPE aya_incoming AS (
+    -- their order
+    position integer,
+    op_uid uuid,
+    -- put, delete, or gone: the sender has it no more, and asks only whether it was done
+    operation text,
+    unit text,
+    uid uuid,
+    -- a chunk's document
+    document_uid uuid,
+    base_rev bigint,
+    -- a document's chunks are sent with it, all of them
+    indexed boolean,
+    content text,
+    metadata jsonb,
+    category text,
+    source text,
+    created_at timestamp,
+    updated_at timestamp,
+    title text,
+    places jsonb
+);
+
+CREATE TYPE aya_incoming_chunk AS (
+    position integer,
+    uid uuid,
+    chunk_text text,
+    embedding vector,
+    chunk_index integer,
+    metadata jsonb,
+    created_at timestamp,
+    char_start integer,
+    char_end integer,
+    heading text,
+    content_sha256 bytea
+);
+
+-- Keep the version that is here, before something newer takes its place.
+CREATE FUNCTION aya_keep_head(sender text, operation_uid uuid, head documents, why text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    kept bigint;
+BEGIN
+    INSERT INTO conflicts (unit, uid, origin, op_uid, loser, reason, document)
+    VALUES ('document', head.uid, sender, operation_uid, 'here', why, to_jsonb(head)) RETURNING id INTO kept;
+    INSERT INTO conflict_chunks
+        (conflict_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading,
+         content_sha256)
+    SELECT
+        kept, c.uid, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.char_start, c.char_end,
+        c.heading, c.content_sha256
+    FROM chunks AS c WHERE c.document_id = head.id;
+END
+$$;
+
+-- Keep the version that was sent, since what is here is newer. sent: the document; NULL: a deletion or a chunk.
+CREATE FUNCTION aya_keep_sent(sender text, o aya_incoming, sent jsonb, why text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    kept bigint;
+BEGIN
+    INSERT INTO conflicts (unit, uid, origin, op_uid, loser, reason, document)
+    VALUES (o.unit, o.uid, sender, o.op_uid, 'sender', why, sent) RETURNING id INTO kept;
+    INSERT INTO conflict_chunks
+        (conflict_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading,
+         content_sha256)
+    SELECT
+        kept, c.uid, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.char_start, c.char_end,
+        c.heading, c.content_sha256
+    FROM pg_temp.incoming_chunks AS c WHERE c.position = o.position;
+END
+$$;
+
+-- Put the chunks that were sent in place of those that were cut from the document; no indexer has to do it again.
+-- Chunks that are here already stay as they are: taking them out and in again would cost their place in the index.
+CREATE FUNCTION aya_accept_chunks(target integer, sent_position integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(4155, target);
+    DELETE FROM chunks AS c
+    WHERE
+        c.document_id = target AND c.content_sha256 IS NOT NULL
+        AND NOT EXISTS (
+            SELECT FROM pg_temp.incoming_chunks AS i
+            WHERE
+                i.position = sent_position AND i.uid = c.uid AND i.chunk_text = c.chunk_text
+                AND i.embedding IS NOT DISTINCT FROM c.embedding
+        );
+    INSERT INTO chunks
+        (document_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading,
+         content_sha256)
+    SELECT
+        target, i.uid, i.chunk_text, i.embedding, i.chunk_index, i.metadata, i.created_at, i.char_start, i.char_end,
+        i.heading, i.content_sha256
+    FROM pg_temp.incoming_chunks AS i
+    WHERE i.position = sent_position AND NOT EXISTS (SELECT FROM chunks AS c WHERE c.uid = i.uid)
+    ORDER BY i.chunk_index;
+    DELETE FROM index_queue WHERE document_id = target;
+END
+$$;
+
+-- A document that was sent. It is never lost: an update beats a deletion, and of two updates the newer one is the head
+-- and the other is in conflicts.
+CREATE FUNCTION aya_accept_document(sender text, o aya_incoming, INOUT verdict receipts) LANGUAGE plpgsql AS $$
+DECLARE
+    head documents;
+BEGIN
+    SELECT d.* INTO head FROM documents AS d WHERE d.uid = o.uid FOR UPDATE;
+    IF o.operation = 'delete' THEN
+        IF head.id IS NULL THEN
+            verdict.outcome := 'same';
+        ELSIF head.rev = o.base_rev THEN
+            DELETE FROM documents AS d WHERE d.id = head.id;
+            verdict.outcome := 'applied';
+        ELSE
+            PERFORM aya_keep_sent(
+                sender, o, NULL, 'deleted by the sender, changed here: the change is kept'
+            );
+            verdict.outcome := 'lost';
+        END IF;
+        RETURN;
+    END IF;
+    IF head.id IS NULL THEN
+        INSERT INTO documents
+            (uid, content, metadata, category, source, created_at, updated_at, title, places)
+        VALUES
+            (o.uid, o.content, o.metadata, o.category, o.source, o.created_at, o.updated_at, o.title,
+             coalesce(o.places, '{}'))
+        RETURNING * INTO head;
+        verdict.outcome := 'applied';
+        IF o.base_rev IS NOT NULL THEN
+            INSERT INTO conflicts (unit, uid, origin, op_uid, loser, reason)
+            VALUES (
+                'document', o.uid, sender, o.op_uid, 'here', 'deleted here, changed by the sender: the change is kept'
+            );
+            verdict.outcome := 'won';
+        END IF;
+    ELSIF
+        (head.content, head.metadata, head.category, head.source, head.title, head.places)
+        IS NOT DISTINCT FROM
+        (o.content, o.metadata, o.category, o.source, o.title, coalesce(o.places, '{}'))
+    THEN
+        verdict.outcome := CASE WHEN head.rev = o.base_rev THEN 'applied' ELSE 'same' END;
+    ELSE
+        verdict.outcome := CASE
+            WHEN head.rev = o.base_rev THEN 'applied' WHEN o.updated_at > head.updated_at THEN 'won' ELSE 'lost'
+        END;
+        IF verdict.outcome = 'lost' THEN
+            PERFORM aya_keep_sent(
+                sender, o, to_jsonb(o) - '{position,op_uid,operation,unit,document_uid,base_rev,indexed}'::text[],
+                'changed here and by the sender: the one here is newer'
+            );
+        ELSE
+            IF verdict.outcome = 'won' THEN
+                PERFORM aya_keep_head(
+                    sender, o.op_uid, head, 'changed here and by the sender: the sender''s is newer'
+                );
+            END IF;
+            UPDATE documents AS d
+            SET
+                content = o.content, metadata = o.metadata, category = o.category, source = o.source,
+                title = o.title, places = coalesce(o.places, '{}'), updated_at = o.updated_at
+            WHERE d.id = head.id
+            RETURNING d.* INTO head;
+        END IF;
+    END IF;
+    IF o.indexed AND verdict.outcome IN ('applied', 'won') THEN
+        PERFORM aya_accept_chunks(head.id, o.position);
+    END IF;
+    verdict.head_id := head.id;
+    verdict.head_rev := head.rev;
+END
+$$;
+
+-- A chunk that was typed by hand. It has no time of change, so the one here stays when both were changed.
+CREATE FUNCTION aya_accept_chunk(sender text, o aya_incoming, INOUT verdict receipts) LANGUAGE plpgsql AS $$
+DECLARE
+    head chunks;
+    sent aya_incoming_chunk;
+    parent integer;
+BEGIN
+    SELECT c.* INTO head FROM chunks AS c WHERE c.uid = o.uid FOR UPDATE;
+    IF o.operation = 'delete' THEN
+        IF head.id IS NULL THEN
+            verdict.outcome := 'same';
+        ELSIF head.rev = o.base_rev THEN
+            DELETE FROM chunks AS c WHERE c.id = head.id;
+            verdict.outcome := 'applied';
+        ELSE
+            PERFORM aya_keep_sent(
+                sender, o, NULL, 'deleted by the sender, changed here: the change is kept'
+            );
+            verdict.outcome := 'lost';
+        END IF;
+        RETURN;
+    END IF;
+    IF o.document_uid IS NOT NULL THEN
+        SELECT d.id INTO parent FROM documents AS d WHERE d.uid = o.document_uid;
+        IF parent IS NULL THEN
+            RAISE EXCEPTION 'its document is not here any more';
+        END IF;
+    END IF;
+    SELECT i.* INTO sent FROM pg_temp.incoming_chunks AS i WHERE i.position = o.position;
+    IF head.id IS NULL THEN
+        INSERT INTO chunks
+            (document_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading)
+        VALUES
+            (parent, sent.uid, sent.chunk_text, sent.embedding, sent.chunk_index, sent.metadata, sent.created_at,
+             sent.char_start, sent.char_end, sent.heading)
+        RETURNING * INTO head;
+        verdict.outcome := CASE WHEN o.base_rev IS NULL THEN 'applied' ELSE 'won' END;
+    ELSIF
+        (head.chunk_text, head.embedding, head.chunk_index, head.metadata, head.heading)
+        IS NOT DISTINCT FROM
+        (sent.chunk_text, sent.embedding, sent.chunk_index, sent.metadata, sent.heading)
+    THEN
+        verdict.outcome := 'same';
+    ELSIF head.rev = o.base_rev THEN
+        UPDATE chunks AS c
+        SET
+            chunk_text = sent.chunk_text, embedding = sent.embedding, chunk_index = sent.chunk_index,
+            metadata = sent.metadata, heading = sent.heading, document_id = parent
+        WHERE c.id = head.id
+        RETURNING c.* INTO head;
+        verdict.outcome := 'applied';
+    ELSE
+        PERFORM aya_keep_sent(sender, o, NULL, 'changed here and by the sender: the one here is kept');
+        verdict.outcome := 'lost';
+    END IF;
+    verdict.head_id := head.id;
+    verdict.head_rev := head.rev;
+END
+$$;
+
+-- Work off what was sent, in order: one receipt and one effect for each operation, and one that cannot be done is told
+-- and does not hold up the others. Outcomes: applied; same (it was so already); won, lost (against a change made here:
+-- the loser is in conflicts); rejected (see error); held (it waits for one that was rejected, and has no receipt).
+CREATE FUNCTION aya_accept(sender text) RETURNS SETOF receipts LANGUAGE plpgsql AS $$
+DECLARE
+    o aya_incoming;
+    verdict receipts;
+    refused uuid[] := '{}';
+BEGIN
+    PERFORM set_config('aya.origin', sender, true);
+    -- Nobody binds another model meanwhile.
+    LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
+    FOR o IN SELECT * FROM pg_temp.incoming AS i ORDER BY i.position LOOP
+        verdict := NULL;
+        verdict.op_uid := o.op_uid;
+        IF o.uid = any(refused) OR o.document_uid = any(refused) THEN
+            verdict.outcome := 'held';
+            RETURN NEXT verdict;
+            CONTINUE;
+        END IF;
+        INSERT INTO receipts AS r (origin, op_uid) VALUES (sender, o.op_uid)
+        ON CONFLICT DO NOTHING RETURNING r.* INTO verdict;
+        IF verdict.at IS NULL THEN
+            SELECT r.* INTO verdict FROM receipts AS r WHERE r.origin = sender AND r.op_uid = o.op_uid;
+            RETURN NEXT verdict;
+            CONTINUE;
+        END IF;
+        BEGIN
+            IF o.operation = 'gone' THEN
+                verdict.outcome := 'same';
+            ELSIF o.unit = 'document' THEN
+                verdict := aya_accept_document(sender, o, verdict);
+            ELSE
+                verdict := aya_accept_chunk(sender, o, verdict);
+            END IF;
+        EXCEPTION
+            WHEN integrity_constraint_violation OR data_exception OR raise_exception OR program_limit_exceeded THEN
+                verdict.outcome := 'rejected';
+                verdict.error := SQLERRM;
+                refused := refused || o.uid;
+        END;
+        UPDATE receipts AS r
+        SET outcome = verdict.outcome, head_id = verdict.head_id, head_rev = verdict.head_rev, error = verdict.error
+        WHERE r.origin = sender AND r.op_uid = o.op_uid;
+        RETURN NEXT verdict;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,137 @@
+"""A primary and AIR's copy: two databases of one server, each with the schema of its node, and the daemon between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import asyncpg
+import pytest
+from tests.conftest import Server
+
+from aya import migrations
+from aya.db import prepare_connection
+from aya.postgres.provision import SYNC_ROLE
+from aya.settings import DatabaseSettings
+from aya_syncd.config import Config
+from aya_syncd.loop import Sync
+
+_LOOK_SECONDS = 0.02
+_PATIENCE_SECONDS = 20
+_SAME = {
+    "documents": (
+        "SELECT id, uid, rev, content, metadata, category, source, created_at, updated_at, title, places,"
+        " content_sha256, content_changed_at FROM documents ORDER BY id"
+    ),
+    "chunks": (
+        "SELECT id, document_id, uid, rev, chunk_text, embedding::text, chunk_index, metadata, created_at, char_start,"
+        " char_end, heading, content_sha256 FROM chunks ORDER BY id"
+    ),
+}
+
+
+@dataclass
+class Pair:
+    """Both ends, entered as the owner; `syncing` has the daemon run."""
+
+    primary: DatabaseSettings
+    air: DatabaseSettings
+    # of the daemon's role at both
+    passwords: tuple[str, str]
+
+    async def at_primary(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run a statement at the primary."""
+        return await _run(self.primary, statement, *arguments)
+
+    async def at_air(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run a statement on AIR."""
+        return await _run(self.air, statement, *arguments)
+
+    async def unseen_at_air(self, statement: str) -> None:
+        """Change AIR's tables as a fault would: no trigger takes it for anybody's change."""
+        connection = await asyncpg.connect(self.air.dsn())
+        try:
+            await connection.execute("SELECT set_config('aya.applying', 'pull', false)")
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def connected_to_primary(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Return a connection of one's own."""
+        return await asyncpg.connect(self.primary.dsn())
+
+    async def at_primary_alone(self, statement: str) -> None:
+        """Have the primary acknowledge without its standby, as one does whose wait was cancelled."""
+        connection = await asyncpg.connect(self.primary.dsn())
+        try:
+            await connection.execute("SET synchronous_commit = local")
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def config(self) -> Config:
+        """Return what the daemon is told."""
+        ends = zip((self.primary, self.air), self.passwords, strict=True)
+        primary, local = (replace(one, user=SYNC_ROLE, password=password) for one, password in ends)
+        return Config("air", local, primary, poll_seconds=0.5, compare_seconds=1.0)
+
+    @asynccontextmanager
+    async def syncing(self) -> AsyncGenerator[None]:
+        """Have the daemon run for as long as the block lasts."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(Sync(self.config(), self.config().primary or self.primary).run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 10)
+
+    async def differences(self) -> str:
+        """Return how the two differ, in words; empty when they are row for row the same."""
+        if not await self.at_air("SELECT FROM sync_state WHERE snapshot IS NOT NULL"):
+            return "nothing was copied yet"
+        for table, query in _SAME.items():
+            here, there = await self.at_air(query), await self.at_primary(query)
+            if here != there:
+                return f"{table}: air {_odd(here, there)}, primary {_odd(there, here)}"
+        waiting = await self.at_air("SELECT id, operation, status, error FROM write_queue WHERE status <> 'done'")
+        return f"waiting: {[tuple(row) for row in waiting]}" if waiting else ""
+
+    async def until(self, query: str) -> None:
+        """Wait until a query on AIR yields a row."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not await self.at_air(query):  # noqa: ASYNC110 - in a database
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def at_rest(self) -> None:
+        """Wait until nothing waits and both have the same rows."""
+        found = "not looked"
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while found := await self.differences():  # noqa: ASYNC110 - in databases
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            pytest.fail(found)
+
+
+def _odd(rows: list[asyncpg.Record], others: list[asyncpg.Record]) -> list[tuple[object, ...]]:
+    return [tuple(row)[:5] for row in rows if row not in others][:3]
+
+
+async def _run(settings: DatabaseSettings, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(settings.dsn())
+    try:
+        await prepare_connection(connection)
+        return await connection.fetch(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def pair(server: Server, database: DatabaseSettings, empty_database: DatabaseSettings) -> Pair:
+    """A primary and an empty AIR."""
+    await migrations.migrate(empty_database, node="air")
+    password = server.secrets[SYNC_ROLE]
+    return Pair(database, empty_database, (password, password))
