@@ -108,9 +108,9 @@ class Server(server.Server):
         await super().kill()
         passed("killed")
 
-    async def reload(self, guard: Guard, *, everywhere: bool = False) -> None:
+    async def reload_on(self, session: server.Connection, guard: Guard, *, everywhere: bool = False) -> None:
         """Have it read its settings."""
-        await super().reload(guard, everywhere=everywhere)
+        await super().reload_on(session, guard, everywhere=everywhere)
         passed("reloaded")
 
     @asynccontextmanager
