@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import patroni_peer
 from tests.failover import clients, faults
 from tests.failover.clients import Journal, connected, writing
-from tests.failover.lab import NODES, Lab, lab, other
+from tests.failover.lab import NODES, Extra, Lab, lab, other
 from tests.failover.network import is_possible, network
 from tests.failover.patroni_lab import PatroniLab
 
@@ -47,9 +47,9 @@ _CHUNKS = 50_000
 
 
 @asynccontextmanager
-async def _pair() -> AsyncGenerator[Lab]:
+async def _pair(*extras: Extra) -> AsyncGenerator[Lab]:
     with _directory() as directory, network(*NODES) as hosts:
-        async with lab(directory / "home", hosts) as pair:
+        async with lab(directory / "home", hosts, extras=extras) as pair:
             await clients.prepare(pair.database())
             yield pair
 
@@ -81,7 +81,7 @@ async def rounds(count: int, seed: int) -> int:
             flush=True,
         )
 
-    async with _pair() as pair:
+    async with _pair("disks", "clocks") as pair:
         try:
             journal = await faults.rounds(pair, seed, count, told=told)
         except AssertionError as error:

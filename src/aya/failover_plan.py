@@ -35,7 +35,7 @@ _WORDS: dict[Order, tuple[str, ...]] = {
     ),
     "rejoin": (
         "{here} stops, is rewound or copied anew from {other}, and follows it in epoch {epoch}",
-        "until then {other} has no standby; what only {here} has is kept in a file first",
+        "until then {other} has no standby; what was changed on {here} alone is given up",
     ),
 }
 

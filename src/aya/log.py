@@ -1,6 +1,7 @@
 """Structured logs on standard error: `noun.past_participle` events with keywords.
 
-A terminal gets coloured lines, everything else one JSON object a line. Node and service are bound once.
+A terminal gets coloured lines, everything else one JSON object a line. Node and service are bound once. A line that
+cannot be written (the disk is full) is lost: nobody stops working because of what he has to say.
 """
 
 from __future__ import annotations
@@ -8,9 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import cast
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
+
+
+class _Lossy:
+    """A stream that never fails. structlog's PrintLogger writes and flushes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or do not."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it on its way, or not."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def configure(*, service: str, node: str | None = None, level: str = "info") -> None:
@@ -34,7 +54,7 @@ def configure(*, service: str, node: str | None = None, level: str = "info") -> 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()

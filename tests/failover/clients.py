@@ -28,6 +28,12 @@ CREATE TABLE IF NOT EXISTS lab_accounts (id integer PRIMARY KEY, balance integer
 CREATE TABLE IF NOT EXISTS lab_transfers (id text PRIMARY KEY, source integer, target integer, amount integer);
 INSERT INTO lab_accounts SELECT number, {BALANCE} FROM generate_series(1, {ACCOUNTS}) AS number ON CONFLICT DO NOTHING;
 """  # noqa: S608 - of constants
+# The accounts whose balance is not what the transfers to and from them make it.
+_ODD = f"""
+SELECT id FROM lab_accounts AS account WHERE balance <> {BALANCE}
+    + (SELECT coalesce(sum(amount), 0) FROM lab_transfers WHERE target = account.id)
+    - (SELECT coalesce(sum(amount), 0) FROM lab_transfers WHERE source = account.id)
+"""  # noqa: S608 - of constants
 
 
 @dataclass
@@ -172,27 +178,49 @@ async def _patiently(settings: DatabaseSettings) -> asyncpg.Connection[Any]:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def found(settings: DatabaseSettings) -> tuple[set[str], int]:
-    """Return the ids that the database has, and the sum of all balances; waits while nobody may be written."""
-    connection = await _patiently(settings)
-    try:
-        ids = await connection.fetch("SELECT id FROM lab_entries UNION ALL SELECT id FROM lab_transfers")
-        total = await connection.fetchval("SELECT sum(balance) FROM lab_accounts")
-    finally:
-        await connection.close()
-    return {row["id"] for row in ids}, total
+@dataclass(frozen=True)
+class Found:
+    """What the database has. ids: of entries and transfers. total: of all balances.
+
+    odd: accounts that have not what the transfers say.
+    """
+
+    ids: frozenset[str]
+    total: int
+    odd: tuple[int, ...]
+
+
+async def seen(connection: asyncpg.Connection[Any]) -> Found:
+    """Return what the database has."""
+    ids = await connection.fetch("SELECT id FROM lab_entries UNION ALL SELECT id FROM lab_transfers")
+    total = await connection.fetchval("SELECT sum(balance) FROM lab_accounts")
+    odd = await connection.fetch(_ODD)
+    return Found(frozenset(row["id"] for row in ids), int(total), tuple(row["id"] for row in odd))
 
 
 async def check(settings: DatabaseSettings, journal: Journal) -> None:
-    """Compare the journal with the database; AssertionError for a lost, a resurrected or an invented row."""
+    """Compare the journal with the database; AssertionError for a lost, a resurrected or an invented row, or money."""
     # The clients write on: what was acknowledged before the look must be there, and what is there must be known after.
     acknowledged = set(journal.acknowledged)
-    ids, total = await found(settings)
-    lost = acknowledged - ids
-    invented = (ids & journal.failed) | (ids - journal.sent)
+    connection = await _patiently(settings)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            there = await seen(connection)
+    finally:
+        await connection.close()
+    compare(there, journal, acknowledged)
+
+
+def compare(there: Found, journal: Journal, acknowledged: set[str]) -> None:
+    """Raise AssertionError for what should not be. acknowledged: before the look."""
+    lost = acknowledged - there.ids
+    invented = (there.ids & journal.failed) | (there.ids - journal.sent)
     assert not lost, f"{len(lost)} acknowledged rows are lost: {sorted(lost)[:5]}"
     assert not invented, f"{len(invented)} rows are there that were refused, or never sent: {sorted(invented)[:5]}"
-    assert total == ACCOUNTS * BALANCE, f"the balances add up to {total}"
+    assert there.total == ACCOUNTS * BALANCE, f"the balances add up to {there.total}"
+    assert not there.odd, f"accounts {there.odd} have not what the transfers say"
+    told = len(journal.acknowledged.keys() & (journal.failed | journal.unknown)) + len(journal.failed & journal.unknown)
+    assert not told, f"{told} writes were told to have ended in two ways"
 
 
 async def prepare(settings: DatabaseSettings) -> None:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from tests.failover import clients
 from tests.failover.clients import Journal
-from tests.failover.lab import NODES, Lab
+from tests.failover.lab import NODES, Lab, other
 
 Fault = Callable[[Lab, random.Random], Awaitable[None]]
 _LONGEST_SECONDS = 6.0
@@ -21,6 +22,19 @@ _TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usena
 
 def _victim(lab: Lab, choice: random.Random) -> str:
     return choice.choice(NODES)
+
+
+async def _primary(lab: Lab) -> str | None:
+    """Return who says that it takes writes; None: nobody."""
+    said = await lab.statuses()
+    return next((node for node, one in said.items() if one["writable"]), None)
+
+
+async def _soon(lab: Lab, holds: Callable[[dict[str, dict[str, Any]]], bool]) -> None:
+    """Wait until something holds, but not for ever: with another fault before, it may not come to that."""
+    until = time.monotonic() + _LONGEST_SECONDS
+    while not holds(await lab.statuses()) and time.monotonic() < until:  # noqa: ASYNC110 - of other processes
+        await asyncio.sleep(0.02)
 
 
 async def kill_host(lab: Lab, choice: random.Random) -> None:
@@ -80,6 +94,61 @@ async def isolate(lab: Lab, choice: random.Random) -> None:
         lab.network.isolate(node)
 
 
+async def kill_postmaster(lab: Lab, choice: random.Random) -> None:
+    """A server's first process ends; its others find out by themselves."""
+    lab.kill_postmaster(_victim(lab, choice))
+
+
+async def freeze_postmaster(lab: Lab, choice: random.Random) -> None:
+    """A server's first process stands still: who is connected stays so, and nobody else gets in."""
+    node = _victim(lab, choice)
+    lab.freeze_postmaster(node)
+    await asyncio.sleep(choice.uniform(0.5, _LONGEST_SECONDS))
+    lab.thaw(node)
+
+
+async def kill_both(lab: Lab, choice: random.Random) -> None:
+    """The mains fail: both nodes end in the same moment."""
+    for node in NODES:
+        lab.kill_host(node)
+
+
+async def kill_twice(lab: Lab, choice: random.Random) -> None:
+    """The primary ends, and the other one as soon as it leads; the first may be back by then."""
+    first = await _primary(lab)
+    if first is None:
+        return
+    lab.kill_host(first)
+    if choice.random() < 0.5:
+        lab.start(first)
+    await _soon(lab, lambda said: bool(said.get(other(first), {}).get("writable")))
+    lab.kill_host(other(first))
+
+
+async def full_disk(lab: Lab, choice: random.Random) -> None:
+    """There is no room any more on one node's disk: for data, the log of changes, or its watchdog's promises."""
+    node = _victim(lab, choice)
+    if node in lab.disks:
+        lab.disks[node].fill()
+
+
+async def clock_jump(lab: Lab, choice: random.Random) -> None:
+    """One node's time of day is wrong from one moment to the next, by seconds or by years, ahead or behind."""
+    node = _victim(lab, choice)
+    if node in lab.clocks:
+        lab.clocks[node].add(int(choice.choice((-1, 1)) * 10 ** choice.uniform(0.5, 8.5)))
+
+
+async def impostor(lab: Lab, choice: random.Random) -> None:
+    """While the standby stands still, somebody with another role streams from the primary under its name."""
+    primary = await _primary(lab)
+    if primary is None:
+        return
+    lab.freeze_host(other(primary))
+    await lab.stream_as(primary, name=other(primary), role=f"aya_replica_{primary}", seconds=choice.uniform(0.5, 3.0))
+    lab.thaw(other(primary))
+
+
 async def flap(lab: Lab, choice: random.Random) -> None:
     """The link between the two breaks and heals, again and again."""
     for _ in range(3):
@@ -98,6 +167,13 @@ async def switchover(lab: Lab, choice: random.Random) -> None:
             return
 
 
+async def switchover_killed(lab: Lab, choice: random.Random) -> None:
+    """A person asks the primary to hand over, and on the way one of the two ends."""
+    await switchover(lab, choice)
+    await asyncio.sleep(choice.uniform(0.0, 1.0))
+    lab.kill_host(_victim(lab, choice))
+
+
 async def cancel_storm(lab: Lab, choice: random.Random) -> None:
     """Every client's statement is cancelled, and then every client is ended, again and again, on both servers."""
     for _ in range(5):
@@ -113,6 +189,7 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         kill_host, kill_server, kill_watchdog, freeze_host, freeze_server, freeze_watchdog,
         cut, cut_one_way, isolate, flap, switchover, cancel_storm,
+        kill_postmaster, freeze_postmaster, kill_both, kill_twice, full_disk, clock_jump, impostor, switchover_killed,
     )
 }  # fmt: skip
 

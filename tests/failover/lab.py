@@ -12,15 +12,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import psutil
 from tests.conftest import free_port
+from tests.failover import clock, disk
+from tests.failover.clock import Clock
+from tests.failover.disk import Disk
 from tests.failover.network import Network, spawn
 
 from aya.errors import AyaError
@@ -34,6 +37,7 @@ from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings, load
 from aya.watchdog_client import WatchdogClient
 
 NODES = ("alpha", "beta")
+Extra = Literal["disks", "clocks", "steps"]
 _LOOK_SECONDS = 0.02
 
 
@@ -45,19 +49,33 @@ def other(node: str) -> str:
 class Lab:
     """Use `lab()`. Everything it starts is ended with it, by process id."""
 
-    def __init__(self, path: Path, network: Network | None, poll: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, network: Network | None, extras: Collection[Extra]) -> None:
         self.home = Home(path)
         self.network = network
-        self._poll = poll
+        self._poll: Callable[[], None] = self.keep_alive if "steps" in extras else lambda: None
         self._watchdogs: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
+        self._agent = (
+            [str(Path(__file__).with_name("stepping_agent.py"))]
+            if {"steps", "clocks"} & set(extras)
+            else ["-m", "aya_watchdog"]
+        )
+        folders = {node: self.home.node_directory(node) for node in NODES if "disks" in extras}
+        self.disks = {node: Disk(folder, "archive", path / f"archive-{node}") for node, folder in folders.items()}
+
+        self.clocks = {node: Clock(path, node) for node in NODES if "clocks" in extras}
 
     # Made once
 
     async def make(self) -> None:
         """Make both clusters: alpha with the schema, beta as its copy; nothing runs afterwards."""
         layout.make_home(self.home)
+        for node in NODES:
+            if node in self.disks:
+                self.disks[node].make()
+            if node in self.clocks:
+                self.clocks[node].make()
         self.home.save_nodes({name: self._node(name) for name in NODES})
         for node in NODES:
             layout.make_node(self.home, node)
@@ -115,13 +133,15 @@ class Lab:
     def start(self, node: str) -> None:
         """Start a node's watchdog, as launchd would; it starts the server."""
         if self.network is None and node not in self._links:
-            self._links[node] = self._spawn(node, "aya.local.link", "link.log")
-        self._watchdogs[node] = self._spawn(node, "aya_watchdog", "watchdog.log")
+            self._links[node] = self._spawn(node, ["-m", "aya.local.link"], "link.log")
+        self._watchdogs[node] = self._spawn(node, self._agent, "watchdog.log")
 
-    def _spawn(self, node: str, module: str, log: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, node: str, program: list[str], log: str) -> subprocess.Popen[bytes]:
         inside = self.network.inside(node) if self.network else []
         environment = {**os.environ, "AYA_HOME": str(self.home.path), "AYA_NODE": node, "PYTHONUTF8": "1"}
-        return spawn([*inside, sys.executable, "-m", module], environment, self.home.log_directory(node) / log)
+        if node in self.clocks:
+            environment |= self.clocks[node].environment
+        return spawn([*inside, sys.executable, *program], environment, self.home.log_directory(node) / log)
 
     def stop(self, node: str) -> None:
         """Stop a node's watchdog as `aya down` does: with it ends the server."""
@@ -146,6 +166,12 @@ class Lab:
             with suppress(psutil.Error):
                 process.kill()
 
+    def kill_postmaster(self, node: str) -> None:
+        """End a server's first process at once; the others find out by themselves."""
+        for process in self._server(node)[:1]:
+            with suppress(psutil.Error):
+                process.kill()
+
     def kill_host(self, node: str) -> None:
         """Pull the plug of a node: watchdog and server end in the same moment."""
         self.kill_watchdog(node)
@@ -155,6 +181,13 @@ class Lab:
     def freeze_server(self, node: str) -> None:
         """Stop every process of a server (SIGSTOP)."""
         for process in self._server(node):
+            with suppress(psutil.Error):
+                process.suspend()
+        self._frozen.add(node)
+
+    def freeze_postmaster(self, node: str) -> None:
+        """Stop a server's first process: sessions go on, and no new one is made."""
+        for process in self._server(node)[:1]:
             with suppress(psutil.Error):
                 process.suspend()
         self._frozen.add(node)
@@ -196,6 +229,10 @@ class Lab:
     def repair(self) -> None:
         """Undo everything that was done: links whole, nothing frozen, both watchdogs running."""
         self.heal()
+        for each in self.disks.values():
+            each.empty()
+        for clock_ in self.clocks.values():
+            clock_.add(0)
         for node in NODES:
             self.thaw(node)
             if node not in self._watchdogs or self._watchdogs[node].poll() is not None:
@@ -311,12 +348,22 @@ class Lab:
             link.wait(10)
         for node in NODES:
             self.kill_server(node)
+        for each in self.disks.values():
+            each.remove()
 
 
 @asynccontextmanager
-async def lab(path: Path, network: Network | None = None, *, started: bool = True) -> AsyncGenerator[Lab]:
-    """Lend two servers; started: with their watchdogs running, the second armed, alpha leading."""
-    made = Lab(path, network)
+async def lab(
+    path: Path, network: Network | None = None, *, started: bool = True, extras: Collection[Extra] = ()
+) -> AsyncGenerator[Lab]:
+    """Lend two servers; started: with their watchdogs running, the second armed, alpha leading.
+
+    extras: of each node, where that is possible. disks: one of its own that can be filled; clocks: a time of day of its
+    own that can be set. steps: its watchdog ends where it is told to (tests.failover.stepping_agent), and one that ends
+    is started again while anything is waited for.
+    """
+    possible = {"disks": disk.is_possible(path.parent), "clocks": clock.is_possible(), "steps": True}
+    made = Lab(path, network, [extra for extra in extras if possible[extra]])
     try:
         await made.make()
         if started:

@@ -47,6 +47,9 @@ class Network:
         """Return the name of a host's namespace."""
         return f"{self._tag}-{host}"
 
+    def _port(self, host: str) -> str:
+        return f"{self._tag}{host[:2]}"
+
     def inside(self, host: str) -> list[str]:
         """Return what a command line begins with to run on a host."""
         return ["ip", "netns", "exec", self.space(host)]
@@ -57,7 +60,7 @@ class Network:
         _ip("address", "add", f"{self.client}/24", "dev", self._tag)
         _ip("link", "set", self._tag, "up")
         for host, address in self.addresses.items():
-            space, port = self.space(host), f"{self._tag}{host[:2]}"
+            space, port = self.space(host), self._port(host)
             _ip("netns", "add", space)
             _ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
             _ip("link", "set", port, "master", self._tag, "up")
@@ -73,8 +76,10 @@ class Network:
     def remove(self) -> None:
         """Remove them; what still runs there loses its network."""
         for host in self.addresses:
-            with suppress(subprocess.CalledProcessError):
-                _ip("netns", "delete", self.space(host))
+            # First, and by itself: with its namespace it would be gone later, and its name taken until then.
+            for removed in (("link", "delete", self._port(host)), ("netns", "delete", self.space(host))):
+                with suppress(subprocess.CalledProcessError):
+                    _ip(*removed)
         with suppress(subprocess.CalledProcessError):
             _ip("link", "delete", self._tag)
 

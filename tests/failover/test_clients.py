@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.failover.lab import NODES, Lab, lab
-from tests.failover.network import Network, is_possible, network
+from tests.failover.network import Network
 
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
@@ -28,16 +28,6 @@ from aya_mcp.probe import Probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WRITERS = 3
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Network | None]:
-    """A network namespace for each node where that is possible."""
-    if not is_possible():
-        yield None
-        return
-    with network(*NODES) as made:
-        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +14,7 @@ import pytest
 from tests.failover import clients, faults
 from tests.failover.clients import Journal, writing
 from tests.failover.lab import NODES, Lab, lab, other
-from tests.failover.network import Network, is_possible, network
+from tests.failover.network import Network
 
 from aya.backup import archive, create
 
@@ -22,20 +22,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROUNDS = 6
 
 
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Network | None]:
-    """A network namespace for each node where that is possible; else all is on loopback, through links of ours."""
-    if not is_possible():
-        yield None
-        return
-    with network(*NODES) as made:
-        yield made
-
-
 @pytest.fixture
 async def pair(public_directory: Path, hosts: Network | None, request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
     """Two servers in sync, alpha leading."""
-    async with lab(public_directory / request.node.name[:40].replace("[", "-"), hosts) as made:
+    async with lab(
+        public_directory / request.node.name[:40].replace("[", "-"), hosts, extras=("disks", "clocks")
+    ) as made:
         await clients.prepare(made.database())
         yield made
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tests.model.looks import Decider, sight
-from tests.model.world import Node, World, commits, latest, replace_node, says
+from tests.model.world import Node, World, commits, latest, latest_epoch, replace_node, says
 
 from aya_watchdog import protocol
 from aya_watchdog.protocol import ProtocolError, State
@@ -205,15 +205,16 @@ def _vouch(world: World, index: int, what: str) -> Iterator[Move]:
 def _force(world: World, index: int, what: str) -> Iterator[Move]:
     """A person knows that the partner's machine is off, and takes what is lost; it comes back only to hear of it.
 
-    Not tried on a node that has lost its file and knows of no epoch.
+    Not tried on a node that knows less of the epochs than its partner, by its file and by its database.
     """
     node, partner = world.nodes[index], world.nodes[1 - index]
-    if partner.off or node.state.epoch < partner.state.epoch:
+    replayed = latest_epoch(world, node.log)
+    if partner.off or max(node.state.epoch, replayed) < partner.state.epoch:
         return
     kept = tuple(number for number in world.acknowledged if number in commits(node.log))
     world = _put(world, 1 - index, forgotten(stopped(partner))._replace(off=True))._replace(acknowledged=kept)
     node = world.nodes[index]
-    yield Move(index, what, _put(world, index, node._replace(state=protocol.force(node.state), job="close")))
+    yield Move(index, what, _put(world, index, node._replace(state=protocol.force(node.state, replayed), job="close")))
 
 
 def _resign(world: World, index: int, what: str) -> Iterator[Move]:
@@ -257,7 +258,7 @@ def _abandon(world: World, index: int, what: str) -> Iterator[Move]:
 
 def _finish(world: World, index: int, what: str) -> Iterator[Move]:
     node, partner = world.nodes[index], world.nodes[1 - index]
-    state = protocol.begin_epoch(node.state, latest(world.armed, node.log))
+    state = protocol.begin_epoch(node.state, latest(world.armed, node.log), latest_epoch(world, node.log))
     broken = ""
     if partner.state.epoch >= state.epoch:
         broken = "I6: the epoch was there before"

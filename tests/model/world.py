@@ -84,6 +84,11 @@ def latest(armed: Armed, log: tuple[Record, ...]) -> Armed:
     return armed
 
 
+def latest_epoch(world: World, log: tuple[Record, ...]) -> int:
+    """Return the latest epoch whose row a log has, its beginning included; 0: none that is not over."""
+    return max([world.began, *(record[1] for record in log if record[0] == "e")])
+
+
 def replace_node(world: World, index: int, node: Node) -> World:
     """Return the world with another node at `index`."""
     other = world.nodes[1 - index]
@@ -160,7 +165,7 @@ def shortened(world: World) -> World:
     if not common:
         return world
     shared = first[:common]
-    began = max([world.began, *(record[1] for record in shared if record[0] == "e")])
+    began = latest_epoch(world, shared)
     gone = commits(shared)
     nodes = tuple(
         node._replace(log=node.log[common:], recovered=max(0, node.recovered - common)) for node in world.nodes

@@ -135,8 +135,16 @@ class Actor:
         await self._server.reload(self.guard(read_only=False))
 
     async def fence(self) -> None:
-        """Let nobody write, and nobody wait: a commit that waits for the partner ends with an unknown outcome."""
-        await self._server.reload(self.guard(read_only=True))
+        """Let nobody write, and nobody wait: a commit that waits for the partner ends with an unknown outcome.
+
+        A server whose settings cannot be written (its disk is full) is ended: left open, clients would go on to it.
+        """
+        try:
+            await self._server.reload(self.guard(read_only=True))
+        except PostgresError as error:
+            log.get_logger().warning("server.not_closed", error=error.message)
+            await self._server.kill()
+            return
         await self._server.run("end_waiting", SUPERUSER)
 
     async def arm(self) -> None:
@@ -224,7 +232,7 @@ class Actor:
     async def force(self) -> None:
         """Resolve to be promoted without the right to it, and close the stream."""
         self._resolved()
-        await self.become(protocol.force)
+        await self.become(lambda state: protocol.force(state, self._observer.epoch))
         await self._close_stream()
 
     async def _close_stream(self) -> None:
@@ -259,7 +267,8 @@ class Actor:
 
     async def finish(self) -> None:
         """Lead the new epoch: its row first, then the clients."""
-        await self.become(lambda state: protocol.begin_epoch(state, self._observer.armed))
+        seen = self._observer
+        await self.become(lambda state: protocol.begin_epoch(state, seen.armed, seen.epoch))
         async with self._server.connected(synchronous_commit="local") as session:
             await self._begin_on(session)
             await self._server.reload_on(session, self.guard(read_only=False))

@@ -23,7 +23,7 @@ _WITNESS_SECONDS = 0.5
 
 
 class Observer:
-    """Remembers what the ages are counted from. now is monotonic seconds."""
+    """Remembers what the ages are counted from. now is monotonic seconds. epoch: the database's latest; 0: none."""
 
     def __init__(
         self, server: Server, node: str, partner: Partner | None, witnesses: tuple[tuple[str, int], ...]
@@ -40,6 +40,7 @@ class Observer:
         self.row: dict[str, Any] = {}
         self.armed = Armed()
         self.began = False
+        self.epoch = 0
         self.recovered = 0
         self.diverged = self.lost = False
         self._receiver: int | None = None
@@ -96,11 +97,12 @@ class Observer:
         else:
             found = await session.fetchrow(SQL["standby"])
         row = dict(found or {})
-        self.armed, self.began = Armed(), False
+        self.armed, self.began, self.epoch = Armed(), False, 0
         if row["founded"]:
             armed = await session.fetchrow(SQL["latest_arming"])
             self.armed = Armed(armed["epoch"], armed["arming"]) if armed else Armed()
             self.began = bool(await session.fetchval(SQL["has_epoch"], state.epoch))
+            self.epoch = int(await session.fetchval(SQL["latest_epoch"]))
         return row
 
     async def _open(self) -> Connection:

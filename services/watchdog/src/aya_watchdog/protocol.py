@@ -128,11 +128,16 @@ def intend(state: State, replayed: Armed) -> State:
     return check(replace(state, intent=state.epoch + 1))
 
 
-def force(state: State) -> State:
-    """Resolve to be promoted without the right to it: a person answers for the old primary being off for good."""
+def force(state: State, replayed_epoch: int) -> State:
+    """Resolve to be promoted without the right to it: a person answers for the old primary being off for good.
+
+    replayed_epoch: the latest in this node's database, which may be later than what its file knows: no epoch of the
+    old primary's is begun a second time.
+    """
     if state.role != "standby":
         raise ProtocolError("this node is the primary already")
-    return check(replace(state, intent=state.epoch + 1, forced=True))
+    epoch = max(state.epoch, replayed_epoch)
+    return check(replace(state, epoch=epoch, intent=epoch + 1, forced=True))
 
 
 def abandon(state: State) -> State:
@@ -140,12 +145,15 @@ def abandon(state: State) -> State:
     return check(replace(state, intent=None, forced=False))
 
 
-def begin_epoch(state: State, replayed: Armed) -> State:
-    """Return the state of a standby that has been promoted: it leads the new epoch, alone."""
+def begin_epoch(state: State, replayed: Armed, replayed_epoch: int) -> State:
+    """Return the state of a standby that has been promoted: it leads the new epoch, alone.
+
+    replayed_epoch: the latest in its database; the new one is later, also when it was replayed after the intent.
+    """
     if state.intent is None:
         raise ProtocolError("nobody resolved to begin an epoch")
-    arming = max(state.arming, replayed.arming)
-    return check(State("primary", epoch=state.intent, arming=arming, consent=arming, given_up=arming))
+    epoch, arming = max(state.intent, replayed_epoch + 1), max(state.arming, replayed.arming)
+    return check(State("primary", epoch=epoch, arming=arming, consent=arming, given_up=arming))
 
 
 def vouch(state: State) -> State:

@@ -41,6 +41,10 @@ LEFT JOIN pg_stat_wal_receiver AS receiver ON true;
 -- The latest arming in this database.
 SELECT arming, epoch FROM aya.armings ORDER BY arming DESC LIMIT 1;
 
+-- name: latest_epoch
+-- The latest epoch whose row this server has; 0: none.
+SELECT coalesce(max(epoch), 0) FROM aya.epochs;
+
 -- name: has_epoch
 -- Whether the row of an epoch is written.
 SELECT exists(SELECT FROM aya.epochs WHERE epoch = $1);
