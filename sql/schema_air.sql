@@ -65,7 +65,11 @@ CREATE TABLE sync_state (
     -- why it does not go on right now; NULL: it does. reachable: a server answers at all
     error text,
     since timestamptz,
-    reachable boolean NOT NULL DEFAULT true
+    reachable boolean NOT NULL DEFAULT true,
+    -- while much is being fetched: how many rows, roughly, and since when
+    fetching_documents integer,
+    fetching_chunks integer,
+    fetching_since timestamptz
 );
 
 -- Where the cursor was before: after a failover it goes back to what the new primary surely had.

@@ -56,7 +56,11 @@ CREATE TABLE sync_state (
     -- why it does not go on right now; NULL: it does. reachable: a server answers at all
     error text,
     since timestamptz,
-    reachable boolean NOT NULL DEFAULT true
+    reachable boolean NOT NULL DEFAULT true,
+    -- while much is being fetched: how many rows, roughly, and since when
+    fetching_documents integer,
+    fetching_chunks integer,
+    fetching_since timestamptz
 );
 
 INSERT INTO sync_state DEFAULT VALUES;

@@ -69,10 +69,12 @@ class Pair:
         return Config("air", local, primary, poll_seconds=0.5, compare_seconds=1.0)
 
     @asynccontextmanager
-    async def syncing(self) -> AsyncGenerator[None]:
-        """Have the daemon run for as long as the block lasts."""
-        stop = asyncio.Event()
-        task = asyncio.create_task(Sync(self.config(), self.config().primary or self.primary).run(stop))
+    async def syncing(self, *, port: int | None = None) -> AsyncGenerator[None]:
+        """Have the daemon run for as long as the block lasts. port: by which it reaches the primary."""
+        stop, config = asyncio.Event(), self.config()
+        assert config.primary is not None
+        primary = config.primary if port is None else replace(config.primary, hosts=(("127.0.0.1", port),))
+        task = asyncio.create_task(Sync(config, primary).run(stop))
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.conftest import free_port
 from tests.sync.conftest import Pair
 from tests.sync.typing_verbs import environment, typed
+from tests.sync.wires import wire
 
 from aya.postgres.config import SYNC_ROLE
 from aya_syncd.loop import Sync
@@ -81,6 +82,28 @@ async def test_a_copy_that_follows(pair: Pair, aya: Aya) -> None:
         assert (seen["condition"], seen["copy"]["daemon"], seen["primary"]["unseen"]) == ("following", True, 0)
         assert seen["copy"]["timeline"] == seen["primary"]["timeline"] == 1
         assert str(pair.primary.password) not in json.dumps(seen)
+
+
+async def test_how_far_a_copy_is(pair: Pair, aya: Aya) -> None:
+    """Rows, bytes and the time left, while they arrive by a slow way; nothing of it afterwards."""
+    await pair.at_primary(
+        "INSERT INTO documents (content) SELECT g || repeat('x', 5000) FROM generate_series(1, 3000) AS g"
+    )
+    await pair.at_primary("DELETE FROM index_queue")
+    async with wire(pair.primary.hosts[0][1]) as slow:
+        slow.delay_seconds = 0.02
+        async with pair.syncing(port=slow.port):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (seen := (await told(aya, "sync", "status"))["copy"]["fetching"]) is None or not seen["done"]:
+                    await asyncio.sleep(LOOK_SECONDS)
+            slow.delay_seconds = 0.0
+            await pair.at_rest()
+            after = await told(aya, "sync", "status")
+    assert (seen["phase"], seen["table_name"], seen["total"]) == ("reading", "documents", 3000)
+    assert 0 < seen["done"] < 3000
+    assert seen["size"] > 5000
+    assert seen["seconds_left"] > 0
+    assert after["copy"]["fetching"] is None
 
 
 async def test_how_far_it_is_behind_in_changes(pair: Pair, aya: Aya) -> None:

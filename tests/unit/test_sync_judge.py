@@ -11,7 +11,7 @@ import pytest
 from aya.cli import conflicts_display, sync_display
 from aya.knowledge.conflicts import Conflict, Version
 from aya.sync.judge import LATE_SECONDS, condition, problems
-from aya.sync.types import Copy, Primary, Rejected, SyncStatus
+from aya.sync.types import Copy, Fetch, Primary, Rejected, SyncStatus
 from aya.sync.waiting import Goal
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -99,11 +99,32 @@ def test_how_far_it_is_behind(copy: Copy, primary: Primary, said: str) -> None:
         (COPY, "nothing waits"),
         (replace(COPY, waiting=2, sending=1), "2 waiting, 1 being sent"),
         (replace(COPY, held=3, rejected=1), "3 held back by a rejected one, 1 rejected"),
+        (replace(COPY, waiting=90, sending=10, sent_per_second=5.0), "90 waiting, 10 being sent; 5 a second, 20 s left"),
+        (replace(COPY, sent_per_second=5.0), "nothing waits"),
     ],
 )
 def test_what_waits(copy: Copy, said: str) -> None:
     """By what it waits for."""
     assert sync_display.queue(copy) == said
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (Fetch("reading", "chunks", 500, 2000, 5_000_000, 2.0), "reading chunks: 500 of 2,000, 2.5 MB/s, 6 s left"),
+        (Fetch("reading", "chunks", 0, 2000, 0, 0.0), "reading chunks: 0 of 2,000"),
+        (Fetch("merging", None, None, 2500, None, 1.0), "merging 2,500 rows"),
+        (Fetch("indexing", "chunks", 1500, 0, None, 3.0), "indexing chunks: 1,500"),
+        (Fetch("indexing", "chunks", 1500, 3000, None, 3.0), "indexing chunks: 1,500 of 3,000, 3 s left"),
+    ],
+)
+def test_how_far_a_fetch_is(what: Fetch, said: str) -> None:
+    """As far as anybody counts it."""
+    assert sync_display.fetch(what) == said
+    copy = replace(COPY, fetching=what)
+    assert said in sync_display.progress(copy)
+    assert f"fetching:  {said}" in sync_display.lines("air", SyncStatus(copy, PRIMARY))
+    assert said in sync_display.summary(SyncStatus(copy, PRIMARY))
 
 
 def test_another_timeline_is_told() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from aya.cli.text import duration
 from aya.sync.judge import condition, told
-from aya.sync.types import Copy, Primary, Rejected, SyncStatus
+from aya.sync.types import Copy, Fetch, Primary, Rejected, SyncStatus
 
+_MEGABYTE = 1e6
 HEADERS = ("id", "when", "what", "title", "why")
 
 
@@ -22,6 +23,8 @@ def lines(node: str, seen: SyncStatus) -> list[str]:
     if copy.since is not None:
         found.append(f"since {time(copy.since)} (UTC)")
     found.append(f"behind:    {behind(copy, primary)}")
+    if copy.fetching is not None:
+        found.append(f"fetching:  {fetch(copy.fetching)}")
     found.append(f"queue:     {queue(copy)}")
     found.append(f"timeline:  {timelines(copy, primary)}")
     open_ones = "not known, as the primary does not answer" if primary.conflicts is None else str(primary.conflicts)
@@ -49,7 +52,22 @@ def queue(copy: Copy) -> str:
         f"{copy.held} held back by a rejected one" if copy.held else "",
         f"{copy.rejected} rejected" if copy.rejected else "",
     ]
-    return ", ".join(part for part in parts if part) or "nothing waits"
+    waits = ", ".join(part for part in parts if part) or "nothing waits"
+    if not (copy.waiting or copy.sending) or copy.seconds_left is None:
+        return waits
+    return f"{waits}; {copy.sent_per_second:.0f} a second, {duration(copy.seconds_left)} left"
+
+
+def fetch(what: Fetch) -> str:
+    """Return how far a fetch is: rows, speed, and time left."""
+    if what.done is None:
+        return f"{what.phase} {what.total:,} rows"
+    parts = [f"{what.phase} {what.table_name}: {what.done:,}{f' of {what.total:,}' if what.total else ''}"]
+    if what.size is not None and what.seconds:
+        parts.append(f"{what.size / what.seconds / _MEGABYTE:.1f} MB/s")
+    if what.seconds_left is not None:
+        parts.append(f"{duration(what.seconds_left)} left")
+    return ", ".join(parts)
 
 
 def timelines(copy: Copy, primary: Primary) -> str:
@@ -75,7 +93,8 @@ def rejected_row(one: Rejected) -> tuple[str, ...]:
 def progress(copy: Copy) -> str:
     """Return a line for whoever waits: what is still to be done, and what keeps it."""
     held_up = f" ({copy.error})" if copy.error else "" if copy.daemon else " (the daemon is not connected)"
-    return f"{queue(copy)}; fetched {time(copy.pulled_at)}{held_up}"
+    fetched = f"{fetch(copy.fetching)}" if copy.fetching else f"fetched {time(copy.pulled_at)}"
+    return f"{queue(copy)}; {fetched}{held_up}"
 
 
 def document(node: str, seen: SyncStatus) -> dict[str, Any]:
@@ -87,6 +106,8 @@ def summary(seen: SyncStatus) -> str:
     """Return the copy's line below the table of `aya status`."""
     word, why = condition(seen)
     parts = [word if word == "following" else f"{word} ({why})", behind(seen.copy, seen.primary), queue(seen.copy)]
+    if seen.copy.fetching is not None:
+        parts.append(fetch(seen.copy.fetching))
     if seen.primary.conflicts:
         parts.append(f"{count(seen.primary.conflicts, 'conflict')} open: aya conflicts")
     return "; ".join(parts)

@@ -90,7 +90,7 @@ async def _ensure_role(connection: Connection, role: str, password: str) -> None
     if role in REPLICATION_ROLES:
         for function in _REWIND_FUNCTIONS:
             await _run(connection, "let_rewind_statement", function, role)
-    if role == MCP_ROLE:
+    if role in {MCP_ROLE, OWNER}:
         await _run(connection, "let_read_statistics_statement", role)
     if role in CLIENT_ROLES:
         await _run(connection, "pin_synchronous_commit_statement", role)

@@ -43,7 +43,8 @@ SELECT pg_create_physical_replication_slot($1);
 CREATE EXTENSION IF NOT EXISTS vector;
 
 -- name: let_read_statistics_statement
--- The MCP server says how durable a row is and how old a standby's copy: it reads who replicates, and how far.
+-- The MCP server says how durable a row is and how old a standby's copy: it reads who replicates, and how far. A person
+-- at AIR sees how far the daemon is.
 SELECT format('GRANT pg_read_all_stats TO %I', $1::text);
 
 -- name: pin_synchronous_commit_statement

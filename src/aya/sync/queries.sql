@@ -30,6 +30,7 @@ SELECT
     q.sending,
     q.held,
     q.rejected,
+    q.sent_lately / 10.0::float8 AS sent_per_second,
     EXISTS (
         SELECT FROM pg_stat_activity AS a
         WHERE a.application_name LIKE 'aya-syncd%' AND a.datname = current_database()
@@ -40,6 +41,7 @@ CROSS JOIN (
         count(*) FILTER (WHERE w.status = 'waiting') AS waiting,
         count(*) FILTER (WHERE w.status = 'sending') AS sending,
         count(*) FILTER (WHERE w.status = 'rejected') AS rejected,
+        count(*) FILTER (WHERE w.status = 'done' AND w.synced_at > now() - interval '10 seconds') AS sent_lately,
         count(*) FILTER (
             WHERE w.status = 'waiting' AND EXISTS (
                 SELECT FROM refused AS r
@@ -50,6 +52,28 @@ CROSS JOIN (
         ) AS held
     FROM write_queue AS w
 ) AS q;
+
+-- name: fetch
+-- What the daemon is fetching, where that is much, as PostgreSQL itself counts it; and its index, built at the end.
+SELECT
+    CASE WHEN i.pid IS NOT NULL THEN 'indexing' WHEN c.pid IS NOT NULL THEN 'reading' ELSE 'merging' END AS phase,
+    CASE WHEN i.pid IS NOT NULL OR r.relname LIKE '%chunks' THEN 'chunks' WHEN c.pid IS NOT NULL THEN 'documents' END
+        AS table_name,
+    CASE WHEN i.pid IS NOT NULL THEN i.tuples_done ELSE c.tuples_processed END AS done,
+    CASE
+        WHEN i.pid IS NOT NULL THEN i.tuples_total
+        WHEN c.pid IS NULL THEN s.fetching_documents + s.fetching_chunks
+        WHEN r.relname LIKE '%chunks' THEN s.fetching_chunks
+        ELSE s.fetching_documents
+    END::bigint AS total,
+    CASE WHEN i.pid IS NULL THEN c.bytes_processed END AS size,
+    extract(EPOCH FROM clock_timestamp() - a.query_start)::float8 AS seconds
+FROM sync_state AS s
+INNER JOIN pg_stat_activity AS a ON a.application_name = 'aya-syncd-pull' AND a.datname = current_database()
+LEFT JOIN pg_stat_progress_copy AS c ON a.pid = c.pid
+LEFT JOIN pg_class AS r ON c.relid = r.oid
+LEFT JOIN pg_stat_progress_create_index AS i ON a.pid = i.pid
+WHERE s.fetching_since IS NOT NULL OR i.pid IS NOT NULL;
 
 -- name: rejected
 -- What the primary cannot take, and why, the oldest first; $1: so many.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aya import db, migrations, outcome, queries
 from aya.errors import AyaError, SyncError
 from aya.settings import DatabaseSettings
-from aya.sync.types import Copy, Primary, Rejected, SyncStatus
+from aya.sync.types import Copy, Fetch, Primary, Rejected, SyncStatus
 
 if TYPE_CHECKING:
     from aya.db import Connection
@@ -40,7 +40,8 @@ async def entered(settings: DatabaseSettings) -> AsyncGenerator[Connection]:
 async def copy(connection: Connection) -> Copy:
     """Return how far the copy is."""
     row = await connection.fetchrow(_SQL["copy"])
-    return Copy(**dict(row or {}))
+    fetching = await connection.fetchrow(_SQL["fetch"])
+    return Copy(**dict(row or {}), fetching=Fetch(**dict(fetching)) if fetching else None)
 
 
 async def rejected(connection: Connection, *, most: int = _MOST_REJECTED) -> tuple[Rejected, ...]:

@@ -5,7 +5,9 @@ The document of `aya sync status --json` (fields may be added; none is renamed o
     {"node": "air", "condition": "following"|"new"|"paused"|"offline"|"leaderless"|"stuck"|"stopped", "why": "sentence",
      "copy": {"timeline": 1|null, "paused": false, "reachable": true, "error": "…"|null, "since": "2026-…"|null,
               "pulled_at": "2026-…"|null, "pushed_at": "2026-…"|null, "seconds_behind": 1.2|null, "daemon": true,
-              "waiting": 0, "sending": 0, "held": 0, "rejected": 0},
+              "waiting": 0, "sending": 0, "held": 0, "rejected": 0, "sent_per_second": 0.0,
+              "fetching": {"phase": "reading"|"merging"|"indexing", "table_name": "documents"|"chunks"|null, "done": 3|null,
+                           "total": 9, "size": 2048|null, "seconds": 1.5, "seconds_left": 3.0|null}|null},
      "primary": {"address": "postgresql://…", "error": "…"|null, "timeline": 1|null, "is_standby": false,
                  "unseen": 0|null, "conflicts": 0|null},
      "rejected": [{"id": 3, "operation": "UPDATE", "unit": "document", "row_uid": "…", "row_id": 5|null,
@@ -16,8 +18,33 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What is being fetched, where it is much. table_name: of what; None while rows of both are merged.
+
+    done, total: rows; done is None where nobody counts, total is 0 where nobody knows. size: bytes so far. seconds:
+    since this phase began.
+    """
+
+    phase: Literal["reading", "merging", "indexing"]
+    table_name: str | None
+    done: int | None
+    total: int
+    size: int | None
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long this phase takes at this speed; None when that cannot be said."""
+        return max(0, self.total - self.done) * self.seconds / self.done if self.done and self.total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the document above has it."""
+        return {**asdict(self), "seconds_left": self.seconds_left}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +53,8 @@ class Copy:
 
     error, since: why it does not go on, and since when; reachable: though a server answers it. seconds_behind: since it
     last had all that the primary had. waiting, sending, held, rejected: operations in the queue; held wait for one that
-    was rejected. daemon: it runs. asked_at: when this was read, by the server's clock.
+    was rejected. sent_per_second: in the last ten seconds. daemon: it runs. asked_at: when this was read, by the
+    server's clock. fetching: what is being fetched, where it is much.
     """
 
     system_identifier: int | None
@@ -45,11 +73,19 @@ class Copy:
     held: int
     rejected: int
     daemon: bool
+    sent_per_second: float = 0.0
+    fetching: Fetch | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long it takes at this speed to send what waits; None when that cannot be said."""
+        return (self.waiting + self.sending) / self.sent_per_second if self.sent_per_second else None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the document above has it."""
         left_out = {"system_identifier", "snapshot", "asked_at"}
-        return {key: value for key, value in asdict(self).items() if key not in left_out}
+        said = {key: value for key, value in asdict(self).items() if key not in left_out}
+        return {**said, "fetching": self.fetching.to_json() if self.fetching else None}
 
 
 @dataclass(frozen=True, slots=True)

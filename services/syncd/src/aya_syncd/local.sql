@@ -371,7 +371,7 @@ WHERE p.table_name = k.table_name AND p.uid = k.uid;
 UPDATE sync_state
 SET
     system_identifier = $1, timeline = $2, snapshot = $3::text::pg_snapshot, lsn = $4::text::pg_lsn,
-    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL, reachable = true;
+    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL, reachable = true, fetching_since = NULL;
 
 -- name: looked
 -- There was nothing new.
@@ -390,9 +390,14 @@ WHERE NOT EXISTS (SELECT FROM sync_ring AS r WHERE r.at > now() - interval '5 se
 -- Only the last thousand are kept.
 DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC LIMIT 1 OFFSET 1000);
 
+-- name: fetching
+-- So much is about to be fetched; how far that is, PostgreSQL says itself (pg_stat_progress_copy).
+UPDATE sync_state
+SET fetching_documents = $1, fetching_chunks = $2, fetching_since = clock_timestamp();
+
 -- name: troubled
 -- Why it does not go on, and since when.
-UPDATE sync_state SET error = $1, since = coalesce(since, now()), reachable = $2;
+UPDATE sync_state SET error = $1, since = coalesce(since, now()), reachable = $2, fetching_since = NULL;
 
 -- name: take_model
 -- Be bound to the primary's model.

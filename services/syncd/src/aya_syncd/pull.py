@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,6 +23,8 @@ _LOCAL = queries.load("aya_syncd", "local.sql")
 # A copy of which so much is new is indexed at its end.
 _FRESH_SHARE = 0.3
 _FEW_ROWS = 5_000
+# Whoever asks is told how far so many are.
+_MANY_ROWS = 1_000
 _TABLES = ("documents", "chunks")
 
 
@@ -84,6 +87,9 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
         if not await primary.fetchval(_PRIMARY["floor"], known.snapshot):
             raise Refused("the change log was shortened just now")
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
+        if len(changed) >= _MANY_ROWS:
+            named = Counter(row["table_name"] for row in changed)
+            await local.execute(_LOCAL["fetching"], *(named[table] for table in _TABLES))
         async with outcome.transaction(local):
             await local.execute(_LOCAL["alone"])
             await local.execute(_LOCAL["clear"])
@@ -178,9 +184,10 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
         found = await upstream(primary, Cursor())
         moment = await primary.fetchrow(_PRIMARY["moment"])
         model = await primary.fetchrow(_PRIMARY["model"])
-        counts = await primary.fetchrow(_PRIMARY["counts"])
-        logger.warning("copy.begun", why=why, **dict(counts or {}))
+        counts = dict(await primary.fetchrow(_PRIMARY["counts"]) or {})
+        logger.warning("copy.begun", why=why, **counts)
         await local.execute(_LOCAL["clear"])
+        await local.execute(_LOCAL["fetching"], *(counts[table] for table in _TABLES))
         for table in _TABLES:
             size = await _fetch(primary, local, table, None)
             seconds = time.monotonic() - began
