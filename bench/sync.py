@@ -1,7 +1,8 @@
 """AIR's sync beside PostgreSQL's logical replication: the same primary, the same work, in one run.
 
-    python bench/sync.py latency [--seconds 20] [--chunks 0]   from a commit at the primary to where it can be read
+    python bench/sync.py latency [--seconds 40] [--chunks 0]   from a commit at the primary to where it can be read
     python bench/sync.py copy [--chunks 20000]                 everything, to an empty copy
+    python bench/sync.py backlog [--changes 10000]             what changed while both copies were away
     python bench/sync.py push [--documents 2000]               what waits on AIR, to the primary (nobody else does that)
     python bench/sync.py rest [--seconds 30]                   the daemon while nothing happens
 
@@ -101,6 +102,14 @@ class Bench:
         await there.close()
         return time.monotonic() - began
 
+    async def row(self, name: str, statement: str) -> tuple[Any, ...]:
+        """Run one statement and return its first row."""
+        connection = await self.connected(name)
+        try:
+            return tuple(await connection.fetchrow(statement) or ())
+        finally:
+            await connection.close()
+
     @asynccontextmanager
     async def daemon(self) -> AsyncGenerator[psutil.Process]:
         """Have the daemon run, in a process of its own."""
@@ -113,6 +122,22 @@ class Bench:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+    async def follow(self, name: str) -> None:
+        """Have one copy follow and the other rest; an empty name: both rest."""
+        superuser = await self.connected("subscriber", superuser=True)
+        await superuser.execute(f"ALTER SUBSCRIPTION everything {'ENABLE' if name == 'subscriber' else 'DISABLE'}")
+        await superuser.close()
+        await self.run("air", "UPDATE sync_state SET paused = $1", name != "air")
+        await self.run("air", "SELECT pg_notify('aya_queue', '')")
+
+    async def only(self, name: str) -> None:
+        """Have one copy follow and the other rest; returns when the one has everything."""
+        await self.follow(name)
+        wanted = await self.run("primary", "SELECT count(*) FROM chunks")
+        while await self.run(name, "SELECT count(*) FROM chunks") < wanted:  # noqa: ASYNC110 - in a database
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
 
     async def until_copied(self) -> float:
         """Return the seconds until AIR has as many chunks as the primary, and their index."""
@@ -187,30 +212,46 @@ async def fill(bench: Bench, name: str, chunks: int) -> None:
     await connection.close()
 
 
-async def latency(seconds: float, chunks: int) -> None:
-    """Time a document with four chunks, twenty times a second, from its commit to where it can be read."""
+async def latency(seconds: float, chunks: int, turns: int) -> None:
+    """Time a document with four chunks, twenty times a second, from its commit to where it can be read.
+
+    The two take turns: while one follows, the other rests, and catches up before it is its turn.
+    """
+    took: dict[str, list[float]] = {"subscriber": [], "air": []}
     async with made() as bench:
         if chunks:
             await fill(bench, "primary", chunks)
         await bench.subscribe()
         async with bench.daemon():
             await bench.until_copied()
-            committed: dict[int, float] = {}
-            seen: dict[str, dict[int, float]] = {"air": {}, "subscriber": {}}
-            stop = asyncio.Event()
-            watchers = [asyncio.create_task(_watch(bench, name, seen[name], stop)) for name in seen]
-            await _write(bench, committed, seconds)
-            await asyncio.sleep(2)
-            stop.set()
-            await asyncio.gather(*watchers)
-    print(f"\n| {chunks} vectors indexed, {len(committed)} transactions | p50 ms | p95 ms | p99 ms |")
-    print("|---|---:|---:|---:|")
+            for turn in range(turns):
+                for name in ("subscriber", "air"):
+                    await bench.only(name)
+                    took[name] += await _turn(bench, name, seconds / turns)
+                print(f"turn {turn + 1} of {turns}", file=sys.stderr, flush=True)
+    counts = "/".join(str(len(times)) for times in took.values())
+    print(f"\n| {chunks} vectors indexed before, {counts} transactions | p50 ms | p95 ms | p99 ms | p50 as a ratio |")
+    print("|---|---:|---:|---:|---:|")
+    floor = sorted(took["subscriber"])[len(took["subscriber"]) // 2]
     for name, label in (("subscriber", "logical replication, binary"), ("air", "AYA")):
-        took = sorted((seen[name][text] - at) * 1000 for text, at in committed.items() if text in seen[name])
-        if len(took) != len(committed):
-            sys.exit(f"{name} lacks {len(committed) - len(took)} documents")
-        p50, p95, p99 = (took[int(len(took) * share)] for share in (0.5, 0.95, 0.99))
-        print(f"| {label} | {p50:.1f} | {p95:.1f} | {p99:.1f} |")
+        times = sorted(took[name])
+        p50, p95, p99 = (times[int(len(times) * share)] for share in (0.5, 0.95, 0.99))
+        print(f"| {label} | {p50:.1f} | {p95:.1f} | {p99:.1f} | {p50 / floor:.2f} |")
+
+
+async def _turn(bench: Bench, name: str, seconds: float) -> list[float]:
+    """Return how long each transaction took to one copy, in milliseconds."""
+    committed: dict[int, float] = {}
+    seen: dict[int, float] = {}
+    stop = asyncio.Event()
+    watcher = asyncio.create_task(_watch(bench, name, seen, stop))
+    await _write(bench, committed, seconds)
+    await asyncio.sleep(2)
+    stop.set()
+    await watcher
+    if not committed.keys() <= seen.keys():
+        sys.exit(f"{name} lacks {len(committed.keys() - seen.keys())} documents")
+    return [(seen[document] - at) * 1000 for document, at in committed.items()]
 
 
 async def _write(bench: Bench, committed: dict[int, float], seconds: float) -> None:
@@ -234,7 +275,8 @@ async def _write(bench: Bench, committed: dict[int, float], seconds: float) -> N
 
 async def _watch(bench: Bench, name: str, seen: dict[int, float], stop: asyncio.Event) -> None:
     """Look every millisecond or two which documents can be read with all their chunks."""
-    connection, last = await bench.connected(name), 0
+    connection = await bench.connected(name)
+    last = await connection.fetchval("SELECT coalesce(max(id), 0) FROM documents")
     query = (
         "SELECT d.id FROM documents AS d WHERE d.id > $1 AND d.category = 'latency'"
         " AND (SELECT count(*) FROM chunks AS c WHERE c.document_id = d.id) = $2 ORDER BY d.id"
@@ -258,6 +300,37 @@ async def copy(chunks: int) -> None:
             ours = await bench.until_copied()
     print(f"\n| first copy of {chunks} chunks, indexed | seconds | ratio |\n|---|---:|---:|")
     print(f"| logical replication, binary | {logical:.1f} | 1 |\n| AYA | {ours:.1f} | {ours / logical:.2f} |")
+
+
+async def backlog(changes: int) -> None:
+    """Time the way of what changed in an hour offline: documents that were edited, made with chunks, and deleted."""
+    tenth = changes // 10
+    took: dict[str, float] = {}
+    async with made() as bench:
+        await fill(bench, "primary", 2 * changes)
+        await bench.subscribe()
+        async with bench.daemon():
+            await bench.until_copied()
+            await bench.follow("")
+            # 4 of 10 rows are edits, 5 a document with its chunks, 1 a chunk that is deleted.
+            await bench.run("primary", "UPDATE documents SET category = 'changed' WHERE id <= $1", 4 * tenth)
+            await fill(bench, "primary", _CHUNKS * tenth)
+            await bench.run(
+                "primary", "DELETE FROM chunks WHERE id IN (SELECT id FROM chunks ORDER BY id LIMIT $1)", tenth
+            )
+            count = "SELECT (SELECT count(*) FROM chunks), (SELECT count(*) FROM documents WHERE category = 'changed')"
+            wanted = await bench.row("primary", count)
+            for name in ("subscriber", "air"):
+                await bench.follow(name)
+                began = time.monotonic()
+                while await bench.row(name, count) != wanted:  # noqa: ASYNC110 - in a database
+                    await asyncio.sleep(0.02)
+                took[name] = time.monotonic() - began
+    print(
+        f"\n| a backlog of {changes} changed rows, {2 * changes} vectors indexed | seconds | ratio |\n|---|---:|---:|"
+    )
+    print(f"| logical replication, binary | {took['subscriber']:.1f} | 1 |")
+    print(f"| AYA | {took['air']:.1f} | {took['air'] / took['subscriber']:.2f} |")
 
 
 async def push(documents: int) -> None:
@@ -295,13 +368,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("latency")
-    one.add_argument("--seconds", type=float, default=20)
+    one.add_argument("--seconds", type=float, default=40)
     one.add_argument("--chunks", type=int, default=0)
+    one.add_argument("--turns", type=int, default=4)
     commands.add_parser("copy").add_argument("--chunks", type=int, default=20_000)
+    commands.add_parser("backlog").add_argument("--changes", type=int, default=10_000)
     commands.add_parser("push").add_argument("--documents", type=int, default=2_000)
     commands.add_parser("rest").add_argument("--seconds", type=float, default=30)
     given = vars(parser.parse_args())
-    work = {"latency": latency, "copy": copy, "push": push, "rest": rest}[given.pop("command")]
+    work = {"latency": latency, "copy": copy, "backlog": backlog, "push": push, "rest": rest}[given.pop("command")]
     asyncio.run(work(**given))
 
 

@@ -2,8 +2,8 @@
 
     python bench/sync_rounds.py rounds [--count 100] [--seed N]   random faults while both sides are written
 
-After each round both come to rest and are compared row for row, and with what every client was told (tests/sync/oracle.py).
-Exit code 1: a promise was broken.
+After each round both come to rest and are compared row for row, and with what every client was told
+(tests/sync/oracle.py). Exit code 1: a promise was broken.
 """
 
 from __future__ import annotations

@@ -50,6 +50,26 @@ BEGIN
 END
 $$;
 
+-- Which base this is, how often it has changed hands, and which model it is bound to. has_all: the log still has all
+-- that a reader with this cursor wants. A standby knows the timeline of its last checkpoint.
+CREATE FUNCTION aya_upstream(
+    cursor_snapshot pg_snapshot, OUT system_identifier bigint, OUT timeline integer, OUT is_standby boolean,
+    OUT has_all boolean, OUT fingerprint text
+) LANGUAGE sql STABLE AS $$
+    SELECT
+        system.system_identifier,
+        CASE
+            WHEN pg_is_in_recovery() THEN checkpoint.timeline_id
+            -- pg_control_checkpoint is still the old one for a while after a promotion.
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer
+        END,
+        pg_is_in_recovery(),
+        coalesce((SELECT f.xid < pg_snapshot_xmin(cursor_snapshot) FROM change_log_floor AS f), false),
+        (SELECT m.fingerprint FROM embedding_model AS m)
+    FROM pg_control_system() AS system
+    CROSS JOIN pg_control_checkpoint() AS checkpoint;
+$$;
+
 -- One effect for each operation that was sent, whatever is sent again.
 CREATE TABLE receipts (
     origin text NOT NULL,

@@ -271,6 +271,59 @@ BEGIN
 END
 $$;
 
+-- Documents that nobody here has heard of, all of them at once; none of them when one cannot be taken.
+CREATE FUNCTION aya_accept_new(sender text) RETURNS SETOF receipts LANGUAGE plpgsql AS $$
+DECLARE
+    fresh integer[];
+BEGIN
+    SELECT array_agg(i.position) INTO fresh FROM pg_temp.incoming AS i
+    WHERE
+        i.unit = 'document' AND i.operation = 'put' AND i.base_rev IS NULL
+        AND NOT EXISTS (SELECT FROM receipts AS r WHERE r.origin = sender AND r.op_uid = i.op_uid)
+        AND NOT EXISTS (SELECT FROM documents AS d WHERE d.uid = i.uid)
+        AND NOT EXISTS (SELECT FROM pg_temp.incoming AS o WHERE o.uid = i.uid AND o.position <> i.position)
+        AND NOT EXISTS (
+            SELECT FROM pg_temp.incoming_chunks AS c
+            WHERE
+                c.position = i.position
+                AND (
+                    c.content_sha256 <> sha256(convert_to(i.content, 'UTF8'))
+                    OR EXISTS (SELECT FROM chunks AS k WHERE k.uid = c.uid)
+                )
+        );
+    INSERT INTO documents (uid, content, metadata, category, source, created_at, updated_at, title, places)
+    SELECT
+        i.uid, i.content, i.metadata, i.category, i.source, i.created_at, i.updated_at, i.title,
+        coalesce(i.places, '{}')
+    FROM pg_temp.incoming AS i WHERE i.position = any(fresh) ORDER BY i.position;
+    INSERT INTO chunks
+        (document_id, uid, chunk_text, embedding, chunk_index, metadata, created_at, char_start, char_end, heading,
+         content_sha256)
+    SELECT
+        d.id, c.uid, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.char_start, c.char_end,
+        c.heading, c.content_sha256
+    FROM pg_temp.incoming AS i
+    INNER JOIN pg_temp.incoming_chunks AS c ON i.position = c.position
+    INNER JOIN documents AS d ON i.uid = d.uid
+    WHERE i.position = any(fresh) AND i.indexed
+    ORDER BY c.position, c.chunk_index;
+    DELETE FROM index_queue AS q
+    USING documents AS d, pg_temp.incoming AS i
+    WHERE
+        q.document_id = d.id AND d.uid = i.uid AND i.position = any(fresh) AND i.indexed
+        AND NOT EXISTS (SELECT FROM chunks AS c WHERE c.document_id = d.id AND c.embedding IS NULL);
+    RETURN QUERY
+    WITH taken AS (
+        DELETE FROM pg_temp.incoming AS i WHERE i.position = any(fresh) RETURNING i.op_uid, i.uid
+    ) INSERT INTO receipts AS r (origin, op_uid, outcome, head_id, head_rev)
+    SELECT sender, t.op_uid, 'applied', d.id, d.rev FROM taken AS t INNER JOIN documents AS d ON t.uid = d.uid
+    RETURNING r.*;
+EXCEPTION
+    WHEN integrity_constraint_violation OR data_exception OR raise_exception OR program_limit_exceeded THEN
+        RETURN;
+END
+$$;
+
 -- Work off what was sent, in order: one receipt and one effect for each operation, and one that cannot be done is told
 -- and does not hold up the others. Outcomes: applied; same (it was so already); won, lost (against a change made here:
 -- the loser is in conflicts); rejected (see error); held (it waits for one that was rejected, or for somebody who has
@@ -285,6 +338,7 @@ BEGIN
     PERFORM set_config('aya.origin', sender, true), set_config('lock_timeout', '1s', true);
     -- Nobody binds another model meanwhile.
     LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
+    RETURN QUERY SELECT * FROM aya_accept_new(sender);
     FOR o IN
         SELECT * FROM pg_temp.incoming AS i ORDER BY i.unit = 'document' AND i.operation = 'delete', i.position
     LOOP

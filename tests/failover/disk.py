@@ -14,18 +14,20 @@ _STEPS = (64 << 20, 1 << 20, 64 << 10, 4 << 10)
 
 
 class Disk:
-    """A file system in memory at `path`, but for `elsewhere`, a folder in it that only grows: that is `outside`."""
+    """A file system in memory at `path`. elsewhere: a folder in it that only grows, and which one that is outside."""
 
-    def __init__(self, path: Path, elsewhere: str, outside: Path) -> None:
-        self._path, self._elsewhere, self._outside = path, path / elsewhere, outside
+    def __init__(self, path: Path, elsewhere: tuple[str, Path] | None = None) -> None:
+        self._path, self._elsewhere = path, elsewhere
 
     def make(self) -> None:
         """Mount it; the directory is made."""
         self._path.mkdir(parents=True)
         _run("mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=755", "tmpfs", str(self._path))
-        self._elsewhere.mkdir(mode=0o700)
-        self._outside.mkdir(parents=True)
-        _run("mount", "--bind", str(self._outside), str(self._elsewhere))
+        if self._elsewhere:
+            name, outside = self._elsewhere
+            (self._path / name).mkdir(mode=0o700)
+            outside.mkdir(parents=True)
+            _run("mount", "--bind", str(outside), str(self._path / name))
 
     def fill(self) -> None:
         """Leave not a page free."""
@@ -46,7 +48,8 @@ class Disk:
 
     def remove(self) -> None:
         """Unmount it, with all that is on it."""
-        for path in (self._elsewhere, self._path):
+        inside = [self._path / self._elsewhere[0]] if self._elsewhere else []
+        for path in (*inside, self._path):
             with suppress(subprocess.CalledProcessError):
                 _run("umount", str(path))
 

@@ -62,7 +62,7 @@ class Lab:
             else ["-m", "aya_watchdog"]
         )
         folders = {node: self.home.node_directory(node) for node in NODES if "disks" in extras}
-        self.disks = {node: Disk(folder, "archive", path / f"archive-{node}") for node, folder in folders.items()}
+        self.disks = {node: Disk(folder, ("archive", path / f"archive-{node}")) for node, folder in folders.items()}
 
         self.clocks = {node: Clock(path, node) for node in NODES if "clocks" in extras}
 

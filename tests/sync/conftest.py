@@ -66,12 +66,12 @@ class Pair:
         """Return what the daemon is told."""
         ends = zip((self.primary, self.air), self.passwords, strict=True)
         primary, local = (replace(one, user=SYNC_ROLE, password=password) for one, password in ends)
-        return Config("air", local, primary, poll_seconds=0.5, compare_seconds=1.0)
+        return Config("air", local, primary, poll_seconds=0.5)
 
     @asynccontextmanager
-    async def syncing(self, *, port: int | None = None) -> AsyncGenerator[None]:
+    async def syncing(self, *, port: int | None = None, compare_seconds: float = 1.0) -> AsyncGenerator[None]:
         """Have the daemon run for as long as the block lasts. port: by which it reaches the primary."""
-        stop, config = asyncio.Event(), self.config()
+        stop, config = asyncio.Event(), replace(self.config(), compare_seconds=compare_seconds)
         assert config.primary is not None
         primary = config.primary if port is None else replace(config.primary, hosts=(("127.0.0.1", port),))
         task = asyncio.create_task(Sync(config, primary).run(stop))
@@ -98,11 +98,11 @@ class Pair:
             while not await self.at_air(query):  # noqa: ASYNC110 - in a database
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def at_rest(self) -> None:
+    async def at_rest(self, *, seconds: float = _PATIENCE_SECONDS) -> None:
         """Wait until nothing waits and both have the same rows."""
         found = "not looked"
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(seconds):
                 while found := await self.differences():  # noqa: ASYNC110 - in databases
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:

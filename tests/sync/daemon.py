@@ -13,14 +13,13 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from aya_syncd import loop, push
-from aya_syncd.config import Config
-from aya_syncd.loop import Sync
-
 from aya import log, queries
 from aya.backoff import Backoff
 from aya.reach import Reached
 from aya.settings import DatabaseSettings
+from aya_syncd import loop, push
+from aya_syncd.config import Config
+from aya_syncd.loop import Sync
 
 DIED = 77
 PATIENCE_SECONDS = 0.3

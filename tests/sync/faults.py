@@ -16,11 +16,11 @@ from tests.sync.oracle import Journal
 Fault = Callable[[Lab, random.Random], Awaitable[None]]
 POINTS = (
     "after:take", "in:incoming", "before:accept", "after:accept", "before:settle", "after:settle",
-    "after:renumber_documents", "after:pushed", "in:staged_documents", "in:staged_chunks", "after:park",
-    "after:delete_documents", "after:merge_documents", "after:merge_chunks", "after:advance",
+    "after:renumber_documents", "after:pushed", "in:staged_documents", "in:staged_chunks", "before:merge",
+    "after:merge", "after:advance", "before:take_few", "after:take_few",
 )  # fmt: skip
 COPY_POINTS = (
-    "in:staged_chunks", "after:drop_vector_index", "after:take_model", "after:merge_chunks",
+    "in:staged_chunks", "after:drop_vector_index", "after:take_model", "after:merge",
     "before:build_vector_index", "after:build_vector_index",
 )  # fmt: skip
 _OFFLINE_SECONDS = 1.5
@@ -84,7 +84,7 @@ async def _die_at(lab: Lab, point: str, seconds: float = 4.0) -> None:
     lab.kill_daemon()
     lab.start_daemon(point)
     began = time.monotonic()
-    while time.monotonic() - began < seconds and not lab.is_dead():
+    while time.monotonic() - began < seconds and not lab.is_dead():  # noqa: ASYNC110 - in a database
         await asyncio.sleep(0.05)
     lab.keep_alive()
 

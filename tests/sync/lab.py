@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 from tests.conftest import free_port
+from tests.failover.disk import Disk
 from tests.sync import daemon
 from tests.sync.oracle import differences
 from tests.sync.wires import Wire, wire
@@ -25,8 +26,8 @@ from aya.db import prepare_connection
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
-from aya.postgres.config import ClusterConfig
-from aya.postgres.provision import SYNC_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.postgres.config import SYNC_ROLE, ClusterConfig
+from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings
 
 _LOOK_SECONDS = 0.05
@@ -38,8 +39,9 @@ _NODE = {"primary": "alpha", "air": "air"}
 class Lab:
     """Use `lab()`. Everything it starts is ended with it, by process id."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, with_disk: bool = False) -> None:
         home = Home(directory)
+        self.disk = Disk(home.node_directory("air")) if with_disk else None
         user = privileges.run_as(home.data_directory("alpha"))
         found = binaries.resolve(Config(postgres_major=int(os.environ.get("AYA_PG_MAJOR", "18"))), home, user)
         home.runtime_directory.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -57,6 +59,8 @@ class Lab:
 
     async def make(self) -> None:
         """Make both servers, running, with the schema of their node."""
+        if self.disk:
+            self.disk.make()
         for side, cluster in self.clusters.items():
             cluster.create(self.secrets[SUPERUSER])
             with (cluster.data_directory / "postgresql.conf").open("a") as settings:
@@ -102,9 +106,7 @@ class Lab:
         assert self._daemon is None
         told = {
             "local": self._json(self.settings("air", SYNC_ROLE)),
-            "primary": self._json(
-                replace(self.settings("primary", SYNC_ROLE), hosts=(("127.0.0.1", self.wire.port),))
-            ),
+            "primary": self._json(replace(self.settings("primary", SYNC_ROLE), hosts=(("127.0.0.1", self.wire.port),))),
         }
         environment = {**os.environ, "AYA_LAB_DAEMON": json.dumps(told), "AYA_LAB_DIES": point}
         self._point = point
@@ -180,12 +182,14 @@ class Lab:
         for cluster in self.clusters.values():
             if cluster.postmaster_pid() is not None:
                 cluster.stop("immediate")
+        if self.disk:
+            self.disk.remove()
 
 
 @asynccontextmanager
-async def lab(directory: Path) -> AsyncGenerator[Lab]:
-    """Lend both servers and the wire; the daemon does not run yet."""
-    made = Lab(directory)
+async def lab(directory: Path, *, with_disk: bool = False) -> AsyncGenerator[Lab]:
+    """Lend both servers and the wire; the daemon does not run yet. with_disk: AIR has one of its own."""
+    made = Lab(directory, with_disk=with_disk)
     try:
         await made.make()
         async with wire(made.clusters["primary"].config.port) as between:

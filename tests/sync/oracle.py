@@ -64,7 +64,7 @@ class Journal:
 
 
 async def differences(here: asyncpg.Connection[Any], there: asyncpg.Connection[Any]) -> str:
-    """Return how AIR (here) and the primary (there) differ, in words; empty: row for row the same, and nothing waits."""
+    """Return how AIR (here) and the primary (there) differ, in words; empty: the same rows, and nothing waits."""
     if not await here.fetchval("SELECT snapshot IS NOT NULL FROM sync_state"):
         return "nothing was copied yet"
     for table, query in SAME.items():
@@ -75,7 +75,7 @@ async def differences(here: asyncpg.Connection[Any], there: asyncpg.Connection[A
     return f"waiting: {[tuple(row) for row in waiting]}" if waiting else ""
 
 
-def _odd(rows: list[asyncpg.Record], others: list[asyncpg.Record]) -> list[tuple[object, ...]]:
+def _odd(rows: list[asyncpg.Record], others: list[asyncpg.Record]) -> list[tuple[str, ...]]:
     known = {tuple(map(str, row)) for row in others}
     return [tuple(str(value)[:40] for value in row) for row in rows if tuple(map(str, row)) not in known][:2]
 

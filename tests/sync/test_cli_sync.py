@@ -94,7 +94,7 @@ async def test_how_far_a_copy_is(pair: Pair, aya: Aya) -> None:
         slow.delay_seconds = 0.02
         async with pair.syncing(port=slow.port):
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while (seen := (await told(aya, "sync", "status"))["copy"]["fetching"]) is None or not seen["done"]:
+                while (seen := (await told(aya, "sync", "status"))["copy"]["fetching"]) is None or not seen["done"]:  # noqa: ASYNC110 - in a database
                     await asyncio.sleep(LOOK_SECONDS)
             slow.delay_seconds = 0.0
             await pair.at_rest()

@@ -10,8 +10,6 @@ from typing import Any
 import asyncpg
 import numpy as np
 import pytest
-from aya_syncd import pull, push
-from aya_syncd.config import Config
 from tests.conftest import Server
 from tests.sync.conftest import Pair
 
@@ -19,6 +17,9 @@ from aya import db, queries
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.provision import superuser_settings
 from aya.reach import Reached
+from aya_syncd import pull, push
+from aya_syncd.config import Config
+from aya_syncd.reconcile import reconcile
 
 pytestmark = pytest.mark.database
 VECTOR = np.arange(768, dtype=np.float32) / 768
@@ -33,6 +34,7 @@ async def stepping(pair: Pair) -> AsyncGenerator[tuple[Reached, Reached]]:
     local = await db.connect(config.local, application_name="test")
     try:
         await pull.prepare(local)
+        await pull.pass_vectors(primary)
         yield primary, local
     finally:
         primary.terminate()
@@ -94,16 +96,16 @@ async def test_a_poisonous_operation_holds_up_nobody_else(pair: Pair) -> None:
     await pair.at_air("DELETE FROM index_queue")
     async with pair.syncing():
         async with asyncio.timeout(20):
-            while len(await pair.at_primary("SELECT FROM documents")) < 3:
+            while len(await pair.at_primary("SELECT FROM documents")) < 3:  # noqa: ASYNC110 - in a database
                 await asyncio.sleep(0.02)
         async with asyncio.timeout(20):
-            while not await pair.at_air("SELECT FROM write_queue WHERE status = 'rejected'"):
+            while not await pair.at_air("SELECT FROM write_queue WHERE status = 'rejected'"):  # noqa: ASYNC110 - in a database
                 await asyncio.sleep(0.02)
         await pair.at_air("UPDATE documents SET title = 'later' WHERE content = 'poison'")
         await pair.at_air("INSERT INTO documents (content) VALUES ('last')")
         await pair.at_air("DELETE FROM index_queue")
         async with asyncio.timeout(20):
-            while not await pair.at_primary("SELECT FROM documents WHERE content = 'last'"):
+            while not await pair.at_primary("SELECT FROM documents WHERE content = 'last'"):  # noqa: ASYNC110 - in a database
                 await asyncio.sleep(0.02)
     rows = await pair.at_air("SELECT unit, status, error FROM write_queue WHERE status <> 'done' ORDER BY id")
     assert [(row["unit"], row["status"]) for row in rows] == [
@@ -134,7 +136,7 @@ async def test_both_change_a_document_with_its_chunks(pair: Pair) -> None:
     """The loser is kept with its vectors, and the winner's chunks are the only ones on both sides."""
     await filled(pair, "first")
     for at, word, when in ((pair.at_air, "air", "1 hour"), (pair.at_primary, "primary", "2 hours")):
-        await at(f"UPDATE documents SET content = '{word}', updated_at = now() + interval '{when}'")
+        await at(f"UPDATE documents SET content = '{word}', updated_at = now() + interval '{when}'")  # noqa: S608 - ours
         await at("DELETE FROM chunks")
         await at(
             "INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256)"
@@ -187,7 +189,9 @@ async def test_a_chunk_typed_at_the_primary_saves_its_document(pair: Pair) -> No
     """Who deleted the document on AIR has not seen it."""
     await filled(pair, "a")
     await pair.at_air("DELETE FROM documents")
-    await pair.at_primary("INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'unseen', $1 FROM documents", VECTOR)
+    await pair.at_primary(
+        "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'unseen', $1 FROM documents", VECTOR
+    )
     await synced(pair)
     assert await pair.at_air("SELECT FROM chunks WHERE chunk_text = 'unseen'")
 
@@ -199,8 +203,8 @@ async def test_a_document_is_deleted_with_the_chunks_that_were_typed(pair: Pair,
     await pair.at_air("UPDATE documents SET category = 'first changed'")
     if by_hand:
         await pair.at_air(
-            "INSERT INTO write_queue (operation, table_name, data) SELECT 'DELETE', 'documents', json_build_object('id', id)"
-            " FROM documents"
+            "INSERT INTO write_queue (operation, table_name, data)"
+            " SELECT 'DELETE', 'documents', json_build_object('id', id) FROM documents"
         )
     else:
         await pair.at_air("DELETE FROM documents")
@@ -262,13 +266,13 @@ async def test_a_change_on_top_of_what_lost(pair: Pair, unit: str) -> None:
     """The revision of what lost may be the winner's by chance; who writes on top of it has not seen the winner."""
     await filled(pair, "a", typed=True)
     table = f"{unit}s"
-    await pair.at_air(f"UPDATE {table} SET metadata = '\"on air\"'")
-    await pair.at_primary(f"UPDATE {table} SET metadata = '\"at the primary\"'")
+    await pair.at_air(f"UPDATE {table} SET metadata = '\"on air\"'")  # noqa: S608 - ours
+    await pair.at_primary(f"UPDATE {table} SET metadata = '\"at the primary\"'")  # noqa: S608 - ours
     async with stepping(pair) as (primary, local):
         assert (await send(primary, local)).conflicts == 1
-        await pair.at_air(f"UPDATE {table} SET metadata = '\"on air, again\"'")
+        await pair.at_air(f"UPDATE {table} SET metadata = '\"on air, again\"'")  # noqa: S608 - ours
     await synced(pair)
-    heads = await values(await pair.at_primary(f"SELECT metadata FROM {table}"))
+    heads = await values(await pair.at_primary(f"SELECT metadata FROM {table}"))  # noqa: S608 - ours
     kept = "document -> 'metadata' FROM conflicts" if unit == "document" else "metadata FROM conflict_chunks"
     assert {"on air, again", "at the primary"} <= {*heads, *await values(await pair.at_primary(f"SELECT {kept}"))}
 
@@ -278,13 +282,12 @@ async def test_a_change_under_way_on_air_is_not_written_over(pair: Pair) -> None
     await filled(pair, "a", "b")
     person = await asyncpg.connect(pair.air.dsn())
     try:
-        async with stepping(pair) as (primary, local):
-            async with person.transaction():
-                await person.execute("UPDATE documents SET title = 'on air' WHERE content = 'a'")
-                await pair.at_primary("UPDATE documents SET category = 'changed'")
-                await asyncio.wait_for(pull.pull(primary, local), 5)
-                rows = await pair.at_air("SELECT category FROM documents ORDER BY content")
-                assert await values(rows) == ["general", "changed"]
+        async with stepping(pair) as (primary, local), person.transaction():
+            await person.execute("UPDATE documents SET title = 'on air' WHERE content = 'a'")
+            await pair.at_primary("UPDATE documents SET category = 'changed'")
+            await asyncio.wait_for(pull.pull(primary, local), 5)
+            rows = await pair.at_air("SELECT category FROM documents ORDER BY content")
+            assert await values(rows) == ["general", "changed"]
     finally:
         await person.close()
     await synced(pair)
@@ -299,12 +302,11 @@ async def test_a_transaction_open_on_air_holds_up_nobody(pair: Pair) -> None:
     await pair.at_air("UPDATE documents SET category = 'b'")
     person = await asyncpg.connect(pair.air.dsn())
     try:
-        async with stepping(pair) as (primary, local):
-            async with person.transaction():
-                await person.execute("UPDATE documents SET title = 'on air'")
-                await pair.at_air("INSERT INTO documents (content) VALUES ('b')")
-                await pair.at_air("DELETE FROM index_queue")
-                assert (await asyncio.wait_for(send(primary, local), 5)).done == 1
+        async with stepping(pair) as (primary, local), person.transaction():
+            await person.execute("UPDATE documents SET title = 'on air'")
+            await pair.at_air("INSERT INTO documents (content) VALUES ('b')")
+            await pair.at_air("DELETE FROM index_queue")
+            assert (await asyncio.wait_for(send(primary, local), 5)).done == 1
     finally:
         await person.close()
     await synced(pair)
@@ -315,13 +317,12 @@ async def test_a_transaction_open_at_the_primary_holds_up_nobody(pair: Pair) -> 
     await filled(pair, "a")
     person = await asyncpg.connect(pair.primary.dsn())
     try:
-        async with stepping(pair) as (primary, local):
-            async with person.transaction():
-                await person.execute("UPDATE documents SET title = 'there'")
-                await pair.at_air("UPDATE documents SET category = 'b'")
-                await pair.at_air("INSERT INTO documents (content) VALUES ('b')")
-                await pair.at_air("DELETE FROM index_queue")
-                assert (await asyncio.wait_for(send(primary, local), 10)).done == 1
+        async with stepping(pair) as (primary, local), person.transaction():
+            await person.execute("UPDATE documents SET title = 'there'")
+            await pair.at_air("UPDATE documents SET category = 'b'")
+            await pair.at_air("INSERT INTO documents (content) VALUES ('b')")
+            await pair.at_air("DELETE FROM index_queue")
+            assert (await asyncio.wait_for(send(primary, local), 10)).done == 1
     finally:
         await person.close()
     await synced(pair)
@@ -349,26 +350,31 @@ async def test_a_log_shortened_between_two_looks(pair: Pair, monkeypatch: pytest
     """What was judged before the transaction is judged again in it."""
     await filled(pair, "a")
     await pair.at_primary("UPDATE documents SET title = 'there'")
-    upstream = pull.upstream
+    fetchrow, look = Reached.fetchrow, queries.load("aya_syncd", "primary.sql")["look"]
 
-    async def slowly(primary: Reached, known: pull.Cursor) -> pull.Upstream:
-        found = await upstream(primary, known)
-        await pair.at_primary("SELECT aya_shorten_change_log(0, 0)")
-        return found
+    async def and_shortened(self: Reached, query: str, *arguments: object) -> asyncpg.Record | None:
+        row = await fetchrow(self, query, *arguments)
+        if query == look:
+            await pair.at_primary("SELECT aya_shorten_change_log(0, 0)")
+        return row
 
-    monkeypatch.setattr(pull, "upstream", slowly)
     async with stepping(pair) as (primary, local):
+        monkeypatch.setattr(Reached, "fetchrow", and_shortened)
         with pytest.raises(pull.Refused):
-            await pull.pull(primary, local)
-    monkeypatch.setattr(pull, "upstream", upstream)
+            await pull.pull(primary, local, compare_seconds=0)
+        monkeypatch.undo()
     await synced(pair)
 
 
-@pytest.mark.parametrize("statement", ["TRUNCATE documents CASCADE", "TRUNCATE chunks", "TRUNCATE chunks, documents CASCADE"])
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE documents CASCADE", "TRUNCATE chunks", "TRUNCATE chunks, documents CASCADE"]
+)
 async def test_truncate_on_air(pair: Pair, statement: str) -> None:
     """It deletes at the primary what AIR had, and nothing else."""
     await filled(pair, "a", "b")
-    await pair.at_air("INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'typed', $1 FROM documents", VECTOR)
+    await pair.at_air(
+        "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'typed', $1 FROM documents", VECTOR
+    )
     await pair.at_air("UPDATE documents SET category = 'edited before' WHERE content = 'a'")
     await synced(pair)
     await pair.at_primary("INSERT INTO documents (content) VALUES ('unseen')")
@@ -390,7 +396,7 @@ async def test_a_table_that_is_emptied_or_rewritten_while_it_is_read(
 ) -> None:
     """To an older snapshot it would be empty, and what was deleted would come back from AIR."""
     await filled(pair, "a", "b")
-    compare = pull.reconcile
+    compare = reconcile
 
     async def slowly(primary: Reached, local: Reached) -> None:
         person = await asyncpg.connect(pair.primary.dsn())
@@ -416,7 +422,9 @@ async def test_what_is_answered_while_the_primary_is_read(pair: Pair, monkeypatc
     """What was read is older than the answer, and nothing goes back to it, or is taken for deleted."""
     await filled(pair, "a", "b")
     await pair.at_primary("UPDATE documents SET category = 'there'")
-    await pair.at_air("UPDATE documents SET title = 'on air', updated_at = now() + interval '1 hour' WHERE content = 'a'")
+    await pair.at_air(
+        "UPDATE documents SET title = 'on air', updated_at = now() + interval '1 hour' WHERE content = 'a'"
+    )
     await pair.at_air("INSERT INTO documents (content) VALUES ('new')")
     await pair.at_air("DELETE FROM index_queue")
     fetch, changed = Reached.fetch, queries.load("aya_syncd", "primary.sql")["changed"]
@@ -545,7 +553,9 @@ async def test_what_people_set_beside_the_text(pair: Pair) -> None:
         " char_start = 1, char_end = 2 WHERE chunk_text = 'a'"
     )
     await synced(pair)
-    rows = await pair.at_primary("SELECT created_at::date::text, updated_at::date::text FROM documents ORDER BY content")
+    rows = await pair.at_primary(
+        "SELECT created_at::date::text, updated_at::date::text FROM documents ORDER BY content"
+    )
     assert rows[0][0] == "2001-01-01"
     assert rows[1][1] == "2002-01-01"
     moved = await pair.at_primary(
@@ -580,9 +590,14 @@ async def test_air_has_another_model(pair: Pair) -> None:
     await filled(pair, "a", "b")
     bind = "SELECT aya_bind_model($1, 'm', 'r', $2, 'mean', true, '', '', 512)"
     await pair.at_air("UPDATE documents SET content = 'a, edited' WHERE content = 'a'")
-    await pair.at_air("UPDATE chunks SET content_sha256 = d.content_sha256 FROM documents AS d WHERE document_id = d.id")
+    await pair.at_air(
+        "UPDATE chunks SET content_sha256 = d.content_sha256 FROM documents AS d WHERE document_id = d.id"
+    )
     await pair.at_air("INSERT INTO documents (content) VALUES ('new')")
-    await pair.at_air("INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'typed', $1 FROM documents WHERE id < 0", VECTOR)
+    await pair.at_air(
+        "INSERT INTO chunks (document_id, chunk_text, embedding) SELECT id, 'typed', $1 FROM documents WHERE id < 0",
+        VECTOR,
+    )
     await pair.at_air("DELETE FROM index_queue")
     await pair.at_primary("UPDATE chunks SET embedding = NULL")
     await pair.at_primary(bind, "theirs", 3)
@@ -590,7 +605,9 @@ async def test_air_has_another_model(pair: Pair) -> None:
     await pair.at_primary("DELETE FROM index_queue")
     async with stepping(pair) as (primary, local):
         await pull.pull(primary, local)
-    queued = await pair.at_air("SELECT d.content FROM index_queue AS q INNER JOIN documents AS d ON q.document_id = d.id ORDER BY 1")
+    queued = await pair.at_air(
+        "SELECT d.content FROM index_queue AS q INNER JOIN documents AS d ON q.document_id = d.id ORDER BY 1"
+    )
     assert await values(queued) == ["a, edited", "new"]
     await synced(pair)
     unindexed = await pair.at_primary(

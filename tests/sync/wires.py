@@ -13,7 +13,8 @@ _PIECE_BYTES = 64 * 1024
 class Wire:
     """Passes on what it is given, unless told otherwise.
 
-    delay_seconds: each piece is held so long. passed: bytes so far. Silent: connections are accepted and stay, and nothing is passed on.
+    delay_seconds: each piece is held so long. passed: bytes so far. Silent: connections are accepted and stay, and
+    nothing is passed on.
     """
 
     def __init__(self, target: int) -> None:

@@ -99,7 +99,10 @@ def test_how_far_it_is_behind(copy: Copy, primary: Primary, said: str) -> None:
         (COPY, "nothing waits"),
         (replace(COPY, waiting=2, sending=1), "2 waiting, 1 being sent"),
         (replace(COPY, held=3, rejected=1), "3 held back by a rejected one, 1 rejected"),
-        (replace(COPY, waiting=90, sending=10, sent_per_second=5.0), "90 waiting, 10 being sent; 5 a second, 20 s left"),
+        (
+            replace(COPY, waiting=90, sending=10, sent_per_second=5.0),
+            "90 waiting, 10 being sent; 5 a second, 20 s left",
+        ),
         (replace(COPY, sent_per_second=5.0), "nothing waits"),
     ],
 )

@@ -5,45 +5,61 @@ SELECT
     timeline,
     snapshot::text AS snapshot,
     lsn::text AS lsn,
-    fingerprint,
-    paused
+    fingerprint
 FROM sync_state;
 
+-- name: paused
+-- Whether a person has paused the sync.
+SELECT paused FROM sync_state;
+
+-- name: standing
+-- How far the copy is, the time here, and what was passed over and can be fetched now, with the chunks of such
+-- documents: those that are here may be of another version. $1: so often all rows are compared; due: it is time for
+-- that. $2: more rows than this are not named; many: there are more.
+WITH free AS MATERIALIZED (
+    SELECT
+        p.table_name,
+        p.uid
+    FROM sync_parked AS p
+    WHERE NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = p.uid AND q.status <> 'done')
+    LIMIT $2 + 1
+),
+
+named AS (
+    SELECT
+        f.table_name,
+        f.uid
+    FROM free AS f
+    UNION
+    SELECT
+        'chunks' AS table_name,
+        c.uid
+    FROM free AS f
+    INNER JOIN documents AS d ON f.uid = d.uid
+    INNER JOIN chunks AS c ON d.id = c.document_id
+    WHERE f.table_name = 'documents'
+)
+
+SELECT
+    s.system_identifier,
+    s.timeline,
+    s.snapshot::text AS snapshot,
+    s.lsn::text AS lsn,
+    s.fingerprint,
+    s.paused,
+    clock_timestamp() AS before,
+    coalesce(s.reconciled_at < now() - make_interval(secs => $1), true) AS due,
+    (SELECT count(*) FROM free) > $2 AS many,
+    (SELECT coalesce(array_agg(n.table_name), '{}') FROM named AS n) AS table_names,
+    (SELECT coalesce(array_agg(n.uid), '{}') FROM named AS n) AS uids
+FROM sync_state AS s;
+
 -- name: prepare
--- Where fetched rows are put before they are merged; once for a connection. jsonb and the rest are as in the tables.
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_keys (table_name text, uid uuid, PRIMARY KEY (table_name, uid));
-CREATE TEMPORARY TABLE IF NOT EXISTS held (uid uuid PRIMARY KEY);
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_documents (
-    id integer,
-    content text,
-    metadata jsonb,
-    category text,
-    source text,
-    created_at timestamp,
-    updated_at timestamp,
-    uid uuid PRIMARY KEY,
-    rev bigint,
-    title text,
-    places jsonb,
-    content_sha256 bytea,
-    content_changed_at timestamp
-);
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_chunks (
-    id integer,
-    document_id integer,
-    chunk_text text,
-    embedding vector,
-    chunk_index integer,
-    metadata jsonb,
-    created_at timestamp,
-    uid uuid PRIMARY KEY,
-    rev bigint,
-    char_start integer,
-    char_end integer,
-    heading text,
-    content_sha256 bytea,
-    document_uid uuid
-);
+-- Make the places where fetched rows wait. A crash of this server may take back what was merged last, and the cursor
+-- with it: nobody waits for the disk.
+SELECT
+    aya_prepare_merge(),
+    set_config('synchronous_commit', 'off', false);
 
 -- name: clear
 -- Nothing is staged.
@@ -134,261 +150,32 @@ SELECT pg_advisory_xact_lock(4156, 1);
 -- What this transaction writes is the primary's.
 SELECT set_config('aya.applying', 'pull', true);
 
--- name: hold_documents
--- Lock the documents that this is about, except those that somebody is changing right now.
-INSERT INTO held (uid)
-SELECT free.uid FROM (
-    SELECT d.uid FROM documents AS d
-    WHERE
-        d.uid IN (SELECT k.uid FROM staged_keys AS k WHERE k.table_name = 'documents')
-        OR d.uid IN (SELECT s.document_uid FROM staged_chunks AS s)
-        OR d.id IN (
-            SELECT c.document_id FROM chunks AS c
-            INNER JOIN staged_keys AS k ON c.uid = k.uid
-            WHERE k.table_name = 'chunks'
-        )
-    FOR UPDATE OF d SKIP LOCKED
-) AS free;
+-- name: replan
+-- Few rows are merged by indexes, many are not: plans of the one are none for the other.
+DISCARD PLANS;
 
--- name: hold_chunks
--- The same for chunks.
-INSERT INTO held (uid)
-SELECT free.uid FROM (
-    SELECT c.uid FROM chunks AS c
-    WHERE
-        c.uid IN (SELECT k.uid FROM staged_keys AS k WHERE k.table_name = 'chunks')
-        OR c.document_id IN (
-            SELECT d.id FROM documents AS d
-            INNER JOIN staged_keys AS k ON d.uid = k.uid
-            WHERE k.table_name = 'documents'
-        )
-    FOR UPDATE OF c SKIP LOCKED
-) AS free;
-
--- name: park
--- Pass over what has a change here that the primary had not taken when it was read, or is being changed: units, and the
--- chunks of such documents. A document that is gone there waits for its chunks, which would go with it. $1: a moment
--- before the primary was read.
-WITH
-pending AS (
-    SELECT q.row_uid FROM write_queue AS q
-    WHERE (q.status <> 'done' OR q.synced_at >= $1) AND q.row_uid IS NOT NULL
-),
-
-changing AS (
-    SELECT d.uid FROM documents AS d
-    INNER JOIN staged_keys AS k ON d.uid = k.uid
-    WHERE
-        NOT EXISTS (SELECT FROM held AS h WHERE h.uid = d.uid)
-        OR EXISTS (
-            SELECT FROM chunks AS c
-            WHERE
-                c.document_id = d.id
-                AND (
-                    NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid)
-                    OR (
-                        c.uid IN (SELECT row_uid FROM pending)
-                        AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid)
-                    )
-                )
-        )
-),
-
-passed_over AS (
-    SELECT
-        k.table_name,
-        k.uid
-    FROM staged_keys AS k
-    LEFT JOIN staged_chunks AS s ON k.table_name = 'chunks' AND k.uid = s.uid
-    LEFT JOIN chunks AS c ON k.table_name = 'chunks' AND k.uid = c.uid
-    LEFT JOIN documents AS d ON c.document_id = d.id
-    WHERE
-        k.uid IN (SELECT row_uid FROM pending)
-        OR s.document_uid IN (SELECT row_uid FROM pending)
-        OR d.uid IN (SELECT row_uid FROM pending)
-        OR k.uid IN (SELECT uid FROM changing)
-        OR s.document_uid IN (SELECT uid FROM changing)
-        OR d.uid IN (SELECT uid FROM changing)
-        OR (c.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid))
-        OR (d.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = d.uid))
-),
-
-kept AS (
-    INSERT INTO sync_parked (table_name, uid)
-    SELECT
-        table_name,
-        uid
-    FROM passed_over
-    ON CONFLICT DO NOTHING
-),
-
-without_documents AS (
-    DELETE FROM staged_documents AS s USING passed_over AS p
-    WHERE p.table_name = 'documents' AND s.uid = p.uid
-),
-
-without_chunks AS (
-    DELETE FROM staged_chunks AS s USING passed_over AS p
-    WHERE p.table_name = 'chunks' AND s.uid = p.uid
-)
-
-DELETE FROM staged_keys AS k USING passed_over AS p
-WHERE k.table_name = p.table_name AND k.uid = p.uid;
-
--- name: delete_chunks
--- What the log named and the primary has no more.
-DELETE FROM chunks AS c USING staged_keys AS k
-WHERE
-    k.table_name = 'chunks' AND c.uid = k.uid
-    AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = c.uid);
-
--- name: delete_documents
--- What the log named and the primary has no more.
-DELETE FROM documents AS d USING staged_keys AS k
-WHERE
-    k.table_name = 'documents' AND d.uid = k.uid
-    AND NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = d.uid);
-
--- name: make_room_documents
--- After a failover that lost a commit the primary gives its number to another document: ours makes room. Returns those
--- of which nothing was fetched and nothing waits.
-WITH moved AS (
-    UPDATE documents AS d SET id = nextval('documents_id_seq')
-    FROM staged_documents AS s
-    WHERE d.id = s.id AND d.uid <> s.uid
-    RETURNING d.uid
-)
-
-SELECT m.uid FROM moved AS m
-WHERE
-    NOT EXISTS (SELECT FROM staged_documents AS s WHERE s.uid = m.uid)
-    AND NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = m.uid AND q.status <> 'done');
-
--- name: make_room_chunks
--- The same for chunks; of those of which nothing was fetched and nothing waits, the ones that were typed by hand.
-WITH moved AS (
-    UPDATE chunks AS c SET id = nextval('chunks_id_seq')
-    FROM staged_chunks AS s
-    WHERE c.id = s.id AND c.uid <> s.uid
-    RETURNING c.uid, c.content_sha256
-)
-
-SELECT m.uid FROM moved AS m
-WHERE
-    m.content_sha256 IS NULL
-    AND NOT EXISTS (SELECT FROM staged_chunks AS s WHERE s.uid = m.uid)
-    AND NOT EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = m.uid AND q.status <> 'done');
-
--- name: merge_documents
--- Documents as the primary has them. One that was made here gets its number there; what refers to it follows.
-INSERT INTO documents AS d
-(
-    id, content, metadata, category, source, created_at, updated_at, uid, rev, title, places, content_sha256,
-    content_changed_at
-)
+-- name: merge
+-- Bring what is staged into the tables. $1: a moment before the primary was read.
 SELECT
-    id,
-    content,
-    metadata,
-    category,
-    source,
-    created_at,
-    updated_at,
-    uid,
-    rev,
-    title,
-    places,
-    content_sha256,
-    content_changed_at
-FROM staged_documents
-ON CONFLICT (uid) DO UPDATE
-    SET
-        id = excluded.id, content = excluded.content, metadata = excluded.metadata, category = excluded.category,
-        source = excluded.source, created_at = excluded.created_at, updated_at = excluded.updated_at,
-        rev = excluded.rev, title = excluded.title, places = excluded.places, content_sha256 = excluded.content_sha256,
-        content_changed_at = excluded.content_changed_at
-    WHERE
-    (
-        d.id, d.content, d.metadata, d.category, d.source, d.created_at, d.updated_at, d.rev, d.title, d.places,
-        d.content_sha256, d.content_changed_at
-    ) IS DISTINCT FROM (
-        excluded.id, excluded.content, excluded.metadata, excluded.category, excluded.source, excluded.created_at,
-        excluded.updated_at, excluded.rev, excluded.title, excluded.places, excluded.content_sha256,
-        excluded.content_changed_at
-    );
-
--- name: merge_chunks
--- Chunks as the primary has them. Whoever deletes there as a replica leaves chunks without their document.
-INSERT INTO chunks AS c
-(
-    id, document_id, chunk_text, embedding, chunk_index, metadata, created_at, uid, rev, char_start, char_end, heading,
-    content_sha256
-)
-SELECT
-    s.id,
-    d.id AS document_id,
-    s.chunk_text,
-    s.embedding,
-    s.chunk_index,
-    s.metadata,
-    s.created_at,
-    s.uid,
-    s.rev,
-    s.char_start,
-    s.char_end,
-    s.heading,
-    s.content_sha256
-FROM staged_chunks AS s
-LEFT JOIN documents AS d ON s.document_id = d.id
-ON CONFLICT (uid) DO UPDATE
-    SET
-        id = excluded.id, document_id = excluded.document_id, chunk_text = excluded.chunk_text,
-        embedding = excluded.embedding, chunk_index = excluded.chunk_index, metadata = excluded.metadata,
-        created_at = excluded.created_at, rev = excluded.rev, char_start = excluded.char_start,
-        char_end = excluded.char_end, heading = excluded.heading, content_sha256 = excluded.content_sha256
-    WHERE
-    (
-        c.id, c.document_id, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.rev, c.char_start,
-        c.char_end, c.heading, c.content_sha256
-    ) IS DISTINCT FROM (
-        excluded.id, excluded.document_id, excluded.chunk_text, excluded.embedding, excluded.chunk_index,
-        excluded.metadata, excluded.created_at, excluded.rev, excluded.char_start, excluded.char_end, excluded.heading,
-        excluded.content_sha256
-    );
-
--- name: leave_to_primary
--- Whoever has a document indexes it: what is the primary's is not embedded here, too.
-DELETE FROM index_queue AS q USING staged_documents AS s
-WHERE q.document_id = s.id;
-
--- name: unpark
--- What was passed over before is done now.
-DELETE FROM sync_parked AS p USING staged_keys AS k
-WHERE p.table_name = k.table_name AND p.uid = k.uid;
+    merged,
+    only_here
+FROM aya_merge($1);
 
 -- name: advance
--- The cursor moves with its rows, in the same transaction. A timeline never goes back.
-UPDATE sync_state
-SET
-    system_identifier = $1, timeline = $2, snapshot = $3::text::pg_snapshot, lsn = $4::text::pg_lsn,
-    fingerprint = $5, pulled_at = now(), error = NULL, since = NULL, reachable = true, fetching_since = NULL;
+-- The cursor moves with its rows, in the same transaction.
+SELECT aya_advance($1, $2, $3::text::pg_snapshot, $4::text::pg_lsn, $5);
+
+-- name: take_few
+-- Few rows, fetched in one go, and the cursor with them.
+SELECT
+    few.merged,
+    few.only_here,
+    aya_advance($7, $8, $9::text::pg_snapshot, $10::text::pg_lsn, $11)
+FROM aya_take_few($1::text[], $2::uuid[], $3::text::json, $4::text::json, $5::vector[], $6) AS few;
 
 -- name: looked
 -- There was nothing new.
-UPDATE sync_state SET pulled_at = now(), error = NULL, since = NULL, reachable = true;
-
--- name: remember
--- Once in a while the cursor is kept: a failover may ask for an older one. The last thousand are kept.
-INSERT INTO sync_ring (timeline, snapshot, lsn)
-SELECT
-    $1,
-    $2::text::pg_snapshot,
-    $3::text::pg_lsn
-WHERE NOT EXISTS (SELECT FROM sync_ring AS r WHERE r.at > now() - interval '5 seconds');
-
--- name: forget
--- Only the last thousand are kept.
-DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC LIMIT 1 OFFSET 1000);
+UPDATE sync_state SET pulled_at = now(), error = NULL, since = NULL, reachable = true, fetching_since = NULL;
 
 -- name: fetching
 -- So much is about to be fetched; how far that is, PostgreSQL says itself (pg_stat_progress_copy).
@@ -424,8 +211,8 @@ LEFT JOIN chunks AS c ON s.uid = c.uid AND s.rev = c.rev;
 SELECT count(*) FROM write_queue WHERE status = 'sending';
 
 -- name: take
--- The next operations to send, in order (documents are deleted after their chunks): one for each unit, none that waits for one that was rejected, and no document
--- whose chunks are still being made here (unless that takes too long).
+-- The next operations to send, in order (documents are deleted after their chunks): one for each unit, none that waits
+-- for one that was rejected, and no document whose chunks are still being made here (unless that takes too long).
 WITH next AS (
     SELECT DISTINCT ON (q.row_uid)
         q.id,
@@ -474,7 +261,7 @@ LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE
     q.id = f.id
     -- A chunk is not sent before its document.
-    AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid));
+    AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid)); -- noqa: RF01
 
 -- name: outgoing
 -- What is being sent, each with the row as it is now.
@@ -749,25 +536,23 @@ SET timeline = $2, snapshot = e.snapshot, lsn = e.lsn, reconciled_at = NULL
 FROM earlier AS e
 RETURNING true;
 
--- name: compare
--- Whether it is time to compare all rows.
-SELECT reconciled_at IS NULL OR reconciled_at < now() - make_interval(secs => $1) FROM sync_state;
-
 -- name: reconciled
 -- All rows were compared.
 UPDATE sync_state SET reconciled_at = now();
 
 -- name: untouched
--- Which of these have nothing that waits or was passed over: whatever differs there differs for no reason.
+-- Which of these have nothing that waits or was passed over: whatever differs there differs for no reason. $2, $3: rows
+-- with their documents, as either side has them.
 SELECT u.uid
-FROM unnest($2::uuid[]) AS u (uid)
-LEFT JOIN chunks AS c ON $1 = 'chunks' AND u.uid = c.uid
-LEFT JOIN documents AS d ON c.document_id = d.id
-WHERE
-    NOT EXISTS (SELECT FROM sync_parked AS p WHERE p.table_name = $1 AND p.uid = u.uid)
-    AND NOT EXISTS (
-        SELECT FROM write_queue AS q
-        WHERE q.status <> 'done' AND (q.row_uid = u.uid OR q.row_uid = d.uid)
+FROM unnest($2::uuid[], $3::uuid[]) AS u (uid, document_uid)
+GROUP BY u.uid
+HAVING
+    NOT bool_or(
+        EXISTS (SELECT FROM sync_parked AS p WHERE p.table_name = $1 AND p.uid = u.uid)
+        OR EXISTS (
+            SELECT FROM write_queue AS q
+            WHERE q.status <> 'done' AND (q.row_uid = u.uid OR q.row_uid = u.document_uid)
+        )
     );
 
 -- name: fetch_again

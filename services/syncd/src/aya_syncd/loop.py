@@ -97,7 +97,7 @@ class Sync:
     async def _serve(self, lane: _Lane, primary: Reached, local: Reached, stop: asyncio.Event) -> None:
         while not stop.is_set():
             lane.wake.clear()
-            if not await pull.is_paused(local) and await lane.turn(primary, local):
+            if await lane.turn(primary, local):
                 continue
             if lane.failures:
                 log.get_logger().info(f"{lane.name}.recovered", failures=lane.failures)
@@ -105,6 +105,8 @@ class Sync:
             await wait_any(stop, lane.wake, seconds=self._config.poll_seconds)
 
     async def _send(self, primary: Reached, local: Reached) -> bool:
+        if await local.fetchval(_LOCAL["paused"]):
+            return False
         known, found = await pull.both(primary, local)
         ours = (known.system_identifier, known.timeline, known.fingerprint)
         same = ours == (found.system_identifier, found.timeline, found.fingerprint)
@@ -119,10 +121,12 @@ class Sync:
 
     async def _fetch(self, primary: Reached, local: Reached) -> bool:
         began = time.monotonic()
-        rows = await pull.pull(primary, local, compare_seconds=self._config.compare_seconds)
-        if rows:
-            log.get_logger().info("changes.pulled", rows=rows, seconds=round(time.monotonic() - began, 3))
-        self._push.wake.set()
+        pulled = await pull.pull(primary, local, compare_seconds=self._config.compare_seconds)
+        if pulled.rows:
+            log.get_logger().info("changes.pulled", rows=pulled.rows, seconds=round(time.monotonic() - began, 3))
+        if pulled.step in {"copy", "rewind"}:
+            # Whoever sends could not before.
+            self._push.wake.set()
         return False
 
     @asynccontextmanager
@@ -152,6 +156,7 @@ class Sync:
             primary = await db.connect(settings, application_name=f"aya-syncd-{lane.name}", command_timeout=None)
             try:
                 await migrations.check(primary)
+                await pull.pass_vectors(primary)
                 async with (
                     reach.watched(primary, primary.where, alone=len(settings.hosts) == 1, every_seconds=_LOOK_SECONDS),
                     self._beside(lane, primary),

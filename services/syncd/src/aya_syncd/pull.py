@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
 from aya import log, outcome, queries
 from aya_syncd.reconcile import reconcile
-from aya_syncd.state import Cursor, Upstream, next_step, switch_point
+from aya_syncd.state import Cursor, Step, Upstream, next_step, switch_point
 from aya_syncd.wire import passed_on
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from aya.reach import Reached
 
@@ -22,37 +24,38 @@ _PRIMARY = queries.load("aya_syncd", "primary.sql")
 _LOCAL = queries.load("aya_syncd", "local.sql")
 # A copy of which so much is new is indexed at its end.
 _FRESH_SHARE = 0.3
-_FEW_ROWS = 5_000
-# Whoever asks is told how far so many are.
-_MANY_ROWS = 1_000
+_MANY_ROWS = 5_000
+# So much comes with the look itself.
+_FEW_ROWS = 500
+_FEW_BYTES = 4_000_000
 _TABLES = ("documents", "chunks")
+
+Known = TypeVar("Known", Cursor, Upstream)
 
 
 async def prepare(local: Reached) -> None:
     """Make the places where fetched rows wait; once for a connection."""
+    await pass_vectors(local)
     await local.execute(_LOCAL["prepare"])
+
+
+async def pass_vectors(end: Reached) -> None:
+    """Have vectors read and written as the bytes that they are: nobody looks into them on the way."""
+    await end.set_type_codec("vector", schema="public", encoder=_as_it_is, decoder=_as_it_is, format="binary")
+
+
+def _as_it_is(value: bytes) -> bytes:
+    return value
 
 
 async def cursor(local: Reached) -> Cursor:
     """Return what AIR remembers."""
-    row = await local.fetchrow(_LOCAL["state"])
-    fields = dict(row or {})
-    fields.pop("paused", None)
-    return Cursor(**fields)
-
-
-async def is_paused(local: Reached) -> bool:
-    """Return whether a person has paused the sync."""
-    row = await local.fetchrow(_LOCAL["state"])
-    return bool(row and row["paused"])
+    return Cursor(**dict(await local.fetchrow(_LOCAL["state"]) or {}))
 
 
 async def upstream(primary: Reached, known: Cursor) -> Upstream:
     """Return what the server is that answered."""
-    identity = await primary.fetchrow(_PRIMARY["identity"])
-    model = await primary.fetchrow(_PRIMARY["model"])
-    has_all = known.snapshot is not None and bool(await primary.fetchval(_PRIMARY["floor"], known.snapshot))
-    return Upstream(**dict(identity or {}), has_all=has_all, fingerprint=model["fingerprint"] if model else None)
+    return Upstream(**dict(await primary.fetchrow(_PRIMARY["identity"], known.snapshot) or {}))
 
 
 async def both(primary: Reached, local: Reached) -> tuple[Cursor, Upstream]:
@@ -65,21 +68,65 @@ class Refused(Exception):
     """This server cannot be followed."""
 
 
-async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300.0) -> int:
-    """Fetch what changed and merge it; return how many rows that were. Raises Refused; other errors are the driver's.
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a look has done. rows: so many changed here."""
+
+    step: Step
+    rows: int = 0
+
+
+async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300.0) -> Pulled:
+    """Fetch what changed and merge it, unless a person has paused it. Raises Refused; other errors are the driver's.
 
     compare_seconds: so often all rows are compared, too.
     """
-    known, found = await both(primary, local)
+    here = dict(await local.fetchrow(_LOCAL["standing"], compare_seconds, _FEW_ROWS) or {})
+    if here["paused"]:
+        return Pulled("pull")
+    known = _picked(Cursor, here)
+    wanted: tuple[list[str], list[UUID]] = ([], []) if here["many"] else (here["table_names"], here["uids"])
+    there = dict(await primary.fetchrow(_PRIMARY["look"], known.snapshot, *wanted, _FEW_ROWS, _FEW_BYTES) or {})
+    found = _picked(Upstream, there)
     step, why = next_step(known, found)
     if step == "refuse":
         raise Refused(why)
-    if step == "rewind" and not await _rewind(primary, local, known, found):
+    if step == "rewind":
+        if await _rewind(primary, local, known, found):
+            return Pulled(step, (await pull(primary, local, compare_seconds=0)).rows)
         step, why = "copy", f"{why}, and no cursor is left from before"
     if step == "copy":
-        return await _copy(primary, local, why)
-    if step == "rewind":
-        return await pull(primary, local, compare_seconds=0)
+        return Pulled(step, await _copy(primary, local, why))
+    if step == "pull" and there["few"] and not (here["many"] or here["due"]):
+        return Pulled(step, await _take_few(local, here["before"], there))
+    return Pulled(step, await _take_many(primary, local, known, found, compare=here["due"]))
+
+
+def _picked(kind: type[Known], row: dict[str, Any]) -> Known:
+    return kind(**{name: row[name] for name in kind.__dataclass_fields__})
+
+
+async def _take_few(local: Reached, before: datetime, there: dict[str, Any]) -> int:
+    """Merge what came with the look."""
+    if not there["changes"]:
+        await local.execute(_LOCAL["looked"])
+        return 0
+    fetched = [there[name] for name in ("table_names", "uids", "documents", "chunks", "vectors")]
+    place = [there[name] for name in ("system_identifier", "timeline", "snapshot", "lsn", "fingerprint")]
+    async with outcome.told(local):
+        row = await local.fetchrow(_LOCAL["take_few"], *fetched, before, *place)
+    return _told(row)
+
+
+def _told(row: Any) -> int:  # noqa: ANN401 a row
+    if row["only_here"]:
+        log.get_logger().warning("rows.only_here", rows=row["only_here"])
+    return int(row["merged"])
+
+
+async def _take_many(primary: Reached, local: Reached, known: Cursor, found: Upstream, *, compare: bool) -> int:
+    """Fetch what changed by COPY, of one moment, and merge it; of a standby without moving the cursor."""
+    leads = not found.is_standby
     before = await local.fetchval(_LOCAL["clock"])
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
         await primary.execute(_PRIMARY["stay"])
@@ -87,7 +134,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
         if not await primary.fetchval(_PRIMARY["floor"], known.snapshot):
             raise Refused("the change log was shortened just now")
         changed = await primary.fetch(_PRIMARY["changed"], known.snapshot)
-        if len(changed) >= _MANY_ROWS:
+        if len(changed) > _FEW_ROWS:
             named = Counter(row["table_name"] for row in changed)
             await local.execute(_LOCAL["fetching"], *(named[table] for table in _TABLES))
         async with outcome.transaction(local):
@@ -97,7 +144,7 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
                 _LOCAL["stage_keys"],
                 [row["table_name"] for row in changed],
                 [row["uid"] for row in changed],
-                step == "peek",
+                not leads,
             )
             parked = await local.fetchval(_LOCAL["parked_documents"])
             if parked:
@@ -106,12 +153,13 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
             for row in await local.fetch(_LOCAL["keys"]):
                 await _fetch(primary, local, row["table_name"], row["uids"])
             rows = await _merge(local, before)
-            if step == "pull":
+            if leads:
                 await _advance(local, found, moment)
-                if await local.fetchval(_LOCAL["compare"], compare_seconds):
+                if compare:
                     await reconcile(primary, local)
             else:
                 await local.execute(_LOCAL["looked"])
+            await local.execute(_LOCAL["clear"])
     return rows
 
 
@@ -140,26 +188,10 @@ async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] |
 
 async def _merge(local: Reached, before: datetime) -> int:
     """Bring what is staged into the tables; return how many rows changed here. before: the primary was read."""
-    await local.execute(_LOCAL["applying"])
-    for statement in ("hold_documents", "hold_chunks"):
-        await local.execute(_LOCAL[statement])
-    await local.execute(_LOCAL["park"], before)
-    rows = 0
-    for table in reversed(_TABLES):
-        rows += await _changed(local, f"delete_{table}")
-    for table in _TABLES:
-        moved = [row["uid"] for row in await local.fetch(_LOCAL[f"make_room_{table}"])]
-        if moved:
-            log.get_logger().warning("rows.only_here", table=table, rows=len(moved))
-            await local.fetch(_LOCAL[f"send_{table}"], moved)
-        rows += await _changed(local, f"merge_{table}")
-    await local.execute(_LOCAL["leave_to_primary"])
-    await local.execute(_LOCAL["unpark"])
+    await local.execute(_LOCAL["replan"])
+    rows = _told(await local.fetchrow(_LOCAL["merge"], before))
+    await local.execute(_LOCAL["replan"])
     return rows
-
-
-async def _changed(local: Reached, statement: str) -> int:
-    return int((await local.execute(_LOCAL[statement])).rpartition(" ")[2])
 
 
 async def mend(local: Reached) -> None:
@@ -171,12 +203,19 @@ async def mend(local: Reached) -> None:
 async def _advance(local: Reached, found: Upstream, moment: Any) -> None:  # noqa: ANN401 a row
     place = (found.timeline, moment["snapshot"], moment["lsn"])
     await local.execute(_LOCAL["advance"], found.system_identifier, *place, found.fingerprint)
-    await local.execute(_LOCAL["remember"], *place)
-    await local.execute(_LOCAL["forget"])
 
 
 async def _copy(primary: Reached, local: Reached, why: str) -> int:
     """Fetch everything, of one moment; what waits to be sent stays as it is here."""
+    try:
+        return await _copied(primary, local, why)
+    finally:
+        # What was staged for a copy that failed is nothing for a look.
+        if not local.is_closed():
+            await local.execute(_LOCAL["clear"])
+
+
+async def _copied(primary: Reached, local: Reached, why: str) -> int:
     logger, began = log.get_logger(), time.monotonic()
     before = await local.fetchval(_LOCAL["clock"])
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
@@ -194,7 +233,7 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
             logger.info("copy.fetched", table=table, bytes=size, seconds=round(seconds, 1))
     share = await local.fetchrow(_LOCAL["share_left"])
     staged, fresh = (share["staged"], share["fresh"]) if share else (0, 0)
-    anew = fresh > max(_FEW_ROWS, _FRESH_SHARE * staged)
+    anew = fresh > max(_MANY_ROWS, _FRESH_SHARE * staged)
     if anew:
         await local.execute(_LOCAL["drop_vector_index"])
     async with outcome.transaction(local):
@@ -206,6 +245,5 @@ async def _copy(primary: Reached, local: Reached, why: str) -> int:
         await _advance(local, found, moment)
     # Always: a daemon that was killed between the two would leave it out for good.
     await local.execute(_LOCAL["build_vector_index"], timeout=None)
-    await local.execute(_LOCAL["clear"])
     logger.info("copy.done", rows=rows, seconds=round(time.monotonic() - began, 1))
     return rows

@@ -36,11 +36,13 @@ def differing(there: list[Any], here: list[Any]) -> list[int]:
 
 
 async def _mend(primary: Reached, local: Reached, table: str, buckets: list[int]) -> None:
-    theirs = {row["uid"]: row["hash"] for row in await primary.fetch(_PRIMARY[f"rows_of_{table}"], buckets)}
-    ours = {row["uid"]: row["hash"] for row in await local.fetch(_PRIMARY[f"rows_of_{table}"], buckets)}
+    there = await primary.fetch(_PRIMARY[f"rows_of_{table}"], buckets)
+    here = await local.fetch(_PRIMARY[f"rows_of_{table}"], buckets)
+    theirs, ours = ({row["uid"]: row["hash"] for row in rows} for rows in (there, here))
     # One that has another number here than there is in another bucket: it is theirs all the same.
-    odd = [uid for uid in ours.keys() | theirs.keys() if ours.get(uid) != theirs.get(uid)]
-    untouched = {row["uid"] for row in await local.fetch(_LOCAL["untouched"], table, odd)}
+    odd = [row for row in (*there, *here) if ours.get(row["uid"]) != theirs.get(row["uid"])]
+    columns = [[row[name] for row in odd] for name in ("uid", "document_uid")]
+    untouched = {row["uid"] for row in await local.fetch(_LOCAL["untouched"], table, *columns)}
     only_here = [uid for uid in untouched if uid not in theirs]
     again = [uid for uid in untouched if uid in theirs]
     if again:

@@ -23,7 +23,6 @@ async def passed_on(
     Both sides are in the caller's transactions. Errors are the driver's; whichever side fails ends the other.
     """
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_DEPTH)
-    lost = asyncio.Event()
     size = 0
 
     async def put(piece: bytes) -> None:
@@ -35,32 +34,36 @@ async def passed_on(
         await source.copy_from_query(query.rstrip().rstrip(";"), *arguments, output=put, format="binary")
         await pieces.put(None)
 
-    async def ended() -> None:
-        # The driver waits without end for a connection to take more that has been lost meanwhile.
-        await lost.wait()
-        raise asyncpg.ConnectionDoesNotExistError("the connection was lost while rows were passed on")
-
     async def arriving() -> AsyncGenerator[bytes]:
         while (piece := await pieces.get()) is not None:
             yield piece
 
-    async def write() -> None:
+    async def write(watch: asyncio.Task[None]) -> None:
         await target.copy_to_table(table, source=arriving(), format="binary", columns=columns, schema_name="pg_temp")
         watch.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as both:
+            watch = both.create_task(_lost(source, target), name="copy.watch")
+            both.create_task(read(), name="copy.read")
+            both.create_task(write(watch), name="copy.write")
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
+    return size
+
+
+async def _lost(*ends: Reached) -> None:
+    """Raise when one of the connections ends: the driver waits without end for one to take more that is lost."""
+    lost = asyncio.Event()
 
     def hear(_: object) -> None:
         lost.set()
 
-    for end in (source, target):
+    for end in ends:
         end.add_termination_listener(hear)
     try:
-        async with asyncio.TaskGroup() as both:
-            watch = both.create_task(ended(), name="copy.watch")
-            both.create_task(read(), name="copy.read")
-            both.create_task(write(), name="copy.write")
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from group
+        await lost.wait()
     finally:
-        for end in (source, target):
+        for end in ends:
             end.remove_termination_listener(hear)
-    return size
+    raise asyncpg.ConnectionDoesNotExistError("the connection was lost while rows were passed on")
