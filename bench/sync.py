@@ -146,6 +146,14 @@ class Bench:
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)
 
+    async def until_ready(self) -> None:
+        """Wait until the daemon has reached both ends."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'aya-syncd-%'"
+        for name in ("air", "primary"):
+            while await self.run(name, query) < 2:  # noqa: ASYNC110 - in a database
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+
     async def until_copied(self) -> tuple[float, float]:
         """Return the seconds until AIR has as many chunks as the primary and their index; and until it has them."""
         began, wanted = time.monotonic(), await self.run("primary", "SELECT count(*) FROM chunks")
@@ -311,7 +319,11 @@ async def copy(chunks: int) -> None:
         async with bench.unindexed("subscriber"):
             bare = await bench.subscribe()
         logical = time.monotonic() - began
+        await bench.run("air", "UPDATE sync_state SET paused = true")
         async with bench.daemon():
+            await bench.until_ready()
+            await bench.run("air", "UPDATE sync_state SET paused = false")
+            await bench.run("air", "SELECT pg_notify('aya_queue', '')")
             ours, ours_bare = await bench.until_copied()
     print(
         f"\n| first copy of {chunks} chunks | rows, s | ratio | and their index, s | ratio |\n|---|---:|---:|---:|---:|"

@@ -343,3 +343,52 @@ BEGIN
     DELETE FROM staged_chunks;
 END
 $$;
+
+-- Let an empty copy be filled without triggers, and without what is faster made at the end; returns whether it is empty
+-- and nothing waits. Nobody else reads or writes it until the transaction ends.
+CREATE FUNCTION aya_begin_load() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    -- Twice: nobody waits for a lock on a copy that is in use.
+    FOR turn IN 1..2 LOOP
+        IF
+            EXISTS (SELECT FROM documents) OR EXISTS (SELECT FROM chunks)
+            OR EXISTS (SELECT FROM write_queue WHERE status <> 'done')
+        THEN
+            RETURN false;
+        END IF;
+        LOCK TABLE documents, chunks, write_queue IN ACCESS EXCLUSIVE MODE;
+    END LOOP;
+    ALTER TABLE chunks DROP CONSTRAINT chunks_document_id_fkey;
+    ALTER TABLE documents DISABLE TRIGGER USER;
+    ALTER TABLE chunks DISABLE TRIGGER USER;
+    RETURN true;
+END
+$$;
+
+-- And have everything as it was, in the same transaction.
+CREATE FUNCTION aya_end_load() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    found record;
+BEGIN
+    -- Whoever deletes at the primary as a replica leaves chunks without their document.
+    UPDATE chunks AS c SET document_id = NULL
+    WHERE c.document_id IS NOT NULL AND NOT EXISTS (SELECT FROM documents AS d WHERE d.id = c.document_id);
+    ALTER TABLE chunks ADD CONSTRAINT chunks_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
+    ON DELETE CASCADE ON UPDATE CASCADE;
+    ALTER TABLE documents ENABLE TRIGGER USER;
+    ALTER TABLE chunks ENABLE TRIGGER USER;
+    FOR found IN
+        SELECT t.tgrelid::regclass AS place, t.tgname AS name FROM pg_trigger AS t
+        WHERE
+            t.tgrelid IN ('documents'::regclass, 'chunks'::regclass) AND NOT t.tgisinternal
+            AND t.tgname ~ '_(before|capture)_'
+    LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', found.place, found.name);
+    END LOOP;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION aya_begin_load() FROM public;
+REVOKE EXECUTE ON FUNCTION aya_end_load() FROM public;

@@ -11,27 +11,36 @@ import asyncpg
 if TYPE_CHECKING:
     from aya.reach import Reached
 
-# Pieces under way at once; a piece is a row or a part of one.
-_DEPTH = 256
+# Pieces under way at once, and their size: the driver hands on every row, and each hop costs.
+_DEPTH = 8
+_PIECE_BYTES = 256 * 1024
 
 
 async def passed_on(
     source: Reached, query: str, *arguments: object, target: Reached, table: str, columns: list[str] | None = None
 ) -> int:
-    """Copy what `query` yields on `source` into a temporary table of `target`; return the bytes passed on.
+    """Copy what `query` yields on `source` into a table of `target`; return the bytes passed on. columns: in order.
 
     Both sides are in the caller's transactions. Errors are the driver's; whichever side fails ends the other.
     """
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_DEPTH)
+    gathered = bytearray()
     size = 0
 
     async def put(piece: bytes) -> None:
         nonlocal size
         size += len(piece)
-        await pieces.put(piece)
+        gathered.extend(piece)
+        if len(gathered) >= _PIECE_BYTES:
+            await pass_on()
+
+    async def pass_on() -> None:
+        await pieces.put(bytes(gathered))
+        gathered.clear()
 
     async def read() -> None:
         await source.copy_from_query(query.rstrip().rstrip(";"), *arguments, output=put, format="binary")
+        await pass_on()
         await pieces.put(None)
 
     async def arriving() -> AsyncGenerator[bytes]:
@@ -39,7 +48,7 @@ async def passed_on(
             yield piece
 
     async def write(watch: asyncio.Task[None]) -> None:
-        await target.copy_to_table(table, source=arriving(), format="binary", columns=columns, schema_name="pg_temp")
+        await target.copy_to_table(table, source=arriving(), format="binary", columns=columns)
         watch.cancel()
 
     try:
