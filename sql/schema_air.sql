@@ -10,7 +10,7 @@
 ALTER TABLE chunks
 DROP CONSTRAINT chunks_document_id_fkey,
 ADD CONSTRAINT chunks_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
-ON DELETE CASCADE ON UPDATE CASCADE;
+ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE;
 ALTER TABLE index_queue
 DROP CONSTRAINT index_queue_document_id_fkey,
 ADD CONSTRAINT index_queue_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
@@ -88,6 +88,18 @@ CREATE TABLE sync_parked (
     PRIMARY KEY (table_name, uid)
 );
 
+-- The primary's revision of a document that is here; NULL: the primary has none. One that it has just taken has its
+-- number there when it was fetched.
+CREATE FUNCTION aya_known_rev(document_id integer, document_uid uuid, document_rev bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN document_id > 0 THEN document_rev
+        WHEN EXISTS (
+            SELECT FROM sync_parked AS p WHERE p.table_name = 'documents' AND p.uid = document_uid
+        ) THEN document_rev
+    END;
+$$;
+
 -- Queue changes that the triggers saw. What still waits takes them up; what is being sent does not.
 -- changes: what; whose units and since which revision, as arrays of equal length.
 CREATE FUNCTION aya_capture(
@@ -134,11 +146,11 @@ BEGIN
         FROM fresh HAVING count(*) > 0;
     ELSIF TG_OP = 'DELETE' THEN
         PERFORM aya_capture(
-            'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
+            'DELETE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(false)
         ) FROM stale HAVING count(*) > 0;
     ELSE
         PERFORM aya_capture(
-            'UPDATE', 'document', array_agg(s.uid), array_agg(CASE WHEN s.id > 0 THEN s.rev END),
+            'UPDATE', 'document', array_agg(s.uid), array_agg(aya_known_rev(s.id, s.uid, s.rev)),
             array_agg(f.content IS DISTINCT FROM s.content)
         ) FROM fresh AS f INNER JOIN stale AS s ON f.uid = s.uid WHERE f IS DISTINCT FROM s HAVING count(*) > 0;
     END IF;
@@ -178,7 +190,7 @@ $$;
 -- Chunks that were cut from a document go with it: queue their documents, those that are still there.
 CREATE FUNCTION aya_capture_cut(document_ids integer[]) RETURNS void LANGUAGE sql AS $$
     SELECT aya_capture(
-        'UPDATE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(true)
+        'UPDATE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(true)
     ) FROM documents WHERE id = any(document_ids) HAVING count(*) > 0;
 $$;
 
@@ -187,7 +199,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF aya_applying() = '' AND TG_TABLE_NAME = 'documents' THEN
         PERFORM aya_capture(
-            'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
+            'DELETE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(false)
         ) FROM documents HAVING count(*) > 0;
     ELSIF aya_applying() = '' THEN
         PERFORM aya_capture_cut(array_agg(document_id)) FROM chunks WHERE content_sha256 IS NOT NULL HAVING count(*) > 0;
@@ -259,7 +271,10 @@ BEGIN
     NEW.base_rev := NULL;
     IF NEW.operation <> 'INSERT' THEN
         EXECUTE format(
-            'SELECT uid, CASE WHEN id > 0 THEN rev END AS rev FROM %I WHERE uid = ($1 ->> ''uid'')::uuid OR id = ($1 ->> ''id'')::integer FOR UPDATE',
+            'SELECT uid, %s AS rev FROM %I WHERE uid = ($1 ->> ''uid'')::uuid OR id = ($1 ->> ''id'')::integer FOR UPDATE',
+            CASE NEW.table_name
+                WHEN 'documents' THEN 'aya_known_rev(id, uid, rev)' ELSE 'CASE WHEN id > 0 THEN rev END'
+            END,
             NEW.table_name
         ) INTO before USING NEW.data;
         IF before.uid IS NULL THEN
@@ -563,7 +578,15 @@ BEGIN
         );
     END IF;
     only_here := coalesce(cardinality(moved), 0);
-    -- One that was made here gets its number there; what refers to it follows.
+    -- One that was made here gets its number there. Its chunks go before it, for a row that changes its document and then
+    -- its number is put into the vector index twice.
+    SET CONSTRAINTS chunks_document_id_fkey DEFERRED;
+    UPDATE chunks AS c
+    SET id = s.id, document_id = s.document_id, rev = s.rev
+    FROM staged_chunks AS s
+    INNER JOIN staged_documents AS t ON s.document_uid = t.uid
+    INNER JOIN documents AS d ON t.uid = d.uid AND t.id <> d.id
+    WHERE c.uid = s.uid AND NOT EXISTS (SELECT FROM chunks AS o WHERE o.id = s.id AND o.uid <> s.uid);
     INSERT INTO documents AS d
     (
         id, content, metadata, category, source, created_at, updated_at, uid, rev, title, places, content_sha256,
@@ -741,7 +764,7 @@ BEGIN
     UPDATE chunks AS c SET document_id = NULL
     WHERE c.document_id IS NOT NULL AND NOT EXISTS (SELECT FROM documents AS d WHERE d.id = c.document_id);
     ALTER TABLE chunks ADD CONSTRAINT chunks_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
-    ON DELETE CASCADE ON UPDATE CASCADE;
+    ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE;
     ALTER TABLE documents ENABLE TRIGGER USER;
     ALTER TABLE chunks ENABLE TRIGGER USER;
     FOR found IN

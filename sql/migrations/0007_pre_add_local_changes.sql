@@ -9,7 +9,7 @@
 ALTER TABLE chunks
 DROP CONSTRAINT chunks_document_id_fkey,
 ADD CONSTRAINT chunks_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
-ON DELETE CASCADE ON UPDATE CASCADE;
+ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE;
 ALTER TABLE index_queue
 DROP CONSTRAINT index_queue_document_id_fkey,
 ADD CONSTRAINT index_queue_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
@@ -81,6 +81,18 @@ CREATE TABLE sync_parked (
     PRIMARY KEY (table_name, uid)
 );
 
+-- The primary's revision of a document that is here; NULL: the primary has none. One that it has just taken has its
+-- number there when it was fetched.
+CREATE FUNCTION aya_known_rev(document_id integer, document_uid uuid, document_rev bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT CASE
+        WHEN document_id > 0 THEN document_rev
+        WHEN EXISTS (
+            SELECT FROM sync_parked AS p WHERE p.table_name = 'documents' AND p.uid = document_uid
+        ) THEN document_rev
+    END;
+$$;
+
 -- Queue changes that the triggers saw. What still waits takes them up; what is being sent does not.
 -- changes: what; whose units and since which revision, as arrays of equal length.
 CREATE FUNCTION aya_capture(
@@ -127,11 +139,11 @@ BEGIN
         FROM fresh HAVING count(*) > 0;
     ELSIF TG_OP = 'DELETE' THEN
         PERFORM aya_capture(
-            'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
+            'DELETE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(false)
         ) FROM stale HAVING count(*) > 0;
     ELSE
         PERFORM aya_capture(
-            'UPDATE', 'document', array_agg(s.uid), array_agg(CASE WHEN s.id > 0 THEN s.rev END),
+            'UPDATE', 'document', array_agg(s.uid), array_agg(aya_known_rev(s.id, s.uid, s.rev)),
             array_agg(f.content IS DISTINCT FROM s.content)
         ) FROM fresh AS f INNER JOIN stale AS s ON f.uid = s.uid WHERE f IS DISTINCT FROM s HAVING count(*) > 0;
     END IF;
@@ -171,7 +183,7 @@ $$;
 -- Chunks that were cut from a document go with it: queue their documents, those that are still there.
 CREATE FUNCTION aya_capture_cut(document_ids integer[]) RETURNS void LANGUAGE sql AS $$
     SELECT aya_capture(
-        'UPDATE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(true)
+        'UPDATE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(true)
     ) FROM documents WHERE id = any(document_ids) HAVING count(*) > 0;
 $$;
 
@@ -180,7 +192,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF aya_applying() = '' AND TG_TABLE_NAME = 'documents' THEN
         PERFORM aya_capture(
-            'DELETE', 'document', array_agg(uid), array_agg(CASE WHEN id > 0 THEN rev END), array_agg(false)
+            'DELETE', 'document', array_agg(uid), array_agg(aya_known_rev(id, uid, rev)), array_agg(false)
         ) FROM documents HAVING count(*) > 0;
     ELSIF aya_applying() = '' THEN
         PERFORM aya_capture_cut(array_agg(document_id)) FROM chunks WHERE content_sha256 IS NOT NULL HAVING count(*) > 0;
@@ -252,7 +264,10 @@ BEGIN
     NEW.base_rev := NULL;
     IF NEW.operation <> 'INSERT' THEN
         EXECUTE format(
-            'SELECT uid, CASE WHEN id > 0 THEN rev END AS rev FROM %I WHERE uid = ($1 ->> ''uid'')::uuid OR id = ($1 ->> ''id'')::integer FOR UPDATE',
+            'SELECT uid, %s AS rev FROM %I WHERE uid = ($1 ->> ''uid'')::uuid OR id = ($1 ->> ''id'')::integer FOR UPDATE',
+            CASE NEW.table_name
+                WHEN 'documents' THEN 'aya_known_rev(id, uid, rev)' ELSE 'CASE WHEN id > 0 THEN rev END'
+            END,
             NEW.table_name
         ) INTO before USING NEW.data;
         IF before.uid IS NULL THEN

@@ -198,7 +198,15 @@ BEGIN
         );
     END IF;
     only_here := coalesce(cardinality(moved), 0);
-    -- One that was made here gets its number there; what refers to it follows.
+    -- One that was made here gets its number there. Its chunks go before it, for a row that changes its document and then
+    -- its number is put into the vector index twice.
+    SET CONSTRAINTS chunks_document_id_fkey DEFERRED;
+    UPDATE chunks AS c
+    SET id = s.id, document_id = s.document_id, rev = s.rev
+    FROM staged_chunks AS s
+    INNER JOIN staged_documents AS t ON s.document_uid = t.uid
+    INNER JOIN documents AS d ON t.uid = d.uid AND t.id <> d.id
+    WHERE c.uid = s.uid AND NOT EXISTS (SELECT FROM chunks AS o WHERE o.id = s.id AND o.uid <> s.uid);
     INSERT INTO documents AS d
     (
         id, content, metadata, category, source, created_at, updated_at, uid, rev, title, places, content_sha256,
@@ -376,7 +384,7 @@ BEGIN
     UPDATE chunks AS c SET document_id = NULL
     WHERE c.document_id IS NOT NULL AND NOT EXISTS (SELECT FROM documents AS d WHERE d.id = c.document_id);
     ALTER TABLE chunks ADD CONSTRAINT chunks_document_id_fkey FOREIGN KEY (document_id) REFERENCES documents (id)
-    ON DELETE CASCADE ON UPDATE CASCADE;
+    ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE;
     ALTER TABLE documents ENABLE TRIGGER USER;
     ALTER TABLE chunks ENABLE TRIGGER USER;
     FOR found IN

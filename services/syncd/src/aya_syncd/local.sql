@@ -127,6 +127,7 @@ SELECT
     'documents' AS table_name,
     uid
 FROM documents
+WHERE id > 0
 UNION
 SELECT
     'chunks' AS table_name,
@@ -474,9 +475,12 @@ ORDER BY d.id
 FOR UPDATE OF d;
 
 -- name: renumber_documents
--- The numbers that the primary gave, for what it took just now.
+-- The revisions, and the numbers, that the primary gave for what it took just now. One that has chunks gets its number
+-- when they get theirs: with what is fetched next.
 UPDATE documents AS d
-SET id = v.head_id, rev = v.head_rev
+SET
+    id = CASE WHEN EXISTS (SELECT FROM chunks AS c WHERE c.document_id = d.id) THEN d.id ELSE v.head_id END,
+    rev = v.head_rev
 FROM unnest($1::uuid[], $2::integer[], $3::bigint[]) AS v (op_uid, head_id, head_rev)
 INNER JOIN write_queue AS q ON v.op_uid = q.op_uid
 WHERE
