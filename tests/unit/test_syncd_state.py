@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from aya_syncd.state import Cursor, Step, Upstream, next_step, switch_point
+from aya_syncd.state import Cursor, Step, Upstream, batch_size, next_step, switch_point
 
 KNOWN = Cursor(7, 2, "10:20:", "0/5000000", "model-a")
 PRIMARY = Upstream(7, 2, is_standby=False, has_all=True, fingerprint="model-a")
@@ -59,3 +59,20 @@ def test_the_place_where_a_timeline_ended_is_read_from_a_later_ones_history() ->
     assert switch_point(history, 1) == "0/3000148"
     assert switch_point(history, 3) is None
     assert switch_point("", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds", "size"),
+    [
+        (200, 1.0, 200),
+        (200, 0.5, 400),
+        (200, 0.001, 800),
+        (200, 2.0, 100),
+        (200, 60.0, 50),
+        (30, 9.0, 25),
+        (900, 0.0, 1000),
+    ],
+)
+def test_a_batch_takes_about_a_second(before: int, seconds: float, size: int) -> None:
+    """It grows and shrinks by four at most, and stays between 25 and 1,000."""
+    assert batch_size(before, seconds) == size

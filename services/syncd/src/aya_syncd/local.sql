@@ -273,7 +273,14 @@ WHERE
     AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid)); -- noqa: RF01
 
 -- name: outgoing
--- What is being sent, each with the row as it is now.
+-- What is being sent, each with the row as it is now: the first of it, at most $1.
+WITH batch AS (
+    SELECT id FROM write_queue
+    WHERE status = 'sending'
+    ORDER BY unit = 'document' AND operation = 'DELETE', id
+    LIMIT $1
+)
+
 SELECT
     q.id AS position,
     q.op_uid,
@@ -298,7 +305,7 @@ SELECT
     d.places
 FROM write_queue AS q
 LEFT JOIN documents AS d ON q.row_uid = d.uid
-WHERE q.status = 'sending' AND q.unit = 'document'
+WHERE q.id IN (SELECT b.id FROM batch AS b) AND q.unit = 'document'
 UNION ALL
 SELECT
     q.id AS position,
@@ -324,10 +331,17 @@ SELECT
 FROM write_queue AS q
 LEFT JOIN chunks AS c ON q.row_uid = c.uid
 LEFT JOIN documents AS d ON c.document_id = d.id
-WHERE q.status = 'sending' AND q.unit = 'chunk';
+WHERE q.id IN (SELECT b.id FROM batch AS b) AND q.unit = 'chunk';
 
 -- name: outgoing_chunks
 -- The chunks that go with it: those cut from a document that is being sent, and those that were typed by hand.
+WITH batch AS (
+    SELECT id FROM write_queue
+    WHERE status = 'sending'
+    ORDER BY unit = 'document' AND operation = 'DELETE', id
+    LIMIT $1
+)
+
 SELECT
     q.id AS position,
     c.uid,
@@ -344,7 +358,7 @@ FROM write_queue AS q
 INNER JOIN documents AS d ON q.row_uid = d.uid
 INNER JOIN chunks AS c ON d.id = c.document_id
 WHERE
-    q.status = 'sending' AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed
+    q.id IN (SELECT b.id FROM batch AS b) AND q.unit = 'document' AND q.operation <> 'DELETE' AND q.chunks_changed
     AND c.content_sha256 IS NOT NULL
     AND NOT EXISTS (SELECT FROM index_queue AS i WHERE i.document_id = d.id)
 UNION ALL
@@ -362,7 +376,7 @@ SELECT
     c.content_sha256
 FROM write_queue AS q
 INNER JOIN chunks AS c ON q.row_uid = c.uid
-WHERE q.status = 'sending' AND q.unit = 'chunk' AND q.operation <> 'DELETE';
+WHERE q.id IN (SELECT b.id FROM batch AS b) AND q.unit = 'chunk' AND q.operation <> 'DELETE';
 
 -- name: fold
 -- What was held has had no effect: a later change that waits takes it up. $1: operations that were held.

@@ -20,6 +20,7 @@ from aya.errors import AyaError, DatabaseUnavailable, SchemaMismatch
 from aya.settings import DatabaseSettings
 from aya_syncd import pull, push
 from aya_syncd.config import Config
+from aya_syncd.state import batch_size
 
 if TYPE_CHECKING:
     from aya.reach import Reached
@@ -28,6 +29,10 @@ _LOCAL = queries.load("aya_syncd", "local.sql")
 _LOOK_SECONDS = 5.0
 _LOG_EVERY_SECONDS = 30.0
 _FAREWELL_SECONDS = 2.0
+# As if a transaction that failed had taken so long.
+_LONG_SECONDS = 4.0
+# So long fetching gives way to sending.
+_BACKLOG_SECONDS = 10.0
 
 Turn = Callable[["Reached", "Reached"], Awaitable[bool]]
 
@@ -52,6 +57,9 @@ class Sync:
         self._primary = primary
         self._push = _Lane("push", self._send, listens=False)
         self._pull = _Lane("pull", self._fetch, listens=True)
+        self._has_backlog = False
+        self._batch = push.FIRST_BATCH
+        self._fetched_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; whoever does not answer is waited for."""
@@ -113,7 +121,15 @@ class Sync:
         if known.snapshot is None or found.is_standby or not same:
             # Whom to send to, and vectors of which model, is found out by who fetches.
             return False
-        sent = await push.push(primary, local, node=self._config.node)
+        most, began = self._batch, time.monotonic()
+        # One that fails is tried with less: on a way that breaks often a little gets through.
+        self._batch = batch_size(most, _LONG_SECONDS)
+        sent = await push.push(primary, local, node=self._config.node, most=most)
+        full = sent.sent == most
+        self._batch = batch_size(most, time.monotonic() - began) if full else most
+        if full and not self._has_backlog:
+            self._fetched_at = time.monotonic()
+        self._has_backlog = full and sent.done > 0
         if sent.sent:
             log.get_logger().info("changes.pushed", done=sent.done, rejected=sent.rejected, conflicts=sent.conflicts)
             self._pull.wake.set()
@@ -121,6 +137,10 @@ class Sync:
 
     async def _fetch(self, primary: Reached, local: Reached) -> bool:
         began = time.monotonic()
+        if self._has_backlog and began - self._fetched_at < _BACKLOG_SECONDS:
+            # What is sent comes back, to be numbered and indexed: that would hold up what is still to be sent.
+            return False
+        self._fetched_at = began
         pulled = await pull.pull(primary, local, compare_seconds=self._config.compare_seconds)
         if pulled.rows:
             log.get_logger().info("changes.pulled", rows=pulled.rows, seconds=round(time.monotonic() - began, 3))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PRIMARY = queries.load("aya_syncd", "primary.sql")
 _LOCAL = queries.load("aya_syncd", "local.sql")
-BATCH = 200
+FIRST_BATCH = 200
 # So long a document waits for its chunks to be made here, before the primary is left to make them.
 PATIENCE_SECONDS = 60.0
 
@@ -28,13 +28,13 @@ class Pushed:
     conflicts: int = 0
 
 
-async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
-    """Send the next operations, with vectors of the model that both have, and note what became of them.
+async def push(primary: Reached, local: Reached, *, node: str, most: int = FIRST_BATCH) -> Pushed:
+    """Send the next operations, `most` at a time, with vectors of the model that both have; note what became of them.
 
     Raises OutcomeUnknown and the driver's errors; then the same operations are sent again, and have their receipts.
     """
     if not await local.fetchval(_LOCAL["resting"]):
-        await local.execute(_LOCAL["take"], BATCH, PATIENCE_SECONDS)
+        await local.execute(_LOCAL["take"], most, PATIENCE_SECONDS)
         if not await local.fetchval(_LOCAL["resting"]):
             # Not even a transaction: on a primary whose standby is away it would not end.
             return Pushed()
@@ -45,8 +45,8 @@ async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
             sending = await local.fetchval(_LOCAL["resting"])
             if not sending:
                 return Pushed()
-            await passed_on(local, _LOCAL["outgoing"], target=primary, table="incoming")
-            await passed_on(local, _LOCAL["outgoing_chunks"], target=primary, table="incoming_chunks")
+            await passed_on(local, _LOCAL["outgoing"], most, target=primary, table="incoming")
+            await passed_on(local, _LOCAL["outgoing_chunks"], most, target=primary, table="incoming_chunks")
         verdicts = await primary.fetch(_PRIMARY["accept"], node)
     async with outcome.transaction(local):
         await local.execute(_LOCAL["alone"])
@@ -63,4 +63,4 @@ async def push(primary: Reached, local: Reached, *, node: str) -> Pushed:
         await local.execute(_LOCAL["rebase"], op_uids, head_revs)
         await local.execute(_LOCAL["pushed"])
         await local.execute(_LOCAL["tidy"])
-    return Pushed(sending, **dict(settled or {}))
+    return Pushed(len(verdicts), **dict(settled or {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+_FEWEST, _MOST = 25, 1_000
 Step = Literal["copy", "pull", "peek", "rewind", "refuse"]
 
 
@@ -57,6 +58,15 @@ def next_step(cursor: Cursor, upstream: Upstream) -> tuple[Step, str]:  # noqa: 
     if cursor.timeline is not None and upstream.timeline > cursor.timeline:
         return "rewind", f"timeline {upstream.timeline} leads now, it was {cursor.timeline}"
     return "pull", "what changed since"
+
+
+def batch_size(before: int, seconds: float) -> int:
+    """Return how many operations to send at once, after so many took so long: for a transaction of about a second.
+
+    It grows and shrinks to a quarter and fourfold at most; what a transaction holds locked it should not hold for long.
+    """
+    wanted = before * min(4.0, max(0.25, 1.0 / max(seconds, 0.001)))
+    return max(_FEWEST, min(_MOST, round(wanted)))
 
 
 def switch_point(history: str, timeline: int) -> str | None:
