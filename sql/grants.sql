@@ -42,7 +42,6 @@ BEGIN
             GRANT SELECT, UPDATE ON sync_state TO aya_sync;
             GRANT SELECT, INSERT, DELETE ON sync_ring, sync_parked TO aya_sync;
             GRANT EXECUTE ON FUNCTION aya_take_model(jsonb), aya_drop_vector_index(), aya_build_vector_index() TO aya_sync;
-            GRANT EXECUTE ON FUNCTION aya_begin_load(), aya_end_load() TO aya_sync;
         END IF;
     END IF;
 END

@@ -53,7 +53,7 @@ async def _change_both(made: Lab, name: str) -> None:
             "WITH d AS (INSERT INTO documents (content) SELECT $1 || ', ' || $3 FROM generate_series(1, 3)"
             " RETURNING id, content_sha256)"
             " INSERT INTO chunks (document_id, chunk_text, embedding, content_sha256)"
-            " SELECT id, $1, $2, content_sha256 FROM d UNION ALL SELECT id, $1 || ' typed', $2, NULL FROM d",
+            " SELECT id, $1, $2::vector, content_sha256 FROM d UNION ALL SELECT id, $1 || ' typed', $2, NULL FROM d",
             text, vector(text), side,
         )  # fmt: skip
         await made.run(side, "DELETE FROM index_queue")

@@ -199,14 +199,6 @@ SELECT aya_drop_vector_index();
 -- And with it again. The search goes on meanwhile, slower.
 SELECT aya_build_vector_index();
 
--- name: begin_load
--- Get ready to be filled directly; false: there is something already.
-SELECT aya_begin_load();
-
--- name: end_load
--- And be as before.
-SELECT aya_end_load();
-
 -- name: share_left
 -- How much of the copy would be new: the staged chunks that are not here as they are, of all staged ones.
 SELECT

@@ -191,24 +191,6 @@ FROM chunks AS c
 LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE $1::uuid[] IS NULL OR c.uid = any($1::uuid[]);
 
--- name: all_chunks
--- Every chunk as it is in the table.
-SELECT
-    id,
-    document_id,
-    chunk_text,
-    embedding,
-    chunk_index,
-    metadata,
-    created_at,
-    uid,
-    rev,
-    char_start,
-    char_end,
-    heading,
-    content_sha256
-FROM chunks;
-
 -- name: chunks_of
 -- The chunks that documents have.
 SELECT array_agg(c.uid) FROM chunks AS c

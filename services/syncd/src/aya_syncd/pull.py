@@ -30,15 +30,6 @@ _FEW_ROWS = 500
 _FEW_BYTES = 4_000_000
 _TABLES = ("documents", "chunks")
 
-_DOCUMENT = [
-    "id", "content", "metadata", "category", "source", "created_at", "updated_at", "uid", "rev", "title", "places",
-    "content_sha256", "content_changed_at",
-]  # fmt: skip
-_CHUNK = [
-    "id", "document_id", "chunk_text", "embedding", "chunk_index", "metadata", "created_at", "uid", "rev", "char_start",
-    "char_end", "heading", "content_sha256",
-]  # fmt: skip
-
 Known = TypeVar("Known", Cursor, Upstream)
 
 
@@ -233,12 +224,10 @@ async def _copied(primary: Reached, local: Reached, why: str) -> int:
         logger.warning("copy.begun", why=why, **moment.counts)
         await local.execute(_LOCAL["clear"])
         await local.execute(_LOCAL["fetching"], *(moment.counts[table] for table in _TABLES))
-        loaded = await _load(primary, local, moment)
-        if not loaded:
-            for table in _TABLES:
-                await _fetch(primary, local, table, None)
+        for table in _TABLES:
+            await _fetch(primary, local, table, None)
     logger.info("copy.fetched", seconds=round(time.monotonic() - began, 1))
-    rows = sum(moment.counts.values()) if loaded else await _merge_all(local, moment, before)
+    rows = await _merge_all(local, moment, before)
     # Always: a daemon that was killed between the two would leave it out for good.
     await local.execute(_LOCAL["build_vector_index"], timeout=None)
     logger.info("copy.done", rows=rows, seconds=round(time.monotonic() - began, 1))
@@ -263,22 +252,6 @@ async def _moment(primary: Reached) -> _Moment:
     return _Moment(found, place, model["as_json"] if model else None, dict(counts or {}))
 
 
-async def _load(primary: Reached, local: Reached, moment: _Moment) -> bool:
-    """Fill an empty copy directly; return whether it was empty."""
-    async with outcome.transaction(local):
-        await local.execute(_LOCAL["alone"])
-        if moment.model is not None:
-            await local.execute(_LOCAL["take_model"], moment.model)
-        if not await local.fetchval(_LOCAL["begin_load"]):
-            return False
-        await local.execute(_LOCAL["drop_vector_index"])
-        await passed_on(primary, _PRIMARY["documents"], None, target=local, table="documents", columns=_DOCUMENT)
-        await passed_on(primary, _PRIMARY["all_chunks"], target=local, table="chunks", columns=_CHUNK)
-        await local.execute(_LOCAL["end_load"])
-        await _advance(local, moment.found, moment.place)
-    return True
-
-
 async def _merge_all(local: Reached, moment: _Moment, before: datetime) -> int:
     """Merge a copy that is staged, with what is here and waits; return how many rows changed here."""
     share = await local.fetchrow(_LOCAL["share_left"])
@@ -287,6 +260,8 @@ async def _merge_all(local: Reached, moment: _Moment, before: datetime) -> int:
         await local.execute(_LOCAL["drop_vector_index"])
     async with outcome.transaction(local):
         await local.execute(_LOCAL["alone"])
+        if moment.model is not None:
+            await local.execute(_LOCAL["take_model"], moment.model)
         await local.execute(_LOCAL["stage_all"])
         rows = await _merge(local, before)
         await _advance(local, moment.found, moment.place)

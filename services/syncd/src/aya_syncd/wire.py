@@ -16,10 +16,8 @@ _DEPTH = 8
 _PIECE_BYTES = 256 * 1024
 
 
-async def passed_on(
-    source: Reached, query: str, *arguments: object, target: Reached, table: str, columns: list[str] | None = None
-) -> int:
-    """Copy what `query` yields on `source` into a table of `target`; return the bytes passed on. columns: in order.
+async def passed_on(source: Reached, query: str, *arguments: object, target: Reached, table: str) -> int:
+    """Copy what `query` yields on `source` into a temporary table of `target`; return the bytes passed on.
 
     Both sides are in the caller's transactions. Errors are the driver's; whichever side fails ends the other.
     """
@@ -48,7 +46,7 @@ async def passed_on(
             yield piece
 
     async def write(watch: asyncio.Task[None]) -> None:
-        await target.copy_to_table(table, source=arriving(), format="binary", columns=columns)
+        await target.copy_to_table(table, source=arriving(), format="binary", schema_name="pg_temp")
         watch.cancel()
 
     try:
