@@ -17,7 +17,7 @@ from aya import log, queries
 from aya.backoff import Backoff
 from aya.reach import Reached
 from aya.settings import DatabaseSettings
-from aya_syncd import loop, push
+from aya_syncd import loop, pull, push
 from aya_syncd.config import Config
 from aya_syncd.loop import Sync
 
@@ -100,6 +100,8 @@ def main() -> None:
     log.configure(service="syncd", node="air")
     push.PATIENCE_SECONDS = PATIENCE_SECONDS
     loop._LOG_EVERY_SECONDS = 0.0  # pyright: ignore[reportPrivateUsage]
+    # A copy of few rows is indexed at its end, too.
+    pull._MANY_ROWS, pull._FRESH_SHARE = 0, 0.0  # pyright: ignore[reportPrivateUsage]
     point = os.environ.get("AYA_LAB_DIES")
     if point:
         arm(point)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -71,7 +72,7 @@ async def test_killed_at_every_point(made: Lab) -> None:
         made.start_daemon(point)
         try:
             await made.died()
-        except AssertionError as error:
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             raise AssertionError(f"{point}: {error}") from error
         made.start_daemon()
         await made.at_rest()
