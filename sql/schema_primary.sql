@@ -565,8 +565,10 @@ BEGIN
     SELECT sender, t.op_uid, 'applied', d.id, d.rev FROM taken AS t INNER JOIN documents AS d ON t.uid = d.uid
     RETURNING r.*;
 EXCEPTION
-    WHEN integrity_constraint_violation OR data_exception OR raise_exception OR program_limit_exceeded THEN
-        RETURN;
+    WHEN OTHERS THEN
+        IF SQLSTATE ~ '^(08|25|40|53|57|58|XX)' THEN
+            RAISE;
+        END IF;
 END
 $$;
 
@@ -582,12 +584,22 @@ DECLARE
     busy integer := 0;
 BEGIN
     PERFORM set_config('aya.origin', sender, true), set_config('lock_timeout', '1s', true);
+    -- What an earlier session of this sender has not committed yet is waited for by trying again.
+    PERFORM pg_advisory_xact_lock(4157, hashtext(sender));
     -- Nobody binds another model meanwhile.
     LOCK TABLE chunks IN ROW EXCLUSIVE MODE;
     RETURN QUERY SELECT * FROM aya_accept_new(sender);
     FOR o IN
         SELECT * FROM pg_temp.incoming AS i ORDER BY i.unit = 'document' AND i.operation = 'delete', i.position
     LOOP
+        SELECT r.* INTO verdict FROM receipts AS r WHERE r.origin = sender AND r.op_uid = o.op_uid;
+        IF FOUND THEN
+            IF verdict.outcome = 'rejected' THEN
+                refused := refused || o.uid;
+            END IF;
+            RETURN NEXT verdict;
+            CONTINUE;
+        END IF;
         verdict := NULL;
         verdict.op_uid := o.op_uid;
         IF o.uid = any(refused) OR o.document_uid = any(refused) OR busy >= 3 THEN
@@ -596,27 +608,18 @@ BEGIN
             CONTINUE;
         END IF;
         BEGIN
-            INSERT INTO receipts AS r (origin, op_uid) VALUES (sender, o.op_uid)
-            ON CONFLICT DO NOTHING RETURNING r.* INTO verdict;
-            IF verdict.at IS NULL THEN
-                SELECT r.* INTO verdict FROM receipts AS r WHERE r.origin = sender AND r.op_uid = o.op_uid;
+            INSERT INTO receipts AS r (origin, op_uid) VALUES (sender, o.op_uid) RETURNING r.* INTO verdict;
+            IF o.operation = 'gone' THEN
+                verdict.outcome := 'same';
+            ELSIF o.unit = 'document' THEN
+                verdict := aya_accept_document(sender, o, verdict);
             ELSE
-                IF o.operation = 'gone' THEN
-                    verdict.outcome := 'same';
-                ELSIF o.unit = 'document' THEN
-                    verdict := aya_accept_document(sender, o, verdict);
-                ELSE
-                    verdict := aya_accept_chunk(sender, o, verdict);
-                END IF;
-                UPDATE receipts AS r
-                SET outcome = verdict.outcome, head_id = verdict.head_id, head_rev = verdict.head_rev
-                WHERE r.origin = sender AND r.op_uid = o.op_uid;
+                verdict := aya_accept_chunk(sender, o, verdict);
             END IF;
+            UPDATE receipts AS r
+            SET outcome = verdict.outcome, head_id = verdict.head_id, head_rev = verdict.head_rev
+            WHERE r.origin = sender AND r.op_uid = o.op_uid;
         EXCEPTION
-            WHEN integrity_constraint_violation OR data_exception OR raise_exception OR program_limit_exceeded THEN
-                INSERT INTO receipts AS r (origin, op_uid, outcome, error)
-                VALUES (sender, o.op_uid, 'rejected', SQLERRM) RETURNING r.* INTO verdict;
-                refused := refused || o.uid;
             WHEN lock_not_available THEN
                 -- Somebody here has a transaction open: later. After three such waits all the rest is left for later.
                 verdict := NULL;
@@ -624,6 +627,14 @@ BEGIN
                 verdict.outcome := 'held';
                 refused := refused || o.uid;
                 busy := busy + 1;
+            WHEN OTHERS THEN
+                -- The server's troubles are nobody's fault; whatever else it says, this one cannot be taken.
+                IF SQLSTATE ~ '^(08|25|40|53|57|58|XX)' THEN
+                    RAISE;
+                END IF;
+                INSERT INTO receipts AS r (origin, op_uid, outcome, error)
+                VALUES (sender, o.op_uid, 'rejected', SQLERRM) RETURNING r.* INTO verdict;
+                refused := refused || o.uid;
         END;
         RETURN NEXT verdict;
     END LOOP;

@@ -140,7 +140,11 @@ BEGIN
                 OR k.uid IN (SELECT uid FROM changing)
                 OR s.document_uid IN (SELECT uid FROM changing)
                 OR d.uid IN (SELECT uid FROM changing)
-                OR (c.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid))
+                OR EXISTS (
+                SELECT FROM documents AS o
+                WHERE o.uid = s.document_uid AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = o.uid)
+            )
+            OR (c.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = c.uid))
                 OR (d.uid IS NOT NULL AND NOT EXISTS (SELECT FROM held AS h WHERE h.uid = d.uid))
         ),
 
@@ -224,15 +228,26 @@ BEGIN
             content_changed_at = excluded.content_changed_at
         WHERE
         (
-            d.id, d.content, d.metadata, d.category, d.source, d.created_at, d.updated_at, d.rev, d.title, d.places,
-            d.content_sha256, d.content_changed_at
+            d.id, d.content, d.metadata::text, d.category, d.source, d.created_at, d.updated_at, d.rev, d.title,
+            d.places::text, d.content_sha256, d.content_changed_at
         ) IS DISTINCT FROM (
-            excluded.id, excluded.content, excluded.metadata, excluded.category, excluded.source, excluded.created_at,
-            excluded.updated_at, excluded.rev, excluded.title, excluded.places, excluded.content_sha256,
-            excluded.content_changed_at
+            excluded.id, excluded.content, excluded.metadata::text, excluded.category, excluded.source,
+            excluded.created_at, excluded.updated_at, excluded.rev, excluded.title, excluded.places::text,
+            excluded.content_sha256, excluded.content_changed_at
         );
     GET DIAGNOSTICS counted = ROW_COUNT;
     merged := merged + counted;
+    -- Those that were cut from a text that is here say nothing that it does not say.
+    DELETE FROM chunks AS c USING staged_chunks AS s
+    WHERE
+        c.id = s.id AND c.uid <> s.uid AND c.content_sha256 IS NOT NULL
+        AND NOT EXISTS (SELECT FROM staged_chunks AS o WHERE o.uid = c.uid)
+        AND NOT EXISTS (
+            SELECT FROM documents AS d
+            WHERE
+                d.id = c.document_id
+                AND (d.id < 0 OR EXISTS (SELECT FROM write_queue AS q WHERE q.row_uid = d.uid AND q.status <> 'done'))
+        );
     WITH moved AS (
         UPDATE chunks AS c SET id = nextval('chunks_id_seq')
         FROM staged_chunks AS s
@@ -271,11 +286,11 @@ BEGIN
             char_end = excluded.char_end, heading = excluded.heading, content_sha256 = excluded.content_sha256
         WHERE
         (
-            c.id, c.document_id, c.chunk_text, c.embedding, c.chunk_index, c.metadata, c.created_at, c.rev, c.char_start,
-            c.char_end, c.heading, c.content_sha256
+            c.id, c.document_id, c.chunk_text, c.embedding, c.chunk_index, c.metadata::text, c.created_at, c.rev,
+            c.char_start, c.char_end, c.heading, c.content_sha256
         ) IS DISTINCT FROM (
             excluded.id, excluded.document_id, excluded.chunk_text, excluded.embedding, excluded.chunk_index,
-            excluded.metadata, excluded.created_at, excluded.rev, excluded.char_start, excluded.char_end, excluded.heading,
+            excluded.metadata::text, excluded.created_at, excluded.rev, excluded.char_start, excluded.char_end, excluded.heading,
             excluded.content_sha256
         );
     GET DIAGNOSTICS counted = ROW_COUNT;
@@ -290,9 +305,9 @@ END
 $$;
 
 -- The cursor moves with its rows, in the same transaction. A timeline never goes back. Once in a while the cursor is
--- kept: a failover may ask for an older one. The last thousand are kept.
+-- kept: a failover may ask for an older one. The last thousand are kept. before: a moment before the primary was read.
 CREATE FUNCTION aya_advance(
-    at_system bigint, at_timeline integer, at_snapshot pg_snapshot, at_lsn pg_lsn, with_model text
+    at_system bigint, at_timeline integer, at_snapshot pg_snapshot, at_lsn pg_lsn, with_model text, before timestamptz
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE sync_state
@@ -301,21 +316,29 @@ BEGIN
         fingerprint = with_model, pulled_at = now(), error = NULL, since = NULL, reachable = true,
         fetching_since = NULL;
     IF NOT EXISTS (SELECT FROM sync_ring AS r WHERE r.at > now() - interval '5 seconds') THEN
-        INSERT INTO sync_ring (timeline, snapshot, lsn) VALUES (at_timeline, at_snapshot, at_lsn);
+        INSERT INTO sync_ring (at, timeline, snapshot, lsn) VALUES (before, at_timeline, at_snapshot, at_lsn)
+        ON CONFLICT DO NOTHING;
         DELETE FROM sync_ring WHERE at < (SELECT r.at FROM sync_ring AS r ORDER BY r.at DESC LIMIT 1 OFFSET 1000);
     END IF;
 END
 $$;
 
 -- Few rows, fetched in one go. table_names, uids: which; documents, chunks: those that are there, as arrays of JSON
--- objects, NULL for none; vectors: of the chunks, in their order. By indexes: nobody has statistics of what is staged.
+-- objects, NULL for none; vectors: of the chunks, in their order. parked: which of them were known to be parked when the
+-- primary was read; what was parked since is fetched again, with its chunks. By indexes: nobody has statistics of what is
+-- staged.
 CREATE FUNCTION aya_take_few(
     table_names text[], uids uuid[], fetched_documents json, fetched_chunks json, vectors vector[], before timestamptz,
-    OUT merged bigint, OUT only_here bigint
+    parked uuid[], OUT merged bigint, OUT only_here bigint
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    late uuid[];
 BEGIN
     PERFORM pg_advisory_xact_lock(4156, 1);
     INSERT INTO staged_keys (table_name, uid) SELECT * FROM unnest(table_names, uids);
+    SELECT array_agg(p.uid) INTO late FROM sync_parked AS p
+    INNER JOIN staged_keys AS k ON p.table_name = k.table_name AND p.uid = k.uid
+    WHERE p.table_name = 'documents' AND NOT p.uid = any(parked);
     INSERT INTO staged_documents
         (id, content, metadata, category, source, created_at, updated_at, uid, rev, title, places, content_sha256,
          content_changed_at)
@@ -345,6 +368,7 @@ BEGIN
         content_sha256, document_uid, embedding
     );
     SELECT m.merged, m.only_here INTO merged, only_here FROM aya_merge(before) AS m;
+    INSERT INTO sync_parked (table_name, uid) SELECT 'documents', * FROM unnest(late) ON CONFLICT DO NOTHING;
     DELETE FROM staged_keys;
     DELETE FROM held;
     DELETE FROM staged_documents;

@@ -58,8 +58,13 @@ def problems(seen: SyncStatus) -> list[str]:
 
 
 def _is_late(seen: SyncStatus) -> bool:
-    """Return whether it should have more by now; one that begins has time, unless it says why it does not begin."""
+    """Return whether it should have more by now; one that begins has time, unless it says why it does not begin.
+
+    So has one that is at work: how far that is, is told.
+    """
     copy = seen.copy
+    if copy.fetching is not None:
+        return False
     if copy.seconds_behind is not None:
         return copy.seconds_behind > LATE_SECONDS
     # A daemon that starts with everything else may come before its primary.

@@ -14,7 +14,7 @@ SELECT paused FROM sync_state;
 
 -- name: standing
 -- How far the copy is, the time here, and what was passed over and can be fetched now, with the chunks of such
--- documents: those that are here may be of another version. $1: so often all rows are compared; due: it is time for
+-- documents: those that were cut from it here may be of another version. $1: so often all rows are compared; due: it is time for
 -- that. $2: more rows than this are not named; many: there are more.
 WITH free AS MATERIALIZED (
     SELECT
@@ -37,7 +37,7 @@ named AS (
     FROM free AS f
     INNER JOIN documents AS d ON f.uid = d.uid
     INNER JOIN chunks AS c ON d.id = c.document_id
-    WHERE f.table_name = 'documents'
+    WHERE f.table_name = 'documents' AND c.content_sha256 IS NOT NULL
 )
 
 SELECT
@@ -89,13 +89,13 @@ INNER JOIN sync_parked AS p ON k.table_name = p.table_name AND k.uid = p.uid
 WHERE k.table_name = 'documents';
 
 -- name: stage_chunks
--- The chunks of such documents, here and there.
+-- The chunks of such documents, here and there; one that was typed here is a unit of its own.
 INSERT INTO staged_keys (table_name, uid)
 SELECT
     'chunks' AS table_name,
     c.uid
 FROM chunks AS c INNER JOIN documents AS d ON c.document_id = d.id
-WHERE d.uid = any($1::uuid[])
+WHERE d.uid = any($1::uuid[]) AND c.content_sha256 IS NOT NULL
 UNION
 SELECT
     'chunks' AS table_name,
@@ -110,8 +110,13 @@ SELECT
     array_agg(uid) AS uids
 FROM staged_keys GROUP BY table_name;
 
+-- name: forget_ring
+-- Cursors of another base, or of a branch that was left.
+DELETE FROM sync_ring;
+
 -- name: stage_all
--- Everything: what is here, and what was fetched; what is only here is gone there, unless it waits to be sent.
+-- Everything: what is here, and what was fetched; what is only here is gone there, unless it waits to be sent. $1: only
+-- what was fetched, for the primary may have lost what is only here.
 INSERT INTO staged_keys (table_name, uid)
 SELECT
     'documents' AS table_name,
@@ -127,17 +132,19 @@ SELECT
     'documents' AS table_name,
     uid
 FROM documents
-WHERE id > 0
+WHERE id > 0 AND NOT $1
 UNION
 SELECT
     'chunks' AS table_name,
     uid
 FROM chunks
+WHERE NOT $1
 UNION
 SELECT
     table_name,
     uid
-FROM sync_parked;
+FROM sync_parked
+WHERE NOT $1;
 
 -- name: clock
 -- The time here.
@@ -164,15 +171,15 @@ FROM aya_merge($1);
 
 -- name: advance
 -- The cursor moves with its rows, in the same transaction.
-SELECT aya_advance($1, $2, $3::text::pg_snapshot, $4::text::pg_lsn, $5);
+SELECT aya_advance($1, $2, $3::text::pg_snapshot, $4::text::pg_lsn, $5, $6);
 
 -- name: take_few
 -- Few rows, fetched in one go, and the cursor with them.
 SELECT
     few.merged,
     few.only_here,
-    aya_advance($7, $8, $9::text::pg_snapshot, $10::text::pg_lsn, $11)
-FROM aya_take_few($1::text[], $2::uuid[], $3::text::json, $4::text::json, $5::vector[], $6) AS few;
+    aya_advance($8, $9, $10::text::pg_snapshot, $11::text::pg_lsn, $12, $6)
+FROM aya_take_few($1::text[], $2::uuid[], $3::text::json, $4::text::json, $5::vector[], $6, $7::uuid[]) AS few;
 
 -- name: looked
 -- There was nothing new.
@@ -401,6 +408,10 @@ later AS (
 
 DELETE FROM write_queue AS q USING later AS l
 WHERE q.id = l.id;
+
+-- name: hurry
+-- Whoever is changing one of the rows here is not waited for.
+SELECT set_config('lock_timeout', '200ms', true);
 
 -- name: settle
 -- What became of what was sent, by operation.

@@ -62,7 +62,7 @@ SELECT
     u.has_all,
     u.fingerprint,
     pg_current_snapshot()::text AS snapshot,
-    CASE WHEN u.is_standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn,
+    CASE WHEN u.is_standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS lsn,
     n.changes,
     n.few,
     CASE WHEN n.few THEN (SELECT array_agg(k.table_name) FROM changed AS k) END AS table_names,
@@ -128,7 +128,7 @@ LOCK TABLE documents, chunks IN ACCESS SHARE MODE;
 -- The snapshot of this transaction, and a place in the log that everything in it comes before.
 SELECT
     pg_current_snapshot()::text AS snapshot,
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text AS lsn;
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS lsn;
 
 -- name: floor
 -- Whether the log still has all that a reader with this cursor wants.

@@ -94,27 +94,33 @@ async def pull(primary: Reached, local: Reached, *, compare_seconds: float = 300
     if step == "rewind":
         if await _rewind(primary, local, known, found):
             return Pulled(step, (await pull(primary, local, compare_seconds=0)).rows)
-        step, why = "copy", f"{why}, and no cursor is left from before"
+        why = f"{why}, and no cursor is left from before"
+        return Pulled("copy", await _copy(primary, local, why, after_loss=True))
     if step == "copy":
         return Pulled(step, await _copy(primary, local, why))
     if step == "pull" and there["few"] and not (here["many"] or here["due"]):
-        return Pulled(step, await _take_few(local, here["before"], there))
-    return Pulled(step, await _take_many(primary, local, known, found, compare=here["due"]))
+        return Pulled(step, await _take_few(local, here, there))
+    try:
+        return Pulled(step, await _take_many(primary, local, known, found, compare=here["due"]))
+    finally:
+        # Plans for many are none for few.
+        if not local.is_closed():
+            await local.execute(_LOCAL["replan"])
 
 
 def _picked(kind: type[Known], row: dict[str, Any]) -> Known:
     return kind(**{name: row[name] for name in kind.__dataclass_fields__})
 
 
-async def _take_few(local: Reached, before: datetime, there: dict[str, Any]) -> int:
-    """Merge what came with the look."""
+async def _take_few(local: Reached, here: dict[str, Any], there: dict[str, Any]) -> int:
+    """Merge what came with the look. here: what AIR knew before it."""
     if not there["changes"]:
         await local.execute(_LOCAL["looked"])
         return 0
     fetched = [there[name] for name in ("table_names", "uids", "documents", "chunks", "vectors")]
     place = [there[name] for name in ("system_identifier", "timeline", "snapshot", "lsn", "fingerprint")]
     async with outcome.told(local):
-        row = await local.fetchrow(_LOCAL["take_few"], *fetched, before, *place)
+        row = await local.fetchrow(_LOCAL["take_few"], *fetched, here["before"], here["uids"], *place)
     return _told(row)
 
 
@@ -154,7 +160,7 @@ async def _take_many(primary: Reached, local: Reached, known: Cursor, found: Ups
                 await _fetch(primary, local, row["table_name"], row["uids"])
             rows = await _merge(local, before)
             if leads:
-                await _advance(local, found, moment)
+                await _advance(local, found, moment, before)
                 if compare:
                     await reconcile(primary, local)
             else:
@@ -189,9 +195,7 @@ async def _fetch(primary: Reached, local: Reached, table: str, uids: list[Any] |
 async def _merge(local: Reached, before: datetime) -> int:
     """Bring what is staged into the tables; return how many rows changed here. before: the primary was read."""
     await local.execute(_LOCAL["replan"])
-    rows = _told(await local.fetchrow(_LOCAL["merge"], before))
-    await local.execute(_LOCAL["replan"])
-    return rows
+    return _told(await local.fetchrow(_LOCAL["merge"], before))
 
 
 async def mend(local: Reached) -> None:
@@ -200,22 +204,26 @@ async def mend(local: Reached) -> None:
         await local.execute(_LOCAL["build_vector_index"], timeout=None)
 
 
-async def _advance(local: Reached, found: Upstream, moment: Any) -> None:  # noqa: ANN401 a row
+async def _advance(local: Reached, found: Upstream, moment: Any, before: datetime) -> None:  # noqa: ANN401 a row
     place = (found.timeline, moment["snapshot"], moment["lsn"])
-    await local.execute(_LOCAL["advance"], found.system_identifier, *place, found.fingerprint)
+    await local.execute(_LOCAL["advance"], found.system_identifier, *place, found.fingerprint, before)
 
 
-async def _copy(primary: Reached, local: Reached, why: str) -> int:
-    """Fetch everything, of one moment; what waits to be sent stays as it is here."""
+async def _copy(primary: Reached, local: Reached, why: str, *, after_loss: bool = False) -> int:
+    """Fetch everything, of one moment; what waits to be sent stays as it is here.
+
+    after_loss: the primary may have lost what only AIR has; it stays, and the next comparison sends it.
+    """
     try:
-        return await _copied(primary, local, why)
+        return await _copied(primary, local, why, after_loss=after_loss)
     finally:
-        # What was staged for a copy that failed is nothing for a look.
+        # What was staged for a copy that failed is nothing for a look, nor are its plans.
         if not local.is_closed():
             await local.execute(_LOCAL["clear"])
+            await local.execute(_LOCAL["replan"])
 
 
-async def _copied(primary: Reached, local: Reached, why: str) -> int:
+async def _copied(primary: Reached, local: Reached, why: str, *, after_loss: bool) -> int:
     logger, began = log.get_logger(), time.monotonic()
     before = await local.fetchval(_LOCAL["clock"])
     async with outcome.transaction(primary, isolation="repeatable_read", readonly=True):
@@ -227,7 +235,7 @@ async def _copied(primary: Reached, local: Reached, why: str) -> int:
         for table in _TABLES:
             await _fetch(primary, local, table, None)
     logger.info("copy.fetched", seconds=round(time.monotonic() - began, 1))
-    rows = await _merge_all(local, moment, before)
+    rows = await _merge_all(local, moment, before, after_loss=after_loss)
     # Always: a daemon that was killed between the two would leave it out for good.
     await local.execute(_LOCAL["build_vector_index"], timeout=None)
     logger.info("copy.done", rows=rows, seconds=round(time.monotonic() - began, 1))
@@ -252,7 +260,7 @@ async def _moment(primary: Reached) -> _Moment:
     return _Moment(found, place, model["as_json"] if model else None, dict(counts or {}))
 
 
-async def _merge_all(local: Reached, moment: _Moment, before: datetime) -> int:
+async def _merge_all(local: Reached, moment: _Moment, before: datetime, *, after_loss: bool) -> int:
     """Merge a copy that is staged, with what is here and waits; return how many rows changed here."""
     share = await local.fetchrow(_LOCAL["share_left"])
     staged, fresh = (share["staged"], share["fresh"]) if share else (0, 0)
@@ -262,7 +270,8 @@ async def _merge_all(local: Reached, moment: _Moment, before: datetime) -> int:
         await local.execute(_LOCAL["alone"])
         if moment.model is not None:
             await local.execute(_LOCAL["take_model"], moment.model)
-        await local.execute(_LOCAL["stage_all"])
+        await local.execute(_LOCAL["stage_all"], after_loss)
         rows = await _merge(local, before)
-        await _advance(local, moment.found, moment.place)
+        await local.execute(_LOCAL["forget_ring"])
+        await _advance(local, moment.found, moment.place, before)
     return rows

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from aya import outcome, queries
+from aya.errors import DatabaseConflict
 from aya_syncd.wire import passed_on
 
 if TYPE_CHECKING:
@@ -46,10 +49,23 @@ async def push(primary: Reached, local: Reached, *, node: str, most: int = FIRST
             if not sending:
                 return Pushed()
             await passed_on(local, _LOCAL["outgoing"], most, target=primary, table="incoming")
+            ours = await local.fetchval(_PRIMARY["model"])
             await passed_on(local, _LOCAL["outgoing_chunks"], most, target=primary, table="incoming_chunks")
         verdicts = await primary.fetch(_PRIMARY["accept"], node)
+        if await primary.fetchval(_PRIMARY["model"]) != ours:
+            raise DatabaseConflict("the primary was moved to another model meanwhile", hint="aya sync status")
+    try:
+        return await _settle(local, verdicts)
+    except asyncpg.LockNotAvailableError:
+        # Somebody here is changing one of the rows: the same again, later; the receipts answer.
+        return Pushed()
+
+
+async def _settle(local: Reached, verdicts: list[asyncpg.Record]) -> Pushed:
+    """Note what became of what was sent."""
     async with outcome.transaction(local):
         await local.execute(_LOCAL["alone"])
+        await local.execute(_LOCAL["hurry"])
         await local.execute(_LOCAL["applying"])
         columns = [[row[name] for row in verdicts] for name in ("op_uid", "outcome", "head_id", "head_rev", "error")]
         await local.execute(_LOCAL["fold"], [row["op_uid"] for row in verdicts if row["outcome"] == "held"])
