@@ -69,7 +69,7 @@ class Lab:
             self.start(side)
             await provision_primary(cluster, self.secrets)
             await migrations.migrate(owner_settings(cluster, self.secrets), node=_NODE[side])
-        await self.run("primary", "SELECT aya_bind_model('f', 'm', 'r', 768, 'mean', true, '', '', 512)")
+            await self.run(side, "SELECT aya_bind_model('f', 'm', 'r', 768, 'mean', true, '', '', 512)")
 
     def start(self, side: str) -> None:
         """Start a server."""
