@@ -385,6 +385,10 @@ REVOKE EXECUTE ON FUNCTION aya_take_model(jsonb) FROM public;
 -- What the primary took last is passed over by what was read before.
 CREATE INDEX idx_write_queue_done ON write_queue (synced_at);
 
+-- What is sent next: documents are deleted after their chunks.
+CREATE INDEX idx_write_queue_next ON write_queue ((unit = 'document' AND operation = 'DELETE'), id)
+WHERE status = 'waiting';
+
 -- Where fetched rows wait before they are merged; once for a session. jsonb and the rest are as in the tables.
 CREATE FUNCTION aya_prepare_merge() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -704,9 +708,9 @@ END
 $$;
 
 -- Few rows, fetched in one go. table_names, uids: which; documents, chunks: those that are there, as arrays of JSON
--- objects, NULL for none; vectors: of the chunks, in their order. parked: which of them were known to be parked when the
--- primary was read; what was parked since is fetched again, with its chunks. By indexes: nobody has statistics of what is
--- staged.
+-- objects, NULL for none; vectors: of the chunks, in their order. parked: which were known to be parked when the
+-- primary was read; what was parked since is fetched again, with its chunks. By indexes: nobody has statistics of what
+-- is staged.
 CREATE FUNCTION aya_take_few(
     table_names text[], uids uuid[], fetched_documents json, fetched_chunks json, vectors vector[], before timestamptz,
     parked uuid[], OUT merged bigint, OUT only_here bigint

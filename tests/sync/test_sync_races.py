@@ -69,7 +69,7 @@ async def test_what_a_failover_lost_leaves_no_chunk(pair: Pair) -> None:
 
 
 async def test_an_answer_is_noted_while_the_primary_is_looked_at(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AIR's version lost. The look began before that was noted and is merged after it: the loser's chunks go as well."""
+    """AIR's version lost. The look began before that was noted and is merged after it: the loser's chunks go, too."""
     await filled(pair, "a")
     async with stepping(pair) as (primary, local):
         await pull.pull(primary, local, compare_seconds=0)

@@ -14,8 +14,8 @@ SELECT paused FROM sync_state;
 
 -- name: standing
 -- How far the copy is, the time here, and what was passed over and can be fetched now, with the chunks of such
--- documents: those that were cut from it here may be of another version. $1: so often all rows are compared; due: it is time for
--- that. $2: more rows than this are not named; many: there are more.
+-- documents: those that were cut from it here may be of another version. $1: so often all rows are compared; due: it is
+-- time for that. $2: more rows than this are not named; many: there are more.
 WITH free AS MATERIALIZED (
     SELECT
         p.table_name,
@@ -221,33 +221,39 @@ SELECT count(*) FROM write_queue WHERE status = 'sending';
 -- name: take
 -- The next operations to send, in order (documents are deleted after their chunks): one for each unit, none that waits
 -- for one that was rejected, and no document whose chunks are still being made here (unless that takes too long).
-WITH next AS (
-    SELECT DISTINCT ON (q.row_uid)
-        q.id,
-        q.row_uid,
-        q.operation,
-        q.unit,
-        q.created_at
-    FROM write_queue AS q
-    WHERE q.status IN ('waiting', 'rejected') AND q.row_uid IS NOT NULL
-    ORDER BY q.row_uid, q.id
-),
-
-ready AS (
-    SELECT n.id FROM next AS n
-    INNER JOIN write_queue AS w ON n.id = w.id AND w.status = 'waiting'
-    LEFT JOIN chunks AS c ON n.unit = 'chunk' AND n.row_uid = c.uid
-    LEFT JOIN documents AS d ON d.uid = n.row_uid OR d.id = c.document_id
-    LEFT JOIN index_queue AS i ON d.id = i.document_id
-    WHERE
-        n.operation = 'DELETE'
-        OR (
-            (i.document_id IS NULL OR i.attempts >= 3 OR i.enqueued_at < now() - make_interval(secs => $2))
-            AND NOT EXISTS (
-                SELECT FROM write_queue AS p
-                WHERE n.unit = 'chunk' AND p.row_uid = d.uid AND p.status = 'rejected'
+WITH ready AS (
+    SELECT n.id FROM write_queue AS n
+    -- One by one, in the order of the index, until there are enough.
+    INNER JOIN LATERAL (
+        SELECT
+            NOT EXISTS (
+                SELECT FROM write_queue AS e
+                WHERE e.row_uid = n.row_uid AND e.id < n.id AND e.status IN ('waiting', 'rejected')
             )
-        )
+            AND (
+                n.operation = 'DELETE'
+                OR NOT EXISTS (
+                    SELECT FROM documents AS d
+                    LEFT JOIN index_queue AS i ON d.id = i.document_id
+                    LEFT JOIN write_queue AS p ON n.unit = 'chunk' AND d.uid = p.row_uid AND p.status = 'rejected'
+                    WHERE
+                        d.id = (
+                            SELECT o.id FROM documents AS o
+                            WHERE n.unit = 'document' AND o.uid = n.row_uid
+                            UNION ALL
+                            SELECT c.document_id FROM chunks AS c
+                            WHERE n.unit = 'chunk' AND c.uid = n.row_uid
+                        )
+                        AND (
+                            p.id IS NOT NULL
+                            OR (i.attempts < 3 AND i.enqueued_at >= now() - make_interval(secs => $2))
+                        )
+                )
+            ) AS is_ready
+        FROM (SELECT 1) AS one
+        OFFSET 0
+    ) AS r ON true
+    WHERE n.status = 'waiting' AND n.row_uid IS NOT NULL AND r.is_ready
     ORDER BY n.unit = 'document' AND n.operation = 'DELETE', n.id
     LIMIT $1
 ),
@@ -258,7 +264,7 @@ free AS (
         w.id,
         w.row_uid
     FROM write_queue AS w
-    WHERE w.id IN (SELECT id FROM ready) AND w.status = 'waiting'
+    WHERE w.id = any((SELECT array_agg(r.id) FROM ready AS r)::integer[]) AND w.status = 'waiting'
     FOR UPDATE OF w SKIP LOCKED
 )
 
