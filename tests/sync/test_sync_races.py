@@ -210,3 +210,20 @@ async def test_a_number_that_is_written_otherwise(pair: Pair) -> None:
         await pull.pull(*ends, compare_seconds=0)
     assert await pair.at_air("SELECT FROM sync_parked") == []
     assert await values(await pair.at_air("SELECT metadata::text FROM documents")) == ['{"v": 1.0}']
+
+
+async def test_a_chunk_typed_for_a_document_that_is_gone_before_it_has_its_number(pair: Pair) -> None:
+    """The document was taken, and deleted at the primary before AIR fetched it: its chunk is kept whole, and all rests."""
+    await filled(pair, "a")
+    await pair.at_air("INSERT INTO documents (content) VALUES ('new')")
+    await pair.at_air(f"{CUT} WHERE content = 'new'", VECTOR, "cut")
+    await pair.at_air("DELETE FROM index_queue")
+    async with stepping(pair) as ends:
+        await send(*ends)
+    await pair.at_air(
+        "INSERT INTO chunks (document_id, chunk_text) SELECT id, 'typed' FROM documents WHERE content = 'new'"
+    )
+    await pair.at_primary("DELETE FROM documents WHERE content = 'new'")
+    await synced(pair)
+    assert await values(await pair.at_air("SELECT content FROM documents")) == ["a"]
+    assert await values(await pair.at_primary("SELECT chunk_text FROM conflict_chunks")) == ["typed"]

@@ -275,7 +275,10 @@ LEFT JOIN documents AS d ON c.document_id = d.id
 WHERE
     q.id = f.id
     -- A chunk is not sent before its document.
-    AND (d.id IS NULL OR d.id > 0 OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid)); -- noqa: RF01
+    AND (
+        d.id IS NULL OR aya_known_rev(d.id, d.uid, d.rev) IS NOT NULL
+        OR EXISTS (SELECT FROM free AS parent WHERE parent.row_uid = d.uid) -- noqa: RF01
+    );
 
 -- name: outgoing
 -- What is being sent, each with the row as it is now: the first of it, at most $1.
