@@ -213,7 +213,7 @@ async def test_a_number_that_is_written_otherwise(pair: Pair) -> None:
 
 
 async def test_a_chunk_typed_for_a_document_that_is_gone_before_it_has_its_number(pair: Pair) -> None:
-    """The document was taken, and deleted at the primary before AIR fetched it: its chunk is kept whole, and all rests."""
+    """It was deleted at the primary before AIR fetched it: the chunk is kept whole, and nothing waits for ever."""
     await filled(pair, "a")
     await pair.at_air("INSERT INTO documents (content) VALUES ('new')")
     await pair.at_air(f"{CUT} WHERE content = 'new'", VECTOR, "cut")
