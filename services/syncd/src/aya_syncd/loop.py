@@ -216,6 +216,9 @@ class Sync:
         lane.wake.set()
 
     async def _pause(self, lane: _Lane, error: AyaError, stop: asyncio.Event) -> None:
+        if lane is self._push:
+            # Fetching gives way to sending, not to trying to.
+            self._has_backlog = False
         lane.failures += 1
         now = time.monotonic()
         if lane.failures == 1 or now - lane.logged_at >= _LOG_EVERY_SECONDS:
