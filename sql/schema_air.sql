@@ -100,6 +100,17 @@ LANGUAGE sql STABLE AS $$
     END;
 $$;
 
+-- What two changes of one row are together.
+CREATE FUNCTION aya_collapsed(earlier text, later text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN later = 'UPDATE' AND earlier = 'INSERT' THEN 'INSERT'
+        WHEN later = 'INSERT' AND earlier = 'DELETE' THEN 'UPDATE'
+        -- the chunks of a document that goes (TRUNCATE)
+        WHEN later = 'UPDATE' AND earlier = 'DELETE' THEN 'DELETE'
+        ELSE later
+    END;
+$$;
+
 -- Queue changes that the triggers saw. What still waits takes them up; what is being sent does not.
 -- changes: what; whose units and since which revision, as arrays of equal length.
 CREATE FUNCTION aya_capture(
@@ -112,13 +123,7 @@ CREATE FUNCTION aya_capture(
     FROM unnest(uids, revs, with_chunks) AS u (uid, rev, with_chunks)
     ON CONFLICT (row_uid) WHERE captured AND status = 'waiting' DO UPDATE
     SET
-        operation = CASE
-            WHEN excluded.operation = 'UPDATE' AND q.operation = 'INSERT' THEN 'INSERT'
-            WHEN excluded.operation = 'INSERT' AND q.operation = 'DELETE' THEN 'UPDATE'
-            -- the chunks of a document that goes (TRUNCATE)
-            WHEN excluded.operation = 'UPDATE' AND q.operation = 'DELETE' THEN 'DELETE'
-            ELSE excluded.operation
-        END,
+        operation = aya_collapsed(q.operation, excluded.operation),
         chunks_changed = q.chunks_changed OR excluded.chunks_changed;
     -- Made here and gone again before anybody else heard of it.
     DELETE FROM write_queue AS q

@@ -142,11 +142,7 @@ WITH later AS (
 
 UPDATE write_queue AS q
 SET
-    operation = CASE
-        WHEN l.operation = 'UPDATE' AND q.operation = 'INSERT' THEN 'INSERT'
-        WHEN l.operation = 'INSERT' AND q.operation = 'DELETE' THEN 'UPDATE'
-        ELSE l.operation
-    END,
+    operation = aya_collapsed(q.operation, l.operation),
     chunks_changed = q.chunks_changed OR l.chunks_changed
 FROM later AS l
 WHERE q.id = l.id;

@@ -403,11 +403,7 @@ held AS (
 later AS (
     UPDATE write_queue AS q
     SET
-        operation = CASE
-            WHEN q.operation = 'UPDATE' AND h.operation = 'INSERT' THEN 'INSERT'
-            WHEN q.operation = 'INSERT' AND h.operation = 'DELETE' THEN 'UPDATE'
-            ELSE q.operation
-        END,
+        operation = aya_collapsed(h.operation, q.operation),
         base_rev = h.base_rev,
         chunks_changed = q.chunks_changed OR h.chunks_changed
     FROM held AS h
