@@ -13,7 +13,8 @@ from tests.integration.conftest import Knowledge
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderUnavailable, ModelMismatch, UsageError
 from aya.knowledge.documents import Documents
-from aya.knowledge.search import MOST_ROWS_EXACT, Searcher, candidates, plan_scan
+from aya.knowledge.nearest import MOST_ROWS_EXACT, plan_scan
+from aya.knowledge.search import Searcher, candidates
 from aya.knowledge.types import Filters, Mode, NewDocument
 
 pytestmark = pytest.mark.database

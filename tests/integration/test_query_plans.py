@@ -11,13 +11,15 @@ from aya import queries
 from aya.identity import ModelIdentity
 from aya.knowledge import reembedding
 from aya.knowledge.documents import filter_arguments
-from aya.knowledge.search import MOST_ROWS_EXACT
+from aya.knowledge.nearest import MOST_ROWS_EXACT
 from aya.knowledge.types import Filters
 from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 
 SEARCH = queries.load("aya.knowledge", "search.sql")
+NEAREST = queries.load("aya.knowledge", "nearest.sql")
+LEXICAL = queries.load("aya.knowledge", "lexical.sql")
 STORE = queries.load("aya.knowledge")
 INDEXER = queries.load("aya_indexer")
 MOVE = queries.load("aya_indexer", "move.sql")
@@ -52,7 +54,8 @@ async def large(knowledge: Knowledge) -> Knowledge:
 async def plan(knowledge: Knowledge, query: str, *arguments: object) -> str:
     """Return the plan that the query gets in a search's transaction."""
     async with knowledge.database.transaction(readonly=True) as connection:
-        await connection.execute(SEARCH["set_scan"], "100")
+        await connection.execute(SEARCH["plan_for_values"])
+        await connection.execute(NEAREST["set_scan"], "100")
         rows = await connection.fetch(f"EXPLAIN {query}", *arguments)
     return "\n".join(row[0] for row in rows)
 
@@ -62,10 +65,10 @@ FEW = filter_arguments(Filters(category="rare"))
 MANY = filter_arguments(Filters(source="s"))
 # what it is for, the query, its arguments, the index it must use
 CASES: list[tuple[str, str, tuple[object, ...], str]] = [
-    ("the nearest of all", SEARCH["vector_all"], (QUERY, 10), "idx_chunks_embedding"),
-    ("the nearest of many", SEARCH["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
-    ("the nearest of few", SEARCH["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
-    ("a rare word", SEARCH["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),
+    ("the nearest of all", NEAREST["vector_all"], (QUERY, 10), "idx_chunks_embedding"),
+    ("the nearest of many", NEAREST["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
+    ("the nearest of few", NEAREST["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
+    ("a rare word", LEXICAL["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),
     ("a file", STORE["find_place"], ("/notes/7",), "idx_documents_places"),
     ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),
     ("a document's chunks", STORE["chunk_ids"], (7,), "idx_chunks_document_id"),

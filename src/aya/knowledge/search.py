@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from aya import queries
 from aya.db import Database
@@ -14,7 +14,9 @@ from aya.fusion import Fused, reciprocal_rank_fusion
 from aya.identity import ModelIdentity
 from aya.knowledge import validation
 from aya.knowledge.binding import bound_model, check_same
-from aya.knowledge.documents import Documents, filter_arguments
+from aya.knowledge.documents import Documents
+from aya.knowledge.lexical import matching_words
+from aya.knowledge.nearest import distances, nearest
 from aya.knowledge.types import Filters, Hit, Mode
 from aya.snippet import snippet
 
@@ -26,12 +28,7 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge", "search.sql")
 _HOLD_MODEL = queries.load("aya.knowledge")["hold_model_to_read"]
 
-Scan = Literal["vector_all", "vector_graph", "vector_exact"]
-# Up to here comparing the matching rows one by one beats the graph, and is exact.
-MOST_ROWS_EXACT = 5_000
 _FEWEST_CANDIDATES = 50
-# pgvector's own limit for hnsw.ef_search.
-_WIDEST_SEARCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +37,6 @@ class QueryVector:
 
     identity: ModelIdentity
     vector: Vector
-
-
-def plan_scan(*, filtered: bool, matching: int) -> Scan:
-    """Return which query finds the nearest vectors; pure.
-
-    matching: how many chunks pass the filters, counted to MOST_ROWS_EXACT + 1.
-    """
-    if matching <= MOST_ROWS_EXACT:
-        return "vector_exact"
-    return "vector_graph" if filtered else "vector_all"
 
 
 def candidates(limit: int) -> int:
@@ -99,39 +86,22 @@ class Searcher:
         async with self._database.transaction(readonly=True) as connection:
             # First of all: the model cannot change under the queries that follow.
             await connection.execute(_HOLD_MODEL)
-            await connection.execute(_SQL["set_scan"], str(min(_WIDEST_SEARCH, 2 * count)))
+            await connection.execute(_SQL["plan_for_values"])
             rankings: dict[str, Sequence[int]] = {}
             if embedded is not None:
                 check_same(await bound_model(connection), embedded.identity)
-                rankings["vector"] = await _nearest(connection, embedded.vector, count, filters)
+                rankings["vector"] = list(await nearest(connection, embedded.vector, count, filters))
             if mode != "vector":
-                rankings["text"] = await _matching_words(connection, query, count, filters)
+                rankings["text"] = await matching_words(connection, query, count, filters)
             best = reciprocal_rank_fusion(rankings)[:limit]
             return await _hits(connection, best, query, None if embedded is None else embedded.vector)
-
-
-async def _nearest(connection: Connection, vector: Vector, count: int, filters: Filters) -> list[int]:
-    arguments = filter_arguments(filters)
-    matching = await connection.fetchval(_SQL["count_matching"], *arguments, MOST_ROWS_EXACT + 1)
-    scan = plan_scan(filtered=filters != Filters(), matching=matching)
-    extra = () if scan == "vector_all" else arguments
-    rows = await connection.fetch(_SQL[scan], vector, count, *extra)
-    # An iterative scan in relaxed order returns rows slightly out of order.
-    return [row["id"] for row in sorted(rows, key=lambda row: row["distance"])]
-
-
-async def _matching_words(connection: Connection, query: str, count: int, filters: Filters) -> list[int]:
-    rows = await connection.fetch(_SQL["text_search"], query, count, *filter_arguments(filters))
-    return [row["id"] for row in rows]
 
 
 async def _hits(connection: Connection, best: Sequence[Fused], query: str, vector: Vector | None) -> list[Hit]:
     ids = [fused.id for fused in best]
     rows = {row["chunk_id"]: row for row in await connection.fetch(_SQL["hits"], ids)}
-    distances: Mapping[int, float] = {}
-    if vector is not None:
-        distances = {row["id"]: row["distance"] for row in await connection.fetch(_SQL["distances"], vector, ids)}
-    return [_hit(rows[fused.id], fused, query, distances.get(fused.id)) for fused in best]
+    near = {} if vector is None else await distances(connection, vector, ids)
+    return [_hit(rows[fused.id], fused, query, near.get(fused.id)) for fused in best]
 
 
 def _hit(row: asyncpg.Record, fused: Fused, query: str, distance: float | None) -> Hit:
