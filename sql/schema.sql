@@ -39,6 +39,32 @@ CREATE INDEX idx_documents_metadata ON documents USING gin (metadata jsonb_path_
 CREATE INDEX idx_documents_content_sha256 ON documents (content_sha256);
 CREATE INDEX idx_documents_places ON documents USING gin (places);
 
+-- A lexeme's place in the vector of all lexemes; two that share one are taken for the same (one pair in a billion).
+CREATE FUNCTION aya_term(lexeme text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN (hashtext(lexeme) & 2147483647) % 1000000000 + 1;
+
+-- What each lexeme of a passage weighs by BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2 and b = 0.75; its rarity is
+-- the query's part. In thousandths. The average length is a constant, that of the chunks AYA cuts, so that a weight depends on nothing
+-- but its passage and is the same on every node. A vector holds 16,000 at most: the most frequent.
+CREATE FUNCTION aya_term_weights(words tsvector) RETURNS sparsevec LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN (
+    SELECT ('{' || coalesce(string_agg(t.term || ':' || t.weight, ','), '') || '}/1000000000')::sparsevec
+    FROM (
+        SELECT
+            c.term,
+            (2200 * c.times / (c.times + 1.2 * (0.25 + 0.75 * sum(c.times) OVER () / 80)))::integer AS weight
+        FROM (
+            SELECT
+                aya_term(w.lexeme) AS term,
+                sum(cardinality(w.positions))::float8 AS times
+            FROM unnest(words) AS w
+            GROUP BY aya_term(w.lexeme)
+        ) AS c
+        ORDER BY c.times DESC, c.term
+        LIMIT 16000
+    ) AS t
+);
+
 CREATE TABLE chunks (
     id serial PRIMARY KEY,
     document_id integer REFERENCES documents (id) ON DELETE CASCADE,
@@ -57,12 +83,49 @@ CREATE TABLE chunks (
     -- the content this chunk was cut from; NULL: typed by hand, and never replaced by the indexer
     content_sha256 bytea,
     -- left(): a tsvector ends at 1 MiB, and a row typed by hand must not fail for it
-    chunk_tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', left(chunk_text, 200000))) STORED
+    chunk_tsv tsvector GENERATED ALWAYS AS (
+        to_tsvector('english', left(coalesce(heading || E'\n', '') || chunk_text, 200000))
+    ) STORED,
+    chunk_terms sparsevec GENERATED ALWAYS AS (
+        aya_term_weights(to_tsvector('english', left(coalesce(heading || E'\n', '') || chunk_text, 200000)))
+    ) STORED
 );
 
 CREATE INDEX idx_chunks_embedding ON chunks USING hnsw (embedding vector_cosine_ops);
 CREATE INDEX idx_chunks_document_id ON chunks (document_id);
 CREATE INDEX idx_chunks_tsv ON chunks USING gin (chunk_tsv);
+
+-- How many chunks there are, and how many hold each of the lexemes, in their order. Frequent ones are told by the
+-- planner's statistics, which are as old as the last ANALYZE; the others are counted, for they are few.
+CREATE FUNCTION aya_document_frequencies(lexemes text[], OUT total bigint, OUT frequencies bigint[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    frequent jsonb;
+    share float8;
+    found bigint;
+    wanted text;
+BEGIN
+    SELECT CASE
+        WHEN c.reltuples <= 0 OR pg_relation_size(c.oid) < 33554432 THEN (SELECT count(*) FROM chunks)
+        ELSE c.reltuples / greatest(c.relpages, 1) * pg_relation_size(c.oid) / 8192
+    END INTO total FROM pg_class AS c WHERE c.oid = 'chunks'::regclass;
+    SELECT jsonb_object_agg(e.lexeme, e.share) INTO frequent
+    FROM pg_stats AS s, unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS e (lexeme, share)
+    WHERE s.tablename = 'chunks' AND s.attname = 'chunk_tsv' AND s.schemaname = current_schema()
+        AND e.lexeme = ANY (lexemes);
+    frequencies := '{}';
+    FOREACH wanted IN ARRAY lexemes LOOP
+        share := (frequent ->> wanted)::float8;
+        IF share * total > 2000 THEN
+            found := round(share * total);
+        ELSE
+            EXECUTE 'SELECT count(*) FROM (SELECT FROM chunks WHERE chunk_tsv @@ $1 LIMIT 20000) AS few'
+            INTO found USING (quote_literal(wanted))::tsquery;
+        END IF;
+        frequencies := frequencies || found;
+    END LOOP;
+END
+$$;
 
 -- What still has to be chunked or embedded. `aya add` and the MCP server bring their vectors along and
 -- take their row out in the same transaction; rows typed in psql wait here for the indexer.

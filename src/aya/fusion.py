@@ -1,21 +1,24 @@
-"""Fuse several rankings into one by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+"""Join what is near in meaning and what shares the words into one ranking; pure.
+
+A score is (cosine similarity + share of the words) / 2, where the share is a passage's BM25 score by the most that any
+passage could have for this query. Both are absolute: neither is stretched to what happens to be found. A query whose
+rare words stand together in a passage is led by its words, one whose words are nowhere together by its meaning.
+Reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009) and min-max or z-scores (Bruch, Gai and Ingber, "An Analysis
+of Fusion Functions for Hybrid Retrieval", 2023) throw that away; the figures stand in docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-DEFAULT_K = 60
-"""The paper's constant: how little the first ranks stand out from those below them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """One item of the fused ranking.
+    """One passage of the joined ranking. score: higher is better, 1 at most.
 
-    score: the sum of weight / (k + rank) over the lists that hold it; higher is better, comparable within one call.
-    ranks: its rank, 1 for the first, in each list that holds it, by the list's name.
+    ranks: its place, 1 for the first, in each list that holds it by itself: "vector" and "text".
     """
 
     id: int
@@ -23,34 +26,31 @@ class Fused:
     ranks: Mapping[str, int]
 
 
-def reciprocal_rank_fusion(
-    rankings: Mapping[str, Sequence[int]], *, k: int = DEFAULT_K, weights: Mapping[str, float] | None = None
+def fuse(
+    similarities: Mapping[int, float] | None,
+    shares: Mapping[int, float] | None,
+    places: Mapping[int, Mapping[str, int]],
 ) -> list[Fused]:
-    """Return every id of every list once, best first; equal scores by best rank, then by id.
+    """Return every passage of `places`, the best first; equal scores by the better place, then by id.
 
-    rankings: ids, best first, by the list's name; where a list repeats an id, its first place counts.
-    weights: by the list's name, 1.0 where none is given; a list of weight 0 adds items without raising them.
-    The order of the mappings does not matter. Raises ValueError on k < 0, a weight that is negative or not
-    finite, and a weight for a list that is not there.
+    similarities: cosine similarity to the query, -1 to 1, by passage; None where meaning was not asked for. shares: of
+    the words, 0 to 1; None where words were not. A passage that is missing in one has nothing of it: 0. places: the
+    passages, and where each stands in the lists that it was found by.
+    Raises ValueError on a score that is no finite number, and when neither side was asked.
     """
-    weights = weights or {}
-    _check(rankings, k, weights)
-    ranks: dict[int, dict[str, int]] = {}
-    for name in sorted(rankings):
-        for rank, each in enumerate(rankings[name], start=1):
-            ranks.setdefault(each, {}).setdefault(name, rank)
-    fused = [Fused(each, _score(places, k, weights), places) for each, places in ranks.items()]
-    return sorted(fused, key=lambda item: (-item.score, min(item.ranks.values()), item.id))
+    asked = [side for side in (similarities, shares) if side is not None]
+    if not asked:
+        raise ValueError("neither meaning nor words were asked for")
+    if any(not math.isfinite(score) for side in asked for score in side.values()):
+        raise ValueError("a score is not finite")
+    fused = [Fused(each, sum(side.get(each, 0.0) for side in asked) / len(asked), places[each]) for each in places]
+    return sorted(fused, key=lambda item: (-item.score, min(item.ranks.values(), default=0), item.id))
 
 
-def _score(places: Mapping[str, int], k: int, weights: Mapping[str, float]) -> float:
-    return math.fsum(weights.get(name, 1.0) / (k + rank) for name, rank in places.items())
-
-
-def _check(rankings: Mapping[str, Sequence[int]], k: int, weights: Mapping[str, float]) -> None:
-    if k < 0:
-        raise ValueError(f"k must not be negative, got {k}")
-    if unknown := sorted(weights.keys() - rankings.keys()):
-        raise ValueError(f"weights for lists that are not there: {', '.join(unknown)}")
-    if any(not math.isfinite(weight) or weight < 0 for weight in weights.values()):
-        raise ValueError("weights must be finite and not negative")
+def places_of(lists: Mapping[str, Mapping[int, float]]) -> dict[int, dict[str, int]]:
+    """Return where each passage stands in each list (ordered, the best first) that holds it, 1 for the first."""
+    places: dict[int, dict[str, int]] = {}
+    for name in sorted(lists):
+        for place, each in enumerate(lists[name], start=1):
+            places.setdefault(each, {})[name] = place
+    return places

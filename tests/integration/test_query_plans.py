@@ -68,7 +68,7 @@ CASES: list[tuple[str, str, tuple[object, ...], str]] = [
     ("the nearest of all", NEAREST["vector_all"], (QUERY, 10), "idx_chunks_embedding"),
     ("the nearest of many", NEAREST["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
     ("the nearest of few", NEAREST["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
-    ("a rare word", LEXICAL["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),
+    ("a rare word", LEXICAL["text_search"], ("'word77'", 10, *ALL, 30_000, "{1:1}/1000000000"), "idx_chunks_tsv"),
     ("a file", STORE["find_place"], ("/notes/7",), "idx_documents_places"),
     ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),
     ("a document's chunks", STORE["chunk_ids"], (7,), "idx_chunks_document_id"),

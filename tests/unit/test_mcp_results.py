@@ -24,6 +24,7 @@ from aya_mcp.warm import Warm, WarmingUp
 
 _HIT = Hit(
     chunk_id=3,
+    chunk_ids=(3,),
     document_id=2,
     chunk_index=0,
     chunk_text="text",
@@ -32,6 +33,7 @@ _HIT = Hit(
     heading=None,
     char_start=0,
     char_end=4,
+    page=None,
     score=0.5,
     distance=0.25,
     ranks={"vector": 1},

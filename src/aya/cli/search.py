@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -12,6 +12,7 @@ import click
 
 from aya.cli import output, session
 from aya.cli.given import check_words
+from aya.errors import UsageError
 from aya.home import Home
 from aya.knowledge.types import Filters, Hit, Mode
 from aya.knowledge.validation import check_limit, check_query, parse_metadata
@@ -63,7 +64,8 @@ def filters_from(options: FilterOptions) -> Filters:
 
 
 @click.command(name="search")
-@click.argument("query")
+@click.argument("query", required=False)
+@click.option("--like", type=int, metavar="ID", help="What is like this document, instead of a query.")
 @click.option("-k", "--limit", type=int, default=5, show_default=True, help="How many passages (1 to 200).")
 @click.option("--mode", type=click.Choice(["vector", "text", "hybrid"]), default="hybrid", show_default=True)
 @filter_options
@@ -74,28 +76,44 @@ def command(
     home: Home,
     /,
     *,
-    query: str,
+    query: str | None,
+    like: int | None,
     limit: int,
     mode: Mode,
     node: str | None,
     as_json: bool,
     **filters: Unpack[FilterOptions],
 ) -> None:
-    """Search by meaning (vector), by words (text) or by both (hybrid)."""
-    check_query(query)
-    check_limit(limit)
-    wanted = filters_from(filters)
+    """Search by meaning (vector), by words (text) or by both (hybrid); or for what is like a document (--like).
+
+    Passages that follow each other in a document are shown as one.
+    """
+    find = _finder(query, like, limit, mode, filters_from(filters))
     started = time.perf_counter()
-    hits = session.run(home, node, lambda opened: opened.searcher.search(query, limit=limit, mode=mode, filters=wanted))
+    hits = session.run(home, node, find)
     took_ms = round(1000 * (time.perf_counter() - started), 1)
     if as_json:
-        output.document({"query": query, "mode": mode, "took_ms": took_ms, "count": len(hits), "results": _plain(hits)})
+        asked: dict[str, Any] = {"query": query, "mode": mode} if like is None else {"like": like}
+        output.document({**asked, "took_ms": took_ms, "count": len(hits), "results": _plain(hits)})
         return
     for rank, hit in enumerate(hits, start=1):
         _print(rank, hit)
     ending = f"{len(hits)} passage{'s' if len(hits) > 1 else ''} in {took_ms:.0f} ms." if hits else "Nothing found."
     first = next((hit.document_id for hit in hits if hit.document_id is not None), None)
     output.progress(f"{ending} Next: aya {'list' if first is None else f'show {first}'}")
+
+
+def _finder(
+    query: str | None, like: int | None, limit: int, mode: Mode, filters: Filters
+) -> Callable[[session.Session], Awaitable[list[Hit]]]:
+    if like is not None and query is not None:
+        raise UsageError("a query and --like exclude each other", hint=f"aya search --like {like}")
+    check_limit(limit)
+    if like is not None:
+        return lambda opened: opened.searcher.like(like, limit=limit, filters=filters)
+    asked = query or ""
+    check_query(asked)
+    return lambda opened: opened.searcher.search(asked, limit=limit, mode=mode, filters=filters)
 
 
 def _plain(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -139,6 +157,8 @@ def _whose(hit: Hit) -> str:
 def facts_of(hit: Hit) -> str:
     """Return where a passage stands and how near it is; pure."""
     facts = [_whose(hit), hit.uri or hit.source]
+    if hit.page is not None:
+        facts.append(f"page {hit.page}")
     if hit.char_start is not None:
         facts.append(f"characters {hit.char_start}–{hit.char_end}")
     if hit.distance is not None:

@@ -90,14 +90,20 @@ Mode = Literal["vector", "text", "hybrid"]
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One passage. distance: cosine distance to the query, None when only the words were compared.
+    """One passage: a chunk, or several that follow each other.
 
+    distance: cosine distance to the query, None when only the words were compared.
     document_id: None for a chunk that was typed by hand without a document.
+    chunk_id: the best of its chunks, which chunk_index, heading, score, distance and ranks speak of. chunk_ids: all of
+    them, in order.
     char_start, char_end: where it stands in the document, in characters; None for a chunk typed by hand.
+    page: the page on which it begins, 1 for the first; None where there are none.
     highlights: ranges in snippet, in characters.
+    score: 1 at most; of a hybrid search the mean of likeness and words (aya.fusion).
     """
 
     chunk_id: int
+    chunk_ids: tuple[int, ...]
     document_id: int | None
     chunk_index: int
     chunk_text: str
@@ -106,6 +112,7 @@ class Hit:
     heading: str | None
     char_start: int | None
     char_end: int | None
+    page: int | None
     score: float
     distance: float | None
     ranks: Mapping[str, int]
