@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aya.errors import UsageError
+from aya.knowledge.types import Filters
 from aya_mcp.arguments import LONGEST_CONTENT, AddArguments, QueryArguments, parse_add, parse_query
 
 
 def test_only_the_query_is_required() -> None:
     """A question alone searches by meaning and words for five passages."""
-    assert parse_query({"query": "why"}) == QueryArguments("why", limit=5, category=None, mode="hybrid")
+    assert parse_query({"query": "why"}) == QueryArguments("why", limit=5, mode="hybrid", filters=Filters())
 
 
 def test_only_the_content_is_required() -> None:
@@ -25,7 +26,7 @@ def test_only_the_content_is_required() -> None:
 def test_everything_may_be_sent() -> None:
     """What was sent is what comes out."""
     sent = {"query": "why", "limit": 7, "category": "notes", "mode": "text"}
-    assert parse_query(sent) == QueryArguments("why", 7, "notes", "text")
+    assert parse_query(sent) == QueryArguments("why", 7, "text", Filters(category="notes"))
     sent_too = {"content": "a fact", "category": "notes", "context": {"author": "x"}}
     assert parse_add(sent_too) == AddArguments("a fact", "notes", {"author": "x"})
 
@@ -107,7 +108,7 @@ def test_an_unknown_argument_is_refused_with_the_allowed_names() -> None:
     """Dropped in silence, it would search for something else than was meant."""
     with pytest.raises(UsageError) as refused:
         parse_query({"query": "why", "categories": ["a"]})
-    assert refused.value.hint == "send only query, limit, category, mode"
+    assert refused.value.hint == "send only query, limit, mode, category, source, context, since, until"
 
 
 _JSON = st.recursive(

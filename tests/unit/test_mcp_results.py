@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 from aya.errors import AyaError, DatabaseUnavailable, ModelMismatch
 from aya.knowledge.types import Hit
 from aya.settings import DatabaseSettings, NodeSettings
-from aya_mcp.server import Context, Handlers, explained
+from aya_mcp.results import as_object, result_of
+from aya_mcp.server import Context, Handlers
 from aya_mcp.store import Base, answered_by
-from aya_mcp.tools import Tools, as_object, result_of
+from aya_mcp.tools import Tools
 from aya_mcp.warm import Warm, WarmingUp
+from aya_mcp.words import explained
 
 _HIT = Hit(
     chunk_id=3,
