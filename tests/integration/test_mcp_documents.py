@@ -7,13 +7,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import jsonschema
+import jsonschema  # type: ignore[import-untyped] # the MCP SDK brings it, without stubs
 import pytest
 from tests.conftest import TEMPLATE, Server
 
@@ -75,18 +75,16 @@ class Served:
 
 def _exact(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema without room for what it does not name."""
-    exact = {
-        key: _exact(value) if isinstance(value, dict) and key != "properties" else value
-        for key, value in schema.items()
-    }
-    if "properties" in schema:
-        exact["properties"] = {name: _exact(each) for name, each in schema["properties"].items()}
-        exact["additionalProperties"] = False
-    return exact
+    closed: dict[str, Any] = json.loads(json.dumps(schema), object_hook=_closed)
+    return closed
+
+
+def _closed(part: dict[str, Any]) -> dict[str, Any]:
+    return {**part, "additionalProperties": False} if "properties" in part else part
 
 
 @contextmanager
-def _serving(server: Server, database: DatabaseSettings, embedder_url: str, node: str) -> Iterator[Served]:
+def _serving(server: Server, database: DatabaseSettings, embedder_url: str, node: str) -> Generator[Served]:
     ((host, port),) = database.hosts
     environment = {
         **os.environ,
@@ -162,7 +160,8 @@ def test_a_long_document_is_read_page_by_page(served: Served) -> None:
     """20,000 characters at a time, no character twice, none left out, whatever their bytes."""
     whole = "".join(f"Zeile {number} über Leuchttürme 🗼.\n" for number in range(1500))
     number = served.sql("INSERT INTO documents (content, category) VALUES ($1, 'long') RETURNING id", whole)
-    pages, offset = [], 0
+    pages: list[str] = []
+    offset: int | None = 0
     while offset is not None:
         page = served.call("show_aya_document", document_id=number, offset=offset)
         assert (page["offset"], page["characters"]) == (offset, len(whole))
@@ -185,7 +184,8 @@ def test_documents_are_listed_newest_first_in_pages_that_neither_repeat_nor_skip
             f"Day {day}. " + "x" * 300,
             made,
         )
-    expected, seen, cursor = [0, 6, 5, 4, 3, 2, 1], [], {}
+    expected, seen = [0, 6, 5, 4, 3, 2, 1], list[int]()
+    cursor: dict[str, str] = {}
     while True:
         page = served.call("list_aya_documents", category="pages", limit=2, **cursor)
         assert page["count"] == len(page["documents"])
@@ -199,19 +199,19 @@ def test_documents_are_listed_newest_first_in_pages_that_neither_repeat_nor_skip
     served.sql("DELETE FROM documents WHERE category = 'pages'")
 
 
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        ({}, {"a", "b", "c"}),
-        ({"source": "web"}, {"b"}),
-        ({"context": {"project": "garden"}}, {"a", "b"}),
-        ({"context": {"project": "garden", "tags": ["x"]}}, {"a"}),
-        ({"since": "2026-02-01"}, {"b", "c"}),
-        ({"until": "2026-03-01T00:00:00Z"}, {"a", "b"}),
-        ({"since": "2026-02-01T01:00:00+01:00", "until": "2026-03-01"}, {"b"}),
-        ({"since": None, "source": "nobody"}, set()),
-    ],
-)
+_FILTERED: list[tuple[dict[str, object], set[str]]] = [
+    ({}, {"a", "b", "c"}),
+    ({"source": "web"}, {"b"}),
+    ({"context": {"project": "garden"}}, {"a", "b"}),
+    ({"context": {"project": "garden", "tags": ["x"]}}, {"a"}),
+    ({"since": "2026-02-01"}, {"b", "c"}),
+    ({"until": "2026-03-01T00:00:00Z"}, {"a", "b"}),
+    ({"since": "2026-02-01T01:00:00+01:00", "until": "2026-03-01"}, {"b"}),
+    ({"since": None, "source": "nobody"}, set()),
+]
+
+
+@pytest.mark.parametrize(("filters", "expected"), _FILTERED)
 def test_a_list_and_a_search_take_the_same_filters(
     served: Served, filters: Mapping[str, object], expected: set[str]
 ) -> None:
@@ -317,7 +317,8 @@ def test_the_newest_documents_are_resources(served: Served) -> None:
 def test_resources_end_after_five_hundred(served: Served) -> None:
     """Some hosts fetch every page when they start."""
     served.sql("INSERT INTO documents (content, category) SELECT 'More ' || n, 'many' FROM generate_series(1, 600) n")
-    pages, cursor = 0, {}
+    pages = 0
+    cursor: dict[str, str] = {}
     while True:
         page = served.probe.ask("resources/list", cursor)["result"]
         pages += 1

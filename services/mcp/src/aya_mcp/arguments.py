@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from aya.errors import UsageError
 from aya.knowledge.types import Changes, Filters, Mode
@@ -129,11 +129,7 @@ def parse_update(sent: Mapping[str, Any]) -> UpdateArguments:
 def parse_delete(sent: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the ids that delete_aya_documents is to delete, each once. Raises UsageError."""
     given = pieces.known(sent, DELETE, ("document_ids",))
-    sent_ids: object = given.get("document_ids")
-    ids = cast("list[object]", sent_ids) if isinstance(sent_ids, list) else []
-    if not 1 <= len(ids) <= MOST_DELETED:
-        told = "missing" if sent_ids is None else f"{pieces.shown(sent_ids)}, no list of 1 to {MOST_DELETED} ids"
-        raise UsageError(f"document_ids is {told}", hint="send document_ids=[12], the ones that the user wants deleted")
+    ids = pieces.items(given, "document_ids", MOST_DELETED, "[12], the ones that the user wants deleted")
     return tuple(dict.fromkeys(pieces.document_id(one) for one in ids))
 
 

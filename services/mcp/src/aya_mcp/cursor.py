@@ -51,7 +51,13 @@ def _cursor(parts: object) -> Cursor:
         case [(str() | None) as moment, int() as document_id, int() as listed] if (
             abs(document_id) <= LARGEST_ID and listed >= 0
         ):
-            created_at = None if moment is None else datetime.fromisoformat(moment)
-            if created_at is None or created_at.tzinfo is None:
-                return Cursor(created_at, document_id, listed)
-    raise ValueError("no cursor")
+            return Cursor(_moment(moment), document_id, listed)
+        case _:
+            raise ValueError("no cursor")
+
+
+def _moment(word: str | None) -> datetime | None:
+    moment = None if word is None else datetime.fromisoformat(word)
+    if moment is not None and moment.tzinfo is not None:
+        raise ValueError("the dates here have no zone")
+    return moment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from aya.errors import DocumentError, UsageError
 from aya.json_object import json_object
@@ -71,6 +71,16 @@ def document_id(value: object) -> int:
             hint="send a document_id from query_aya_rag or list_aya_documents, such as 12",
         )
     return number
+
+
+def items(given: Mapping[str, Any], name: str, most: int, wanted: str) -> list[object]:
+    """Return a list of 1 to `most` things, whatever they are. Raises UsageError."""
+    value: object = given.get(name)
+    found = cast("list[object]", value) if isinstance(value, list) else []
+    if not 1 <= len(found) <= most:
+        told = "missing" if value is None else f"{shown(cast('object', value))}, no list of 1 to {most}"
+        raise UsageError(f"{name} is {told}", hint=f"send {name}={wanted}")
+    return found
 
 
 def context(given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ SELECT
     d.updated_at,
     coalesce(d.metadata, '{}') AS metadata,
     (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
-    NOT EXISTS (SELECT FROM index_queue AS q WHERE q.document_id = d.id) AS indexed,
+    (SELECT q.document_id FROM index_queue AS q WHERE q.document_id = d.id) IS NULL AS indexed,
     substr(d.content, $2::integer + 1, $3::integer) AS content,
     char_length(d.content) AS characters
 FROM documents AS d
@@ -52,7 +52,8 @@ WHERE d.id = $1;
 
 -- name: list_after
 -- The next $6 documents, the newest first, after the one that was made at $7 and has the id $8 (NULL: from the start),
--- with the first 200 characters of their text. Where SQL left the date empty, a document comes first.
+-- with the first 200 characters of their text. Where SQL left the date empty, a document comes first. A subquery that is
+-- NULL or not, and no EXISTS: that one would read the whole queue first.
 SELECT
     d.id,
     d.rev,
@@ -63,7 +64,7 @@ SELECT
     d.updated_at,
     coalesce(d.metadata, '{}') AS metadata,
     (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
-    NOT EXISTS (SELECT FROM index_queue AS q WHERE q.document_id = d.id) AS indexed,
+    (SELECT q.document_id FROM index_queue AS q WHERE q.document_id = d.id) IS NULL AS indexed,
     left(d.content, 200) AS content,
     char_length(d.content) AS characters
 FROM documents AS d
