@@ -19,9 +19,12 @@ from tests.conftest import TEMPLATE, Server
 
 from aya import migrations
 from aya.embedder_client import EmbedderClient
+from aya.errors import DocumentError
 from aya.knowledge.binding import bind
-from aya.settings import OWNER, DatabaseSettings
+from aya.settings import OWNER, DatabaseSettings, NodeSettings
 from aya_mcp.probe import Probe
+from aya_mcp.store import Base
+from aya_mcp.tools import Tools, TooSlow
 
 pytestmark = pytest.mark.database
 
@@ -289,6 +292,31 @@ def test_what_is_refused_changes_nothing(served: Served) -> None:
         assert "\n" not in said
     shown = served.call("show_aya_document", document_id=number)
     assert (shown["content"], shown["rev"]) == ("Stays as it is.", 1)
+
+
+async def test_a_change_that_takes_too_long_goes_on_by_itself(
+    server: Server, served: Served, embedder_url: str
+) -> None:
+    """The call ends in words while the client still listens; what it began is finished, and is seen later."""
+    number = served.add("Slow to change.", category="slow")
+    base = Base(NodeSettings("alpha", server.settings(served.database.database, "aya_mcp"), embedder_url))
+
+    async def opened() -> Base:
+        return base
+
+    async with asyncio.TaskGroup() as tasks:
+        hasty = Tools(opened, tasks, call_seconds=0.0001)
+        with pytest.raises(TooSlow, match="the update was not finished"):
+            await hasty.update_document({"document_id": number, "content": "Changed all the same."})
+        await hasty.idle.wait()
+        shown = await Tools(opened, tasks).show_document({"document_id": number})
+        assert (shown["content"], shown["rev"]) == ("Changed all the same.", 2)
+        with pytest.raises(TooSlow, match="the deletion was not finished"):
+            await hasty.delete_documents({"document_ids": [number]})
+        await hasty.idle.wait()
+        with pytest.raises(DocumentError, match="there is no document"):
+            await Tools(opened, tasks).show_document({"document_id": number})
+    await base.close()
 
 
 def test_the_newest_documents_are_resources(served: Served) -> None:

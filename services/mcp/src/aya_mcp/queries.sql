@@ -52,8 +52,8 @@ WHERE d.id = $1;
 
 -- name: list_after
 -- The next $6 documents, the newest first, after the one that was made at $7 and has the id $8 (NULL: from the start),
--- with the first 200 characters of their text. Where SQL left the date empty, a document comes first. A subquery that is
--- NULL or not, and no EXISTS: that one would read the whole queue first.
+-- with the first 200 characters of their text. Where SQL left the date empty, a document comes first. A subquery that
+-- is NULL or not, and no EXISTS: that one would read the whole queue first.
 SELECT
     d.id,
     d.rev,
