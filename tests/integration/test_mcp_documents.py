@@ -250,6 +250,16 @@ def test_a_change_of_labels_leaves_the_text_and_its_vectors(served: Served) -> N
     assert served.sql("SELECT array_agg(id) FROM chunks WHERE document_id = $1", number) == chunks
 
 
+def test_a_change_whose_answer_was_lost_may_be_sent_again(served: Served) -> None:
+    """It is found made, and not refused as somebody else's."""
+    number = served.add("Sent once.", category="again")
+    for _ in range(2):
+        changed = served.call("update_aya_document", document_id=number, content="Sent twice.", expected_rev=1)
+        assert changed["rev"] == 2
+    said = served.refused("update_aya_document", document_id=number, content="Sent twice.", title="t", expected_rev=1)
+    assert "it is at revision 2" in said
+
+
 def test_somebody_elses_change_is_not_overwritten(served: Served) -> None:
     """A rev that has moved on is refused, and the refusal names the tool that shows what is there now."""
     number = served.add("The first word.", category="rev")

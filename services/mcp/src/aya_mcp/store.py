@@ -12,9 +12,10 @@ from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseError, DocumentError
 from aya.home import ROLE_OF_NODE, Role
 from aya.knowledge.again import until_known
-from aya.knowledge.documents import Documents, filter_arguments
+from aya.knowledge.documents import Documents, filter_arguments, has_all
 from aya.knowledge.search import Searcher
-from aya.knowledge.types import Filters
+from aya.knowledge.types import Changes, Document, Filters
+from aya.knowledge.writing import confirm
 from aya.settings import DatabaseSettings, NodeSettings
 from aya_mcp.cursor import Cursor
 from aya_mcp.names import LIST
@@ -62,6 +63,29 @@ class Base:
         async with self._reading.connection() as connection:
             rows = await connection.fetch(_SQL["list_after"], *filter_arguments(filters), limit, *place)
         return [Part(**dict(row)) for row in rows]
+
+    async def edit(self, document_id: int, changes: Changes, expected_rev: int | None) -> Document:
+        """Change a document. The same sent again, because its answer was lost, finds the change made.
+
+        Raises DocumentError, EmbedderError, DatabaseError and OutcomeUnknown.
+        """
+        try:
+            return await self.written.edit(document_id, changes, expected_rev=expected_rev)
+        except DocumentError:
+            made = None if expected_rev is None else await self._made(document_id, changes, expected_rev + 1)
+            if made is None:
+                raise
+            return made
+
+    async def _made(self, document_id: int, changes: Changes, rev: int) -> Document | None:
+        """Return the document if it is at `rev` and has the changes, on this server and on its standby; else None."""
+        document = await self.written.get(document_id)
+        if document.rev != rev or not has_all(document, changes):
+            return None
+        async with self._writing.connection() as connection:
+            row = await connection.fetchrow(_SQL["read_part"], document_id, 0, 0)
+            await confirm(connection)
+        return document if row is not None and row["rev"] == rev else None
 
     async def delete(self, document_ids: Sequence[int]) -> list[Beginning]:
         """Delete documents; return what was there. Raises DatabaseError and OutcomeUnknown."""

@@ -114,7 +114,7 @@ class Tools:
         started = perf_counter()
         wanted = parsed.parse_update(arguments)
         base = await self._open()
-        editing = base.written.edit(wanted.document_id, wanted.changes, expected_rev=wanted.expected_rev)
+        editing = base.edit(wanted.document_id, wanted.changes, wanted.expected_rev)
         document = await self._to_the_end(editing, "the update", f"{SHOW} says later what became of it")
         return {
             "success": True,
