@@ -4,7 +4,8 @@ DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'aya_mcp') THEN
         GRANT USAGE ON SCHEMA public TO aya_mcp;
-        GRANT SELECT, INSERT ON documents TO aya_mcp;
+        GRANT SELECT, INSERT, DELETE ON documents TO aya_mcp;
+        GRANT UPDATE (content, metadata, category, source, title) ON documents TO aya_mcp;
         GRANT SELECT, INSERT, DELETE ON chunks TO aya_mcp;
         GRANT SELECT, DELETE ON index_queue TO aya_mcp;
         GRANT SELECT ON embedding_model, schema_migrations TO aya_mcp;

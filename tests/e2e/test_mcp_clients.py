@@ -77,7 +77,7 @@ async def _use(client: Client) -> None:
     """What a person does: look at the tools, keep something, find it, read it, and make two mistakes."""
     assert client.server_info is not None
     assert (client.server_info.name, client.server_info.version) == ("aya-rag", __version__)
-    assert {tool.name for tool in (await client.list_tools()).tools} == {"query_aya_rag", "add_to_aya_rag"}
+    assert len((await client.list_tools()).tools) == 6
     added = await client.call_tool("add_to_aya_rag", {"content": _NOTE, "context": {"street": "Mill Lane"}})
     assert not added.is_error
     assert added.structured_content is not None
@@ -86,14 +86,35 @@ async def _use(client: Client) -> None:
     content: dict[str, Any] = found.structured_content or {}
     assert content["results"][0]["document_content"] == _NOTE
     assert content["results"][0]["metadata"] == {"street": "Mill Lane"}
-    read = await client.read_resource(f"aya://document/{added.structured_content['document_id']}")
+    number = added.structured_content["document_id"]
+    read = await client.read_resource(f"aya://document/{number}")
     assert isinstance(read.contents[0], TextResourceContents)
     assert read.contents[0].text == _NOTE
+    passage = await client.read_resource(content["results"][0]["resource"])
+    assert passage.contents[0].uri == f"aya://document/{number}#char=0,{len(_NOTE)}"
+    assert [resource.uri for resource in (await client.list_resources()).resources] == [f"aya://document/{number}"]
+    await _change(client, number)
     wrong = await client.call_tool("query_aya_rag", {"query": "bread", "limit": "five"})
     assert wrong.is_error
     with pytest.raises(MCPError) as unknown:
         await client.call_tool("no_such_tool", {})
     assert unknown.value.code == -32602
+
+
+async def _change(client: Client, number: int) -> None:
+    """The rest of the document's life."""
+    changes = {"document_id": number, "title": "Bakery", "expected_rev": 1}
+    for tool, arguments in (
+        ("list_aya_documents", {"context": {"street": "Mill Lane"}, "limit": 1}),
+        ("update_aya_document", changes),
+        ("show_aya_document", {"document_id": number, "length": 10}),
+        ("delete_aya_documents", {"document_ids": [number]}),
+    ):
+        answered = await client.call_tool(tool, arguments)
+        assert not answered.is_error, answered.content
+        assert str(number) in str(answered.structured_content)
+    late = await client.call_tool("update_aya_document", changes)
+    assert late.is_error
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -21,6 +21,10 @@ from aya_mcp.wire import LONGEST_LINE
 HANDSHAKES = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 _NOWHERE = {"DB_HOST": "127.0.0.1", "DB_PORT": "9", "DB_PASSWORD": "hunter2", "EMBEDDING_URL": "http://127.0.0.1:9"}
 _ENVIRONMENT = {**os.environ, **_NOWHERE}
+_TOOLS = [
+    *("query_aya_rag", "add_to_aya_rag", "show_aya_document"),
+    *("list_aya_documents", "update_aya_document", "delete_aya_documents"),
+]
 _STATELESS = {
     "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -46,10 +50,13 @@ def test_every_revision_with_a_handshake_is_spoken(probe: Probe, revision: str) 
     assert set(answer["capabilities"]) == {"tools", "resources"}
     assert "untrusted" in answer["instructions"]
     tools = probe.ask("tools/list")["result"]["tools"]
-    assert [tool["name"] for tool in tools] == ["query_aya_rag", "add_to_aya_rag"]
+    assert [tool["name"] for tool in tools] == _TOOLS
     templates = probe.ask("resources/templates/list")["result"]["resourceTemplates"]
-    assert [template["uriTemplate"] for template in templates] == ["aya://document/{document_id}"]
-    assert probe.ask("resources/list")["result"]["resources"] == []
+    assert [template["uriTemplate"] for template in templates] == [
+        "aya://document/{document_id}",
+        "aya://document/{document_id}#char={char_start},{char_end}",
+    ]
+    assert "cannot be reached" in probe.ask("resources/list")["error"]["message"]
     assert probe.ask("ping")["result"] == {}
     assert probe.call("query_aya_rag", {"query": ""})["isError"]
 
@@ -60,7 +67,7 @@ def test_the_stateless_revision_needs_no_handshake(probe: Probe) -> None:
     assert found["supportedVersions"] == ["2026-07-28"]
     assert found["_meta"]["io.modelcontextprotocol/serverInfo"]["version"] == __version__
     tools = probe.ask("tools/list", _STATELESS)["result"]["tools"]
-    assert len(tools) == 2
+    assert [tool["name"] for tool in tools] == _TOOLS
     result = probe.ask("tools/call", {**_STATELESS, "name": "query_aya_rag", "arguments": {"query": ""}})["result"]
     assert (result["isError"], result["resultType"]) == (True, "complete")
     missing = probe.ask("resources/read", {**_STATELESS, "uri": "aya://document/none"})
@@ -70,18 +77,30 @@ def test_the_stateless_revision_needs_no_handshake(probe: Probe) -> None:
 def test_the_tools_say_what_they_do(probe: Probe) -> None:
     """Hints, closed argument lists and output schemas, so that hosts can decide what to ask the user about."""
     probe.initialize("2025-11-25")
-    query, add = probe.ask("tools/list")["result"]["tools"]
-    assert query["annotations"] == {"readOnlyHint": True, "openWorldHint": False}
-    assert add["annotations"] == {
-        "readOnlyHint": False,
-        "destructiveHint": False,
-        "idempotentHint": True,
-        "openWorldHint": False,
+    tools = {tool["name"]: tool for tool in probe.ask("tools/list")["result"]["tools"]}
+    reads = {"readOnlyHint": True, "openWorldHint": False}
+    writes = {"readOnlyHint": False, "idempotentHint": True, "openWorldHint": False}
+    assert {name: tool["annotations"] for name, tool in tools.items()} == {
+        "query_aya_rag": reads,
+        "add_to_aya_rag": {**writes, "destructiveHint": False},
+        "show_aya_document": reads,
+        "list_aya_documents": reads,
+        "update_aya_document": {**writes, "destructiveHint": True},
+        "delete_aya_documents": {**writes, "destructiveHint": True},
     }
-    for tool in (query, add):
+    for tool in tools.values():
         assert tool["inputSchema"]["additionalProperties"] is False
         assert tool["outputSchema"]["type"] == "object"
-    assert query["inputSchema"]["properties"]["limit"]["type"] == "number"
+    assert tools["query_aya_rag"]["inputSchema"]["properties"]["limit"]["type"] == "number"
+
+
+def test_the_list_of_tools_stays_small(probe: Probe) -> None:
+    """A host puts all of it into every context: under 5 kB for what a model reads, 12 kB with the output schemas."""
+    probe.initialize("2025-11-25")
+    tools = probe.ask("tools/list")["result"]["tools"]
+    read = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in tools]
+    assert len(json.dumps(read, separators=(",", ":"))) < 5_000
+    assert len(json.dumps(tools, separators=(",", ":"))) < 12_000
 
 
 @pytest.mark.parametrize(
@@ -92,6 +111,8 @@ def test_the_tools_say_what_they_do(probe: Probe) -> None:
         ("resources/read", {"uri": "aya://document/x"}, -32002),
         ("resources/read", {"uri": "file:///etc/passwd"}, -32002),
         ("resources/read", {"uri": "aya://document/9999999999"}, -32002),
+        ("resources/read", {"uri": "aya://document/1#char=9,3"}, -32002),
+        ("resources/list", {"cursor": "page 2"}, -32602),
         ("prompts/list", None, -32601),
         ("no/such/method", None, -32601),
     ],
@@ -234,7 +255,7 @@ def test_no_call_waits_for_a_slow_import() -> None:
         first, second = probe.receive(), probe.receive()
         assert (first["id"], first["result"]["isError"]) == (told, True)
         assert "warming up" in first["result"]["content"][0]["text"]
-        assert (second["id"], len(second["result"]["tools"])) == (listed, 2)
+        assert (second["id"], len(second["result"]["tools"])) == (listed, len(_TOOLS))
         assert "cannot be reached" in probe.call("query_aya_rag", {"query": "why"})["content"][0]["text"]
 
 

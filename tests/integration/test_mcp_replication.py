@@ -171,6 +171,16 @@ def test_a_standby_answers_says_how_old_it_is_and_refuses_to_write(pair: Pair, s
     refused = probe.call("add_to_aya_rag", {"content": "another note"})
     assert refused["isError"]
     assert "read-only (a standby)" in refused["content"][0]["text"]
+    number = found["results"][0]["document_id"]
+    assert _content(probe.call("show_aya_document", {"document_id": number}))["role"] == "standby"
+    assert _content(probe.call("list_aya_documents", {}))["documents"][0]["document_id"] == number
+    for tool, arguments in (
+        ("update_aya_document", {"document_id": number, "title": "Friday"}),
+        ("delete_aya_documents", {"document_ids": [number]}),
+    ):
+        said = probe.call(tool, arguments)
+        assert said["isError"]
+        assert "read-only (a standby)" in said["content"][0]["text"]
     pair.primary.stop()
     ages = [_content(probe.call(*_QUERY))["stale_seconds"] for _ in range(2)]
     assert 0 < ages[0] < ages[1]
@@ -181,7 +191,10 @@ def test_replicated_means_that_a_synchronous_standby_has_it(pair: Pair, start: S
     probe = start("alpha")
     assert _content(probe.call("add_to_aya_rag", {"content": "On one node."}))["durability"] == "primary"
     pair.wait_for_synchronous("beta")
-    assert _content(probe.call("add_to_aya_rag", {"content": "On two nodes."}))["durability"] == "replicated"
+    added = _content(probe.call("add_to_aya_rag", {"content": "On two nodes."}))
+    assert added["durability"] == "replicated"
+    changed = _content(probe.call("update_aya_document", {"document_id": added["document_id"], "title": "Two"}))
+    assert changed["durability"] == "replicated"
     assert _content(probe.call("add_to_aya_rag", {"content": "On one node."}))["durability"] == "replicated"
 
 

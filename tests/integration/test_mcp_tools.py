@@ -1,4 +1,4 @@
-"""The two tools and the resource, through the server's process: real database, real vectors."""
+"""The contract's two tools and the resource, through the server's process: real database, real vectors."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ Started = Callable[..., Probe]
 _RESULT_FIELDS = {
     *("chunk_id", "chunk_text", "distance", "document_content", "metadata", "category", "source"),
     *("document_id", "chunk_index", "heading", "char_start", "char_end", "snippet", "score", "uri", "title"),
+    "resource",
 }
 _GARDEN = "# Garden\n\nThe tomatoes are watered every morning at six.\n\n## Compost\n\nTurn it once a week."
 _COUNT = "SELECT count(*) FROM documents"

@@ -22,6 +22,7 @@ NEAREST = queries.load("aya.knowledge", "nearest.sql")
 LEXICAL = queries.load("aya.knowledge", "lexical.sql")
 STORE = queries.load("aya.knowledge")
 INDEXER = queries.load("aya_indexer")
+MCP = queries.load("aya_mcp")
 MOVE = queries.load("aya_indexer", "move.sql")
 QUERY = Vector([1.0] + [0.0] * 383)
 
@@ -73,6 +74,8 @@ CASES: list[tuple[str, str, tuple[object, ...], str]] = [
     ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),
     ("a document's chunks", STORE["chunk_ids"], (7,), "idx_chunks_document_id"),
     ("the newest", STORE["list_documents"], (*ALL, 20, 0), "idx_documents_created_at"),
+    ("the next ones by MCP", MCP["list_after"], (*ALL, 20, None, None), "idx_documents_created_at"),
+    ("whether these are queued", MCP["list_after"], (*ALL, 20, None, None), "index_queue_pkey"),
     ("what is due", INDEXER["due"], (50,), "idx_index_queue_retry_at"),
     ("a queued document", INDEXER["observe"], (7,), "idx_chunks_document_id"),
 ]

@@ -16,9 +16,10 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from aya_mcp.greeting import HANDSHAKE_REVISIONS, WARMING_UP, greet, postponed, refusal
 from aya_mcp.probe import Probe
-from aya_mcp.server import build, explained
+from aya_mcp.server import build
 from aya_mcp.tools import Tools
 from aya_mcp.warm import Warm, WarmingUp
+from aya_mcp.words import explained
 
 _HEAVY = (
     "mcp",

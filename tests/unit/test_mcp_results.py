@@ -14,13 +14,19 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from structlog.testing import capture_logs
 
-from aya.errors import AyaError, DatabaseUnavailable, ModelMismatch
+from aya.errors import AyaError, DatabaseUnavailable, DocumentError, ModelMismatch
 from aya.knowledge.types import Hit
 from aya.settings import DatabaseSettings, NodeSettings
-from aya_mcp.server import Context, Handlers, explained
+from aya_mcp.cursor import Cursor, decoded
+from aya_mcp.names import Wanted, uri_of, wanted_by
+from aya_mcp.parts import Part
+from aya_mcp.resources import resource_of
+from aya_mcp.results import as_object, described, following, result_of, shown
+from aya_mcp.server import Context, Handlers
 from aya_mcp.store import Base, answered_by
-from aya_mcp.tools import Tools, as_object, result_of
+from aya_mcp.tools import Tools
 from aya_mcp.warm import Warm, WarmingUp
+from aya_mcp.words import explained
 
 _HIT = Hit(
     chunk_id=3,
@@ -44,6 +50,21 @@ _HIT = Hit(
     metadata={"a": 1},
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
     document_content="text",
+)
+_MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901)  # noqa: DTZ001 - as PostgreSQL keeps it
+_PART = Part(
+    id=12,
+    rev=3,
+    title=None,
+    category="general",
+    source=None,
+    created_at=_MOMENT,
+    updated_at=_MOMENT,
+    metadata={},
+    uri=None,
+    indexed=True,
+    content="# Lemons\n\nyellow",
+    characters=40,
 )
 _NO_CONTEXT = cast("Context", None)
 
@@ -102,11 +123,82 @@ def test_the_node_that_answered_is_named(node: str, hosts: tuple[str, ...], expe
         (ModelMismatch("two models", hint="aya reembed"), "two models. Next: aya reembed"),
         (AyaError("it failed"), "it failed."),
         (DatabaseUnavailable("down", hint="aya up"), "down (the same call may succeed later). Next: aya up"),
+        (DocumentError("twin", hint="aya show -7"), "twin. Next: show_aya_document with document_id=-7"),
+        (DocumentError("there is none", hint="aya list"), "there is none. Next: list_aya_documents"),
     ],
 )
 def test_an_error_says_what_why_and_what_next(error: AyaError, text: str) -> None:
     """In one line that a model can act on."""
     assert explained(error) == text
+
+
+@pytest.mark.parametrize(
+    ("hit", "resource"),
+    [
+        (_HIT, "aya://document/2#char=0,4"),
+        (replace(_HIT, char_start=None, char_end=None), "aya://document/2"),
+        (replace(_HIT, document_id=None), None),
+    ],
+)
+def test_a_passage_has_a_uri_to_cite(hit: Hit, resource: str | None) -> None:
+    """As near as is known; a chunk without a document has none."""
+    assert result_of(hit)["resource"] == resource
+
+
+@pytest.mark.parametrize(
+    ("uri", "wanted"),
+    [
+        (uri_of(12), Wanted(12)),
+        (uri_of(-12), Wanted(-12)),
+        (uri_of(12, 0, 4), Wanted(12, 0, 4)),
+        ("aya://document/12#char=5,9999999999", Wanted(12, 5, 2**30)),
+        ("aya://document/12#char=5,5", None),
+        ("aya://document/12#char=9,5", None),
+        ("aya://document/12#chars=1-5", None),
+        ("aya://document/2147483648", None),
+        ("aya://document/-2147483648", Wanted(-(2**31))),
+        ("aya://document/", None),
+        ("file:///etc/passwd", None),
+    ],
+)
+def test_a_uri_names_a_document_or_a_passage_of_it(uri: str, wanted: Wanted | None) -> None:
+    """Nothing else is looked up."""
+    assert wanted_by(uri) == wanted
+
+
+def test_dates_that_sql_left_empty_are_null() -> None:
+    """And the others are UTC, to the second."""
+    assert described(_PART)["created_at"] == "2026-01-02T03:04:05Z"
+    assert described(replace(_PART, updated_at=None))["updated_at"] is None
+
+
+@pytest.mark.parametrize(("offset", "following"), [(0, 16), (24, None), (30, None)])
+def test_a_text_goes_on_until_its_end(offset: int, following: int | None) -> None:
+    """next_offset is where the next part begins."""
+    assert shown(_PART, offset)["next_offset"] == following
+
+
+def test_a_full_page_has_a_next_one_until_there_were_enough() -> None:
+    """A page that is not full is the last."""
+    word = following([_PART, _PART], 2, Cursor(None, 99, 6))
+    assert decoded(word) == Cursor(_MOMENT, 12, 8)
+    assert following([_PART], 2, None) is None
+    assert following([], 2, None) is None
+    assert following([_PART, _PART], 2, Cursor(None, 99, 6), most=8) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (_PART, "Lemons"),
+        (replace(_PART, title="Citrus"), "Citrus"),
+        (replace(_PART, content=" \n"), "document 12"),
+        (replace(_PART, title="x" * 500), "x" * 80),
+    ],
+)
+def test_a_resource_is_named_by_what_a_person_would_call_it(part: Part, name: str) -> None:
+    """Its title, its first words, or its number."""
+    assert resource_of(part).name == name
 
 
 async def test_an_unknown_tool_is_a_json_rpc_error() -> None:

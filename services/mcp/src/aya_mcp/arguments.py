@@ -1,21 +1,32 @@
-"""What a model may send to a tool; pure. Every refusal is one short sentence that says what to send instead."""
+"""What a model may send to each tool; pure. Every refusal is one short sentence that says what to send instead."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from aya.errors import UsageError
-from aya.knowledge.types import Mode
-from aya.knowledge.validation import LONGEST_QUERY, MOST_HITS
+from aya.knowledge.types import Changes, Filters, Mode
+from aya.knowledge.validation import LONGEST_CATEGORY, LONGEST_QUERY, LONGEST_SOURCE, MOST_HITS
+from aya_mcp import given as pieces
+from aya_mcp.cursor import Cursor, decoded
+from aya_mcp.names import ADD, DELETE, FARTHEST, LIST, QUERY, SHOW, UPDATE
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+FILTERS = ("category", "source", "context", "since", "until")
+CHANGES = ("content", "category", "source", "title", "context")
 DEFAULT_LIMIT = 5
 DEFAULT_CATEGORY = "general"
 # What one call embeds within a client's patience; larger texts go in by `aya add`.
 LONGEST_CONTENT = 1_000_000
+LONGEST_TITLE = 300
+# About 5,000 tokens: a document of a megabyte does not flood a context by itself.
+DEFAULT_LENGTH = 20_000
+MOST_LENGTH = 200_000
+DEFAULT_PAGE = 20
+MOST_PAGE = 100
+MOST_DELETED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +35,8 @@ class QueryArguments:
 
     query: str
     limit: int = DEFAULT_LIMIT
-    category: str | None = None
     mode: Mode = "hybrid"
+    filters: Filters = field(default_factory=Filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,77 +48,134 @@ class AddArguments:
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+@dataclass(frozen=True, slots=True)
+class ShowArguments:
+    """The checked arguments of show_aya_document; offset and length in characters."""
+
+    document_id: int
+    offset: int = 0
+    length: int = DEFAULT_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class ListArguments:
+    """The checked arguments of list_aya_documents. after: None for the first page."""
+
+    limit: int = DEFAULT_PAGE
+    filters: Filters = field(default_factory=Filters)
+    after: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateArguments:
+    """The checked arguments of update_aya_document. expected_rev: None for whatever it is now."""
+
+    document_id: int
+    changes: Changes
+    expected_rev: int | None = None
+
+
 def parse_query(sent: Mapping[str, Any]) -> QueryArguments:
     """Check the arguments of query_aya_rag. Raises UsageError."""
-    given = _known(sent, "query_aya_rag", ("query", "limit", "category", "mode"))
-    query = _text(given, "query", "the question in plain words")
-    if len(query) > LONGEST_QUERY:
-        raise UsageError(f"query has {len(query)} characters, {LONGEST_QUERY} at most", hint="send a shorter query")
+    given = pieces.known(sent, QUERY, ("query", "limit", "mode", *FILTERS))
     return QueryArguments(
-        query=query,
-        limit=_limit(given.get("limit", DEFAULT_LIMIT)),
-        category=_text(given, "category", "one category's name") if "category" in given else None,
+        query=pieces.text(given, "query", "the question in plain words", longest=LONGEST_QUERY),
+        limit=pieces.whole(given, "limit", DEFAULT_LIMIT, 1, MOST_HITS),
         mode=_mode(given.get("mode", "hybrid")),
+        filters=_filters(given),
     )
 
 
 def parse_add(sent: Mapping[str, Any]) -> AddArguments:
     """Check the arguments of add_to_aya_rag. Raises UsageError."""
-    given = _known(sent, "add_to_aya_rag", ("content", "category", "context"))
-    content = _text(given, "content", "the text to keep")
+    given = pieces.known(sent, ADD, ("content", "category", "context"))
+    category = pieces.maybe_text(given, "category", "one category's name") or DEFAULT_CATEGORY
+    return AddArguments(_content(given, "the text to keep"), category, pieces.context(given) or {})
+
+
+def parse_show(sent: Mapping[str, Any]) -> ShowArguments:
+    """Check the arguments of show_aya_document. Raises UsageError."""
+    given = pieces.known(sent, SHOW, ("document_id", "offset", "length"))
+    return ShowArguments(
+        _document_id(given),
+        pieces.whole(given, "offset", 0, 0, FARTHEST),
+        pieces.whole(given, "length", DEFAULT_LENGTH, 1, MOST_LENGTH),
+    )
+
+
+def parse_list(sent: Mapping[str, Any]) -> ListArguments:
+    """Check the arguments of list_aya_documents. Raises UsageError."""
+    given = pieces.known(sent, LIST, (*FILTERS, "limit", "cursor"))
+    after = decoded(given["cursor"]) if "cursor" in given else None
+    return ListArguments(pieces.whole(given, "limit", DEFAULT_PAGE, 1, MOST_PAGE), _filters(given), after)
+
+
+def parse_update(sent: Mapping[str, Any]) -> UpdateArguments:
+    """Check the arguments of update_aya_document. Raises UsageError."""
+    given = pieces.known(sent, UPDATE, ("document_id", *CHANGES, "expected_rev"))
+    changes = Changes(
+        content=_content(given, "the whole new text") if "content" in given else None,
+        category=pieces.maybe_text(given, "category", "one category's name", longest=LONGEST_CATEGORY),
+        source=pieces.maybe_text(given, "source", "where it comes from", longest=LONGEST_SOURCE),
+        title=pieces.maybe_text(given, "title", "a line that names it", longest=LONGEST_TITLE),
+        metadata=pieces.context(given),
+    )
+    document_id = _document_id(given)
+    if changes == Changes():
+        raise UsageError("nothing is to be changed", hint=f"send one or more of {', '.join(CHANGES)}")
+    return UpdateArguments(document_id, changes, _revision(given))
+
+
+def parse_delete(sent: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the ids that delete_aya_documents is to delete, each once. Raises UsageError."""
+    given = pieces.known(sent, DELETE, ("document_ids",))
+    ids = pieces.items(given, "document_ids", MOST_DELETED, "[12], the ones that the user wants deleted")
+    return tuple(dict.fromkeys(pieces.document_id(one) for one in ids))
+
+
+def _document_id(given: Mapping[str, Any]) -> int:
+    if "document_id" not in given:
+        raise UsageError("document_id is missing", hint=f"send a document_id from {QUERY} or {LIST}, such as 12")
+    return pieces.document_id(given["document_id"])
+
+
+def _content(given: Mapping[str, Any], wanted: str) -> str:
+    content = pieces.text(given, "content", wanted)
     if len(content) > LONGEST_CONTENT:
         raise UsageError(
             f"content has {len(content)} characters, {LONGEST_CONTENT} at most",
             hint="send it in parts, or have the user run `aya add FILE`",
         )
-    context = given.get("context", {})
-    if not isinstance(context, dict):
-        raise UsageError(f"context must be an object, not {_shown(context)}", hint='send context={"project": "garden"}')
-    category = _text(given, "category", "one category's name") if "category" in given else DEFAULT_CATEGORY
-    return AddArguments(content, category, cast("dict[str, Any]", context))
+    return content
 
 
-def _known(sent: Mapping[str, Any], tool: str, names: Collection[str]) -> dict[str, Any]:
-    """Return what was sent without nulls, which many clients send for "left out"."""
-    unknown = [name for name in sent if name not in names]
-    if unknown:
-        raise UsageError(f"{tool} has no argument {_shown(unknown[0])}", hint=f"send only {', '.join(names)}")
-    return {name: value for name, value in sent.items() if value is not None}
+def _filters(given: Mapping[str, Any]) -> Filters:
+    since, until = pieces.moment(given, "since"), pieces.moment(given, "until")
+    if since is not None and until is not None and since >= until:
+        raise UsageError("since is not before until, so nothing can be found", hint="send an earlier since")
+    return Filters(
+        category=pieces.maybe_text(given, "category", "one category's name"),
+        source=pieces.maybe_text(given, "source", "one source's name"),
+        metadata=pieces.context(given),
+        since=since,
+        until=until,
+    )
 
 
-def _text(given: Mapping[str, Any], name: str, wanted: str) -> str:
-    value = given.get(name)
-    hint = f"send {name} as a string: {wanted}"
-    if value is None:
-        raise UsageError(f"{name} is missing", hint=hint)
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be a string, not {_shown(value)}", hint=hint)
-    if not value.strip():
-        raise UsageError(f"{name} is empty", hint=hint)
-    if "\x00" in value:
-        raise UsageError(f"{name} holds a NUL character", hint=f"send {name} without it")
-    return value
-
-
-def _limit(value: object) -> int:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= MOST_HITS or value % 1:
+def _revision(given: Mapping[str, Any]) -> int | None:
+    if "expected_rev" not in given:
+        return None
+    value: object = given["expected_rev"]
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**63:
         raise UsageError(
-            f"limit must be a whole number from 1 to {MOST_HITS}, not {_shown(value)}",
-            hint=f"send limit={DEFAULT_LIMIT}, or leave it out",
+            f"expected_rev must be a revision, not {pieces.shown(value)}",
+            hint=f"send the rev that {SHOW} returned, or leave it out",
         )
-    return int(value)
+    return value
 
 
 def _mode(value: object) -> Mode:
     for mode in MODES:
         if value == mode:
             return mode
-    raise UsageError(f"mode must be one of {', '.join(MODES)}, not {_shown(value)}", hint="leave mode out")
-
-
-def _shown(value: object) -> str:
-    """Return a value in few characters, without any that JSON could not carry."""
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "that number"
+    raise UsageError(f"mode must be one of {', '.join(MODES)}, not {pieces.shown(value)}", hint="leave mode out")
