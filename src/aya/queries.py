@@ -20,16 +20,20 @@ def load(package: str, filename: str = "queries.sql") -> dict[str, LiteralString
 
     Raises ValueError when two queries share a name or the file holds none.
     """
-    text = files(package).joinpath(filename).read_text(encoding="utf-8")
+    return parse(files(package).joinpath(filename).read_text(encoding="utf-8"), f"{package}/{filename}")
+
+
+def parse(text: str, where: str) -> dict[str, LiteralString]:
+    """Return the queries in the text of a file, by name; pure. where: the file, in errors."""
     starts = list(_NAME.finditer(text))
     if not starts:
-        msg = f"{package}/{filename} has no '-- name:' line"
+        msg = f"{where} has no '-- name:' line"
         raise ValueError(msg)
     queries: dict[str, LiteralString] = {}
     for match, following in zip(starts, [*starts[1:], None], strict=True):
         name = match["name"]
         if name in queries:
-            msg = f"{package}/{filename} has two queries named {name}"
+            msg = f"{where} has two queries named {name}"
             raise ValueError(msg)
         body = text[match.end() : following.start() if following else len(text)]
         queries[name] = cast("LiteralString", body.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,10 +12,10 @@ import pytest
 from tests.integration.conftest import Knowledge
 
 from aya.embedder_client import EmbedderClient
-from aya.errors import EmbedderUnavailable, ModelMismatch, UsageError
+from aya.errors import DocumentError, EmbedderUnavailable, ModelMismatch, UsageError
 from aya.knowledge.documents import Documents
 from aya.knowledge.nearest import MOST_ROWS_EXACT, plan_scan
-from aya.knowledge.search import Searcher, candidates
+from aya.knowledge.search import Searcher, candidates, page_of
 from aya.knowledge.types import Filters, Mode, NewDocument
 
 pytestmark = pytest.mark.database
@@ -224,3 +225,73 @@ def test_few_rows_are_compared_many_go_through_the_graph(*, filtered: bool, matc
 def test_the_fusion_gets_more_candidates_than_hits() -> None:
     """Fifty at least, three times the hits otherwise."""
     assert [candidates(limit) for limit in (1, 20, 200)] == [50, 60, 600]
+
+
+LONG = "# Kitchen\n\n" + "\n\n".join(
+    f"Step {number}: rinse the espresso machine with citric acid and water. " * 8 for number in range(9)
+)
+
+
+async def test_chunks_that_follow_each_other_are_one_passage(knowledge: Knowledge) -> None:
+    """Neighbours come as one text, exactly as it stands in the document, and leave room for others."""
+    await knowledge.documents.add(NewDocument(LONG, title="Kitchen"))
+    await knowledge.documents.add(NewDocument("Citric acid is found in lemons.", title="Lemons"))
+    hits = await knowledge.searcher.search("espresso machine citric acid", limit=5)
+    joined = [hit for hit in hits if len(hit.chunk_ids) > 1]
+    assert joined
+    for hit in joined:
+        assert LONG[hit.char_start : hit.char_end] == hit.chunk_text
+        assert hit.chunk_id in hit.chunk_ids
+    assert "Lemons" in {hit.title for hit in hits}
+    shown = sorted((hit.char_start or 0, hit.char_end or 0) for hit in hits if hit.title == "Kitchen")
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(shown))
+
+
+async def test_a_hit_names_its_page(knowledge: Knowledge) -> None:
+    """Where a reader noted where pages begin, a hit says on which it stands, and the note itself is not shown."""
+    text = "Bread is baked.\n\n" + "Penguins march in long rows over the ice. " * 20
+    await knowledge.documents.add(NewDocument(text, metadata={"pages": [0, 17], "by": "me"}, markdown=False))
+    hit = (await knowledge.searcher.search("penguins marching", limit=1))[0]
+    assert (hit.page, hit.metadata) == (page_of([0, 17], hit.char_start), {"by": "me"})
+    assert hit.page is not None
+
+
+PAGES: list[tuple[object, int | None, int | None]] = [
+    ([0, 10, 20], 0, 1),
+    ([0, 10, 20], 9, 1),
+    ([0, 10, 20], 10, 2),
+    ([0, 10, 20], 500, 3),
+    ([5], 0, None),
+    ([0], None, None),
+    (None, 3, None),
+    ("0", 3, None),
+    ([0, "x"], 3, None),
+]
+
+
+@pytest.mark.parametrize(("pages", "char_start", "page"), PAGES)
+def test_the_page_of_a_character(pages: object, char_start: int | None, page: int | None) -> None:
+    """A page begins at its offset; what somebody else wrote under that name is no page."""
+    assert page_of(pages, char_start) == page
+
+
+async def test_more_like_a_document(filled: Knowledge) -> None:
+    """The nearest of the others comes first, and never the document itself."""
+    added = await filled.documents.add(
+        NewDocument("Baking bread with a sourdough starter in a hot oven.", title="oven")
+    )
+    hits = await filled.searcher.like(added.document_id, limit=2)
+    assert hits[0].title == "bread"
+    assert added.document_id not in {hit.document_id for hit in hits}
+    only = await filled.searcher.like(added.document_id, filters=Filters(category="garden"))
+    assert [hit.title for hit in only] == ["tomatoes"]
+
+
+async def test_like_a_document_that_is_not_there_is_an_error(filled: Knowledge) -> None:
+    """A wrong id, and a document without vectors, are told in words."""
+    with pytest.raises(DocumentError, match="no document"):
+        await filled.searcher.like(99_999)
+    async with filled.database.connection() as connection:
+        blank = await connection.fetchval("INSERT INTO documents (content) VALUES ('not yet') RETURNING id")
+    with pytest.raises(DocumentError, match="no vector yet"):
+        await filled.searcher.like(blank)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.database
 Started = Callable[..., Probe]
 _RESULT_FIELDS = {
     *("chunk_id", "chunk_text", "distance", "document_content", "metadata", "category", "source"),
-    *("document_id", "chunk_index", "heading", "char_start", "char_end", "snippet", "score", "uri", "title"),
+    *("document_id", "chunk_index", "heading", "char_start", "char_end", "page", "snippet", "score", "uri", "title"),
     "resource",
 }
 _GARDEN = "# Garden\n\nThe tomatoes are watered every morning at six.\n\n## Compost\n\nTurn it once a week."

@@ -87,7 +87,9 @@ class Documents:
                 if action == "duplicate" or addition.unsure is not None:
                     await confirm(connection)
                 return addition.known(await addition.do(connection, action, None))
-        prepared = await self._prepare(new.content, markdown=new.markdown) if action in EMBEDDING_ACTIONS else None
+        prepared = (
+            await self._prepare(new.content, new.title, markdown=new.markdown) if action in EMBEDDING_ACTIONS else None
+        )
         added: Added | None = None
         try:
             async with self._writing() as connection:
@@ -156,7 +158,8 @@ class Documents:
     ) -> Document:
         prepared = None
         if changes.content is not None:
-            prepared = await self._prepare(changes.content, markdown=True)
+            title = changes.title or (await self.get(document_id)).title
+            prepared = await self._prepare(changes.content, title, markdown=True)
         async with self._writing() as connection:
             if prepared is not None:
                 await hold_model(connection, prepared.identity)
@@ -176,9 +179,9 @@ class Documents:
             raise _no_such(document_id)
         return _document(row)
 
-    async def _prepare(self, content: str, *, markdown: bool) -> Prepared:
+    async def _prepare(self, content: str, title: str | None, *, markdown: bool) -> Prepared:
         try:
-            return await prepare(self._embedder, await self.identity(), content, markdown=markdown)
+            return await prepare(self._embedder, await self.identity(), content, markdown=markdown, title=title)
         except ModelMismatch:
             self.forget_model()
             raise

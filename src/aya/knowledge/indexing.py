@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,8 +36,13 @@ def content_sha256(content: str) -> bytes:
     return hashlib.sha256(content.encode("utf-8")).digest()
 
 
-async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, *, markdown: bool) -> Prepared:
-    """Cut `text` into chunks of the model's own tokens and embed them; a blank text has none. Raises EmbedderError."""
+async def prepare(
+    embedder: EmbedderClient, identity: ModelIdentity, text: str, *, markdown: bool, title: str | None = None
+) -> Prepared:
+    """Cut `text` into chunks of the model's own tokens and embed them; a blank text has none. Raises EmbedderError.
+
+    title: what a chunk stands under where the text gives it no heading.
+    """
     if not text.strip():
         return Prepared(identity, content_sha256(text), (), np.empty((0, identity.dimension), dtype=np.float32))
     tokens = await embedder.tokenize(text, model=identity.fingerprint)
@@ -53,7 +58,8 @@ async def prepare(embedder: EmbedderClient, identity: ModelIdentity, text: str, 
         markdown=markdown,
     )
     vectors = await embed_documents(embedder, identity, [piece.text for piece in chunks])
-    return Prepared(identity, content_sha256(text), chunks, vectors)
+    titled = [replace(piece, heading=piece.heading or title) for piece in chunks]
+    return Prepared(identity, content_sha256(text), titled, vectors)
 
 
 async def embed_documents(embedder: EmbedderClient, identity: ModelIdentity, texts: Sequence[str]) -> Vector:

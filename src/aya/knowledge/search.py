@@ -50,11 +50,11 @@ def candidates(limit: int) -> int:
 
 
 class Searcher:
-    """Searches one database; reads only, so a standby will do."""
+    """Searches one database; reads only, so a standby will do. embedder: who makes the queries' vectors."""
 
     def __init__(self, database: Database, embedder: EmbedderClient, documents: Documents) -> None:
         self._database = database
-        self._embedder = embedder
+        self.embedder = embedder
         self._documents = documents
 
     async def search(
@@ -115,7 +115,7 @@ class Searcher:
 
     async def _embed(self, query: str) -> QueryVector:
         identity = await self._documents.identity()
-        vectors = await self._embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
+        vectors = await self.embedder.embed([query], prompt="query", truncate=True, expect=identity.fingerprint)
         return QueryVector(identity, vectors[0])
 
 

@@ -1,5 +1,5 @@
 -- name: plan_for_values
--- For this transaction: the filters are parameters that may be NULL, and only a plan for their values can use the indexes.
+-- For this transaction: the filters are parameters that may be NULL; only a plan for their values can use the indexes.
 SET LOCAL plan_cache_mode = 'force_custom_plan';
 
 -- name: pieces

@@ -120,7 +120,7 @@ class Indexer:
         started = time.monotonic()
         chunks = 0
         if plan.rechunk:
-            prepared = await prepare(embedder, identity, queued.content, markdown=queued.markdown)
+            prepared = await prepare(embedder, identity, queued.content, markdown=queued.markdown, title=queued.title)
             if not await store.store_chunks(queued, prepared):
                 log.get_logger().info("document.changed", document_id=queued.document_id)
                 return

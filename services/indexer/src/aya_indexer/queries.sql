@@ -25,6 +25,7 @@ SELECT
     q.attempts,
     d.content,
     d.content_sha256,
+    d.title,
     -- a file is Markdown by its name; what was typed by hand is taken for it
     coalesce(
         (SELECT bool_or(place ~* '\.(md|markdown|mdown)(#|$)') FROM jsonb_object_keys(d.places) AS place), TRUE

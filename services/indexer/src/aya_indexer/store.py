@@ -38,6 +38,7 @@ class Queued:
     attempts: int
     content: str
     content_sha256: bytes
+    title: str | None
     markdown: bool
     observed: Observed
 
@@ -159,6 +160,7 @@ def _queued(document_id: int, row: asyncpg.Record) -> Queued:
         attempts=row["attempts"],
         content=row["content"],
         content_sha256=row["content_sha256"],
+        title=row["title"],
         markdown=row["markdown"],
         observed=Observed(
             own_is_current=row["own_is_current"],

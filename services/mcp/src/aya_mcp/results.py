@@ -32,6 +32,7 @@ def result_of(hit: Hit) -> dict[str, Any]:
         "heading": hit.heading,
         "char_start": hit.char_start,
         "char_end": hit.char_end,
+        "page": hit.page,
         "snippet": hit.snippet,
         "score": hit.score,
         "uri": hit.uri,
