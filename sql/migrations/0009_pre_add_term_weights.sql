@@ -1,13 +1,16 @@
 -- BM25 in PostgreSQL itself: beside the words of a chunk, the weight of each, so that a passage's score is one inner
 -- product. The words of the headings above a passage count as its own. Rewrites chunks once.
+-- squawk-ignore-file require-concurrent-index-deletion, ban-drop-column, adding-field-with-default
+-- squawk-ignore-file require-concurrent-index-creation
+-- (the column is written anew whatever is done, and nobody but AYA's own searches reads it)
 
 -- A lexeme's place in the vector of all lexemes; two that share one are taken for the same (one pair in a billion).
 CREATE FUNCTION aya_term(lexeme text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN (hashtext(lexeme) & 2147483647) % 1000000000 + 1;
 
 -- What each lexeme of a passage weighs by BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2 and b = 0.75; its rarity is
--- the query's part. In thousandths. The average length is a constant, that of the chunks AYA cuts, so that a weight depends on nothing
--- but its passage and is the same on every node. A vector holds 16,000 at most: the most frequent.
+-- the query's part. In thousandths. The average length is a constant, that of the chunks AYA cuts, so that a weight
+-- depends on nothing but its passage and is the same on every node. A vector holds 16,000 at most: the most frequent.
 CREATE FUNCTION aya_term_weights(words tsvector) RETURNS sparsevec LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN (
     SELECT ('{' || coalesce(string_agg(t.term || ':' || t.weight, ','), '') || '}/1000000000')::sparsevec

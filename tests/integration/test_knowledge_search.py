@@ -265,7 +265,7 @@ PAGES: list[tuple[object, int | None, int | None]] = [
     ([0], None, None),
     (None, 3, None),
     ("0", 3, None),
-    ([0, "x"], 3, None),
+    (["x"], 3, None),
 ]
 
 

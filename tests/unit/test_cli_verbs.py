@@ -93,7 +93,29 @@ def test_a_row_of_the_list_ends_with_what_a_document_is_about(content: str, titl
 
 def hit(document_id: int | None) -> Hit:
     """Return a hit whose document says nothing of itself."""
-    return Hit(12, document_id, 0, "w", "w", (), None, None, None, 1.0, None, {}, None, None, None, None, {}, NOW, "w")
+    return Hit(
+        chunk_id=12,
+        chunk_ids=(12,),
+        document_id=document_id,
+        chunk_index=0,
+        chunk_text="w",
+        snippet="w",
+        highlights=(),
+        heading=None,
+        char_start=None,
+        char_end=None,
+        page=None,
+        score=1.0,
+        distance=None,
+        ranks={},
+        title=None,
+        uri=None,
+        category=None,
+        source=None,
+        metadata={},
+        created_at=NOW,
+        document_content="w",
+    )
 
 
 def test_a_passage_of_no_document_is_shown_as_what_it_is() -> None:

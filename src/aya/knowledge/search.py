@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aya import queries
 from aya.db import Database
@@ -170,7 +170,7 @@ async def _hits(
     first = [min(passage, key=_index).ranked.id for passage in passages]
     last = [max(passage, key=_index).ranked.id for passage in passages]
     found = {row["chunk_id"]: row for row in await connection.fetch(_SQL["hits"], best, first, last)}
-    near = {} if vector is None else await distances(connection, vector, best)
+    near: Mapping[int, float] = {} if vector is None else await distances(connection, vector, best)
     return [_hit(found[passage[0].ranked.id], passage, query, near) for passage in passages]
 
 
@@ -199,6 +199,7 @@ def page_of(pages: object, char_start: int | None) -> int | None:
 
     pages: the offsets at which the pages begin, in order, as a reader of PDF notes them in the metadata.
     """
-    if not isinstance(pages, list) or char_start is None or not all(isinstance(each, int) for each in pages):
+    if not isinstance(pages, list) or char_start is None:
         return None
-    return bisect_right(pages, char_start) or None
+    begins = [each for each in cast("list[object]", pages) if isinstance(each, int)]
+    return bisect_right(begins, char_start) or None

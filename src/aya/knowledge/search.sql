@@ -3,7 +3,7 @@
 SET LOCAL plan_cache_mode = 'force_custom_plan';
 
 -- name: pieces
--- Where chunks stand in their documents, in the order of the ids given, and whether they are cut from what those say now.
+-- Where chunks stand in their documents, in the order of the ids given, and whether those still say what they say.
 SELECT
     c.id,
     c.document_id,
