@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,29 @@ def test_a_record_says_all_there_is_to_say() -> None:
 def test_the_text_stands_under_either_name(line: str, content: str) -> None:
     """What is not named comes from the call, and is no label asked for; without an id there is no place of its own."""
     assert parsed(line) == NewDocument(content, "general", "notes.jsonl", {"batch": 7})
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("2021-05-30T12:00:00Z", datetime(2021, 5, 30, 12, tzinfo=UTC)),
+        ("2021-05-30 12:00:00.25", datetime(2021, 5, 30, 12, 0, 0, 250_000, tzinfo=UTC)),
+        ("2021-05-30T12:00:00+02:00", datetime(2021, 5, 30, 10, tzinfo=UTC)),
+        ("2021-05-30", datetime(2021, 5, 30, tzinfo=UTC)),
+        ("", None),
+    ],
+)
+def test_a_date_is_in_utc(date: str, moment: datetime | None) -> None:
+    """A date without a zone is taken as UTC's, as the database keeps it."""
+    assert parsed(json.dumps({"text": "a", "created_at": date})).created_at == moment
+
+
+@pytest.mark.parametrize("date", ["yesterday", 1622376000, "0001-01-01T00:00:00+02:00", ["2021"]])
+def test_what_is_no_date_is_said(date: object) -> None:
+    """The line is refused: kept with another date it would be found at the wrong place."""
+    record = parse_record("f:1", "/f", json.dumps({"text": "a", "created_at": date}).encode(), DEFAULTS)
+    assert record.document is None
+    assert '"created_at" is no date' in (record.reason or "")
 
 
 @pytest.mark.parametrize("nothing", ["null", '""'])
