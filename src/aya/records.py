@@ -99,7 +99,7 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
         return Record(where, None, f'its "id" {why}')
     try:
         created_at = _moment(value.get("created_at"))
-    except ValueError:
+    except (TypeError, ValueError):
         return Record(where, None, 'its "created_at" is no date in ISO 8601, such as 2021-05-30T12:00:00Z')
     extra = {name: value[name] for name in value.keys() - _KNOWN}
     kept = {} if identity is None else {"id": identity}
@@ -112,17 +112,20 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
         uri=None if identity is None else f"{uri}#{identity}",
         # What a record says of itself is said explicitly, like an option of the call.
         relabel=defaults.relabel or any(value[name] not in (None, "") for name in value.keys() - _IDENTITY),
+        by_default=frozenset()
+        if defaults.relabel
+        else frozenset(name for name in ("category", "source") if not value.get(name)),
         created_at=created_at,
     )
     return Record(where, document)
 
 
 def _moment(value: object) -> datetime | None:
-    """Return a record's date; without a zone it is UTC. Raises ValueError when it is none, or none that UTC has."""
+    """Return a record's date; without a zone it is UTC. Raises TypeError or ValueError when it is none."""
     if value in (None, ""):
         return None
     if not isinstance(value, str):
-        raise ValueError(value)
+        raise TypeError(value)
     moment = datetime.fromisoformat(value)
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

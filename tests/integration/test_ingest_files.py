@@ -426,8 +426,10 @@ async def test_what_a_record_says_of_itself_is_said_explicitly(knowledge: Knowle
     first = await imported(knowledge, file)
     named, bare = (result.document_id or 0 for result in first)
     await knowledge.documents.edit(bare, Changes(category="mine"))
+    await knowledge.documents.edit(named, Changes(source="mine"))
     file.write_text('{"id": "a", "text": "One.", "category": "y"}\n{"id": "b", "text": "Two."}\n')
     assert [result.status for result in await imported(knowledge, file)] == ["updated", "unchanged"]
+    assert (await knowledge.documents.get(named)).source == "mine"
     assert (await knowledge.documents.get(named)).category == "y"
     assert (await knowledge.documents.get(bare)).category == "mine"
 

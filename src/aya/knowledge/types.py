@@ -18,7 +18,8 @@ class NewDocument:
     """What somebody wants to keep.
 
     uri: where it was read from; None when it has no place of its own. relabel: the labels (category, source,
-    metadata) were given explicitly, so a document that is kept already gets them, too. created_at: when it was first
+    metadata) were given explicitly, so a document that is kept already gets them, too; by_default: except those of
+    category and source that nobody gave. created_at: when it was first
     written, with a time zone; None: now, and a document that is kept already keeps its date.
     """
 
@@ -30,6 +31,7 @@ class NewDocument:
     uri: str | None = None
     markdown: bool = True
     relabel: bool = False
+    by_default: frozenset[str] = frozenset()
     created_at: datetime | None = None
 
 

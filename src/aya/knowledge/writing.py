@@ -123,6 +123,7 @@ class Addition:
         self._new = new
         self._sha256 = content_sha256(new.content)
         self._created_at = None if new.created_at is None else as_kept(new.created_at)
+        self._labels = (new.category, new.source)
         self._place: Place | None = None
         self._twin: int | None = None
         self.unsure: Added | None = None
@@ -162,20 +163,20 @@ class Addition:
         row = await connection.fetchrow(_SQL["find_place"], self._new.uri)
         if row is None:
             return None
-        kept = (row["category"], row["source"], row["metadata"], row["created_at"])
-        wanted = (
-            self._new.category,
-            self._new.source,
-            {**row["metadata"], **self._new.metadata},
-            self._created_at or row["created_at"],
+        new = self._new
+        self._labels = (
+            row["category"] if "category" in new.by_default else new.category,
+            row["source"] if "source" in new.by_default else new.source,
         )
+        kept = (row["category"], row["source"], row["metadata"], row["created_at"])
+        wanted = (*self._labels, {**row["metadata"], **new.metadata}, self._created_at or row["created_at"])
         return Place(
             document_id=row["id"],
             file_unchanged=row["read_sha256"] == self._sha256.hex(),
             edited=row["read_sha256"] != row["content_sha256"].hex(),
             says_the_same=row["content_sha256"] == self._sha256,
             shared=row["place_count"] > 1,
-            labels_differ=self._new.relabel and kept != wanted,
+            labels_differ=new.relabel and kept != wanted,
         )
 
     async def do(self, connection: Connection, action: Action, prepared: Prepared | None) -> Added:
@@ -193,7 +194,7 @@ class Addition:
         if action in {"attach", "move", "confirm"}:
             await self._attach(connection, document_id)
         if action == "relabel":
-            labels = (dict(self._new.metadata), self._new.category, self._new.source, self._created_at)
+            labels = (dict(self._new.metadata), *self._labels, self._created_at)
             await connection.execute(_SQL["relabel_document"], document_id, *labels)
         return Added(_OUTCOMES[action], document_id, await chunk_ids_of(connection, document_id))
 
