@@ -64,15 +64,28 @@ class _Counted:
 async def add_many(documents: Documents, records: Iterable[Record], tally: Tally, watcher: Watcher) -> None:
     """Add the documents of `records` and count in `tally`, record by record: an interruption loses no count.
 
-    A record without a document is skipped, with its reason. Ends early with tally.stopped_by.
+    A record without a document is skipped, with its reason. Ends early with tally.stopped_by: an error that concerns
+    all of them, or one of reading on; what was read before it is added.
     """
     counted = _Counted(tally, watcher)
     remaining = iter(records)
-    while batch := list(islice(remaining, BATCH)):
+    while tally.stopped_by is None:
+        batch, unread = _next(remaining)
         ended = await add_records(documents, _with_documents(batch, counted), counted)
-        if ended.stopped_by is not None:
-            tally.stopped_by = ended.stopped_by
+        tally.stopped_by = ended.stopped_by or unread
+        if not batch:
             return
+
+
+def _next(remaining: Iterator[Record]) -> tuple[list[Record], AyaError | None]:
+    """Return the next records, none at the end, and the error that kept more from being read."""
+    batch: list[Record] = []
+    try:
+        for record in islice(remaining, BATCH):
+            batch.append(record)  # noqa: PERF402 - what was read before an error is kept
+    except AyaError as error:
+        return batch, error
+    return batch, None
 
 
 def _with_documents(records: Iterable[Record], counted: _Counted) -> Iterator[Record]:

@@ -13,6 +13,8 @@ import pytest
 from tests.integration.conftest import Knowledge
 
 from aya import bulk
+from aya.assistants import claude
+from aya.assistants.conversation import Labels
 from aya.bulk import Tally, add_many
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderUnavailable
@@ -231,3 +233,24 @@ async def test_very_many_records_are_counted_and_not_kept(knowledge: Knowledge) 
     assert tally.statuses == {"failed": half, "skipped": half}
     assert tally.reasons == {"odd": half}
     assert [failure.path for failure in tally.failures] == [str(2 * number) for number in range(bulk.MOST_NAMED)]
+
+
+async def test_a_later_export_takes_what_went_on(knowledge: Knowledge) -> None:
+    """A conversation is known by its number, from whatever file: its document is replaced, and new ones are added."""
+    export: dict[str, Any] = {"uuid": "1", "name": "Beans", "created_at": "2021-05-30T12:00:00Z", "chat_messages": []}
+
+    async def imported_export(*messages: str) -> dict[str, int]:
+        tally = Tally()
+        said = [{"sender": "human", "text": message} for message in messages]
+        elements = [{**export, "chat_messages": said}, {**export, "uuid": "2", "name": "Empty"}]
+        records = (record for element in elements for record in claude.read("f", element, Labels()))
+        await add_many(knowledge.documents, records, tally, Silent())
+        return {status: number for status, number in tally.statuses.items() if number}
+
+    assert await imported_export("When?") == {"indexed": 1, "skipped": 1}
+    assert await imported_export("When?") == {"unchanged": 1, "skipped": 1}
+    assert await imported_export("When?", "And peas?") == {"updated": 1, "skipped": 1}
+    columns = "title, category, source, created_at::text AS at, position('peas' IN content) > 0 AS new"
+    assert await kept(knowledge, columns) == [
+        {"title": "Beans", "category": "conversation", "source": "claude", "at": "2021-05-30 12:00:00", "new": True}
+    ]

@@ -163,7 +163,7 @@ def test_values_come_as_they_are(file: Path) -> None:
     """SQLite has types by value: what a column declares binds nothing."""
     written(
         file,
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, a, g TEXT AS (upper(body)), s TEXT AS (body || '!') STORED);"
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, a, g TEXT AS (upper(body)), s AS (body || '!') STORED);"
         "INSERT INTO t VALUES (1, 'one', 9223372036854775807), (2, 'two', 9e999), (3, 'three', -9e999),"
         "(4, 'four', CAST(x'ff' AS TEXT)), (5, 'five', x'00'), (6, 'six', NULL), (7, CAST(x'ff' AS TEXT), 0),"
         "(8, 'seven', '[1]');",

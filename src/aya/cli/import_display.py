@@ -180,13 +180,12 @@ def progress_of(done: int, total: int | None, rate: float) -> str:
     return f"{done:,} of {total:,} at {rate:,.0f}/s, about {left} left:"
 
 
-def summary(imported: Imported) -> None:
-    """Print what became of everything, on standard error."""
+def summary(imported: Imported, *, whole: bool) -> None:
+    """Print what became of everything, on standard error. whole: nothing ended it before its time."""
     tally = imported.tally
     said = ", ".join(f"{tally.statuses[status]:,} {status}" for status in _STATUSES if tally.statuses[status])
-    output.progress(
-        f"{said or 'nothing was finished'}{'' if tally.stopped_by is None else ', and then it had to stop'}."
-    )
+    ending = '. Next: aya search "what you want to know"' if whole else ", and then it ended."
+    output.progress(f"{said or 'nothing was finished'}{ending}")
     for why, number in tally.reasons.most_common():
         output.progress(f"  skipped {number:,}: {why}")
     for (column, why), number in imported.left_out.most_common():

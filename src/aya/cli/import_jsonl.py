@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
+from aya.assistants.known import format_of
 from aya.cli import session
 from aya.cli.add import Shown, report
 from aya.cli.given import check_words, explicitly
+from aya.errors import UsageError
 from aya.home import Home
 from aya.ingest import Ingested, Labels, add_records
 from aya.knowledge.validation import check_labels, parse_metadata
 from aya.records import read_records
+from aya.textfile import shown_path
 
 
 @click.command(name="jsonl")
@@ -26,14 +30,19 @@ from aya.records import read_records
 def command(
     home: Home, /, *, file: Path, category: str, source: str | None, metadata: str, node: str | None, as_json: bool
 ) -> int:
-    """Import a JSON Lines file: {"text" or "content", "title"?, "category"?, "source"?, "metadata"?, "id"?} a line.
+    """Import a JSON Lines file: a JSON object a line.
 
+    It has "text" or "content"; it may have "title", "category", "source", "metadata", "id", "created_at" (ISO 8601).
     Every line ends as indexed, updated, unchanged, skipped or failed, with the reason. Importing again replaces what
     changed and leaves the rest: a record with an "id" is known by the file and its id, one without by its text.
     """
     check_words(category=category, source=source)
     check_labels(category, source)
     labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
+    if (found := format_of(file)) is not None:
+        raise UsageError(
+            f"{shown_path(file)} is no JSON Lines file", hint=shlex.join(["aya", "import", found, str(file)])
+        )
     return report(lambda: _import(home, node, file, labels, quiet=as_json), as_json=as_json)
 
 

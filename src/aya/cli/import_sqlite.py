@@ -245,7 +245,7 @@ def _import(home: Home, node: str | None, file: Path, plans: Sequence[Plan], tot
                 lambda here: run.run(copy, plans, here.documents, here.database, imported, meter),
             )
     except KeyboardInterrupt:
-        import_display.summary(imported)
+        import_display.summary(imported, whole=False)
         raise
     return finished(imported, as_json=as_json)
 
@@ -255,7 +255,7 @@ def finished(imported: run.Imported, *, as_json: bool) -> int:
     if as_json:
         output.document(import_display.document(imported))
     else:
-        import_display.summary(imported)
+        import_display.summary(imported, whole=imported.tally.stopped_by is None)
     if imported.tally.stopped_by is not None:
         raise imported.tally.stopped_by
     return EXIT_FAILED if imported.tally.statuses["failed"] else 0
