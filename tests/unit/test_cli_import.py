@@ -191,12 +191,12 @@ def test_a_person_is_asked_and_may_go_back(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("done", "total", "rate", "said"),
     [
-        (10, None, 5.0, "10 at 5/s:"),
-        (1000, 1_000_000, 100.0, "1,000 of 1,000,000 at 100/s, about 2.8 h left:"),
-        (1000, 4000, 100.0, "1,000 of 4,000 at 100/s, about 0 min left:"),
-        (4001, 4000, 0.0, "4,001 of 4,000 at 0/s, about 0 min left:"),
+        (10, None, 5.0, "10 rows, 5/s"),
+        (1000, 1_000_000, 100.0, "1,000 of 1,000,000 rows, 100/s, about 2.8 h left"),
+        (1000, 4000, 100.0, "1,000 of 4,000 rows, 100/s, about 0 min left"),
+        (4001, 4000, 0.0, "4,001 of 4,000 rows, 0/s, about 0 min left"),
     ],
 )
 def test_progress_in_words(done: int, total: int | None, rate: float, said: str) -> None:
     """For a log file, which has no bar."""
-    assert progress_of(done, total, rate) == said
+    assert progress_of(done, total, rate, "rows") == said

@@ -317,7 +317,7 @@ def test_a_rehearsal_counts_every_row_and_shows_some(file: Path) -> None:
     )
     with opened(file) as source:
         plan = run.plan(source, TableMapping("t", ("body",)), place="/f.db", label="f.db")
-        found = run.rehearse(source, plan, samples=2)
+        found = run.rehearse(source, plan, 2, lambda _: None)
     assert (found.rows, found.documents, found.without_key) == (5, 3, 0)
     assert found.skipped == {"NULL": 1, "empty": 1}
     assert found.left_out == {("a", "BLOB"): 2}

@@ -96,7 +96,7 @@ def rehearsal(name: str, rehearsed: Rehearsal) -> None:
 
 def _skips(skipped: Counter[str]) -> str:
     said = ", ".join(f"{number:,} {why}" for why, number in skipped.most_common())
-    return f"; {skipped.total():,} rows are skipped: {said}" if said else ""
+    return f"; {skipped.total():,} skipped: {said}" if said else ""
 
 
 def sample(document: NewDocument) -> None:
@@ -136,7 +136,7 @@ class Meter:
         self._done, self._began = 0, time.monotonic()
         self._said = self._began
         self._bar = RichProgress(
-            TextColumn("importing"),
+            TextColumn(what),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -148,18 +148,20 @@ class Meter:
         self._task = self._bar.add_task("", rate="", total=total)
 
     def done(self, result: FileResult) -> None:
+        """Move the bar by one record."""
+        if result.status == "failed" and not self._quiet:
+            output.progress(f"failed     {result.path}  ({result.reason})")
+        self.advance(1)
+
+    def advance(self, number: int) -> None:
         """Move the bar."""
-        self._done += 1
+        self._done += number
         now = time.monotonic()
         rate = self._done / max(now - self._began, 0.001)
-        self._bar.update(self._task, advance=1, rate=f"{rate:,.0f} {self._what}/s")
-        if self._quiet:
-            return
-        if result.status == "failed":
-            output.progress(f"failed     {result.path}  ({result.reason})")
-        if self._bar.disable and now - self._said > _LINE_SECONDS:
+        self._bar.update(self._task, advance=number, rate=f"{rate:,.0f}/s")
+        if self._bar.disable and not self._quiet and now - self._said > _LINE_SECONDS:
             self._said = now
-            output.progress(f"{progress_of(self._done, self._total, rate)} {self._what}")
+            output.progress(progress_of(self._done, self._total, rate, self._what))
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -171,13 +173,13 @@ class Meter:
         self._bar.stop()
 
 
-def progress_of(done: int, total: int | None, rate: float) -> str:
+def progress_of(done: int, total: int | None, rate: float, what: str) -> str:
     """Return how far it is in words; pure. rate: a second."""
     if total is None:
-        return f"{done:,} at {rate:,.0f}/s:"
+        return f"{done:,} {what}, {rate:,.0f}/s"
     minutes = max(0, total - done) / max(rate, 0.001) / 60
     left = f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min"  # noqa: PLR2004 - an hour and a half
-    return f"{done:,} of {total:,} at {rate:,.0f}/s, about {left} left:"
+    return f"{done:,} of {total:,} {what}, {rate:,.0f}/s, about {left} left"
 
 
 def summary(imported: Imported, *, whole: bool) -> None:

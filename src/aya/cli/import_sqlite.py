@@ -132,9 +132,9 @@ def command(
         plans = [_plan(found, mapping, file, place) for mapping in mappings]
         if save_mapping is not None:
             _save(save_mapping, mappings)
+        total = sum(found.count(plan.mapping.table, plan.mapping.where) for plan in plans)
         if dry_run or asking:
-            _rehearse(found, plans, samples, as_json=as_json)
-        total = 0 if dry_run else sum(found.count(plan.mapping.table, plan.mapping.where) for plan in plans)
+            _rehearse(found, plans, total, samples, as_json=as_json)
     if dry_run or (asking and not click.confirm("Import them?", default=True)):
         output.progress("nothing was written")
         return 0
@@ -226,8 +226,9 @@ def _save(file: Path, mappings: Sequence[TableMapping]) -> None:
     output.progress(f"wrote {shown_path(file)}; again: aya import sqlite FILE --mapping {shlex.quote(str(file))}")
 
 
-def _rehearse(found: Source, plans: Sequence[Plan], samples: int, *, as_json: bool) -> None:
-    results = [(plan.mapping.table, run.rehearse(found, plan, samples)) for plan in plans]
+def _rehearse(found: Source, plans: Sequence[Plan], total: int, samples: int, *, as_json: bool) -> None:
+    with import_display.Meter(total, "rows", quiet=as_json) as meter:
+        results = [(plan.mapping.table, run.rehearse(found, plan, samples, meter.advance)) for plan in plans]
     if as_json:
         output.document({"tables": [import_display.rehearsed(name, result) for name, result in results]})
         return

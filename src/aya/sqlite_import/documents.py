@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -41,37 +41,33 @@ class Made:
 class Plan:
     """How the rows of one table are read.
 
-    place: the file's path, or the name it was given (--as). key: the columns that tell a row, () for none. forms: the
-    forms of the columns that hold dates. source: of rows that name none. columns: what is read of a row, in order.
+    prefix: what the places of all its rows begin with. source: of rows that name none. key: the columns that tell a
+    row, () for none. columns: what is read of a row, in order, each once. forms: of the columns that hold dates.
     """
 
     mapping: TableMapping
-    place: str
+    prefix: str
     source: str
     key: tuple[str, ...]
     metadata: tuple[str, ...]
-    forms: Mapping[str, dates.Form] = field(default_factory=dict[str, dates.Form])
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the columns to read, each once."""
-        return tuple(dict.fromkeys((*self.key, *self.mapping.columns(), *self.metadata)))
-
-    @property
-    def prefix(self) -> str:
-        """Return what the places of all rows of the table begin with."""
-        return f"{self.place}#{_escaped(self.mapping.table)}/"
+    columns: tuple[str, ...]
+    forms: Mapping[str, dates.Form]
 
 
 def planned(mapping: TableMapping, table: Table, *, place: str, source: str, forms: Mapping[str, dates.Form]) -> Plan:
-    """Return the plan for a mapping that was checked against its table. forms: of all columns that hold dates."""
+    """Return the plan for a mapping that was checked against its table.
+
+    place: the file's path, or the name it was given (--as). forms: of all columns that hold dates.
+    """
     taken = mapping.columns()
     rest = tuple(name for name in table.names if name not in taken)
     known = dict(forms)
     if mapping.created_at is not None:
         known[mapping.created_at] = mapping.created_at_form or forms.get(mapping.created_at, "iso")
     metadata = rest if mapping.metadata == REST else tuple(mapping.metadata)
-    return Plan(mapping, place, source, mapping.id or table.key, metadata, known)
+    key = mapping.id or table.key
+    columns = tuple(dict.fromkeys((*key, *taken, *metadata)))
+    return Plan(mapping, f"{place}#{_escaped(mapping.table)}/", source, key, metadata, columns, known)
 
 
 def made(row: Sequence[Value], plan: Plan) -> Made:
@@ -117,7 +113,7 @@ def _key_part(value: Value) -> str:
         return f"%x{value.hex()}"
     if isinstance(value, NotUtf8):
         return f"%t{value.raw.hex()}"
-    return _escaped(str(value))
+    return str(value) if isinstance(value, int) else _escaped(str(value))
 
 
 def _escaped(text: str) -> str:

@@ -25,6 +25,7 @@ from aya.sqlite_import.schema import Table
 
 _SQL = queries.load("aya.sqlite_import")
 _ASKED_DOCUMENTS = 2000
+_TOLD_ROWS = 1000
 MOST_NAMED = 20
 
 
@@ -109,11 +110,13 @@ class Rehearsal:
             self.samples.append(row.document)
 
 
-def rehearse(source: Source, plan: Plan, samples: int) -> Rehearsal:
-    """Read all rows as the import would, and write nothing."""
+def rehearse(source: Source, plan: Plan, samples: int, read_on: Callable[[int], object]) -> Rehearsal:
+    """Read all rows as the import would, and write nothing. read_on: is told of every thousand rows."""
     rehearsal = Rehearsal()
     for row in read(source, plan):
         rehearsal.count(row, samples)
+        if rehearsal.rows % _TOLD_ROWS == 0:
+            read_on(_TOLD_ROWS)
     return rehearsal
 
 
