@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aya.assistants import chatgpt, claude, json_values, mcp_memory
-from aya.assistants.conversation import Labels
+from aya.assistants.conversation import Labels, parsed_object
 from aya.assistants.json_values import elements
 from aya.assistants.known import format_of
 from aya.assistants.members import members
@@ -28,7 +28,7 @@ UUID = "68c13686-4a3c-8329-940b-479ccb6a079f"
 
 def node(parent: str | None, role: str, *parts: object, at: float = 1_622_376_000.25, **more: object) -> dict[str, Any]:
     """Return a node of ChatGPT's tree."""
-    message = {
+    message: dict[str, Any] = {
         "author": {"role": role, "name": None, "metadata": {}},
         "create_time": at,
         "content": {"content_type": "text", "parts": list(parts)},
@@ -342,10 +342,7 @@ def test_an_export_is_read_as_it_comes(tmp_path: Path, packed: bool) -> None:  #
         packed=packed,
     )
     titles = [
-        element["title"]
-        for member in members(path, chatgpt.FILES)
-        for element in member.elements()
-        if isinstance(element, dict)
+        parsed_object(element)["title"] for member in members(path, chatgpt.FILES) for element in member.elements()
     ]
     assert titles == ["One", "Other"]
     assert format_of(path) == "chatgpt"
@@ -354,7 +351,7 @@ def test_an_export_is_read_as_it_comes(tmp_path: Path, packed: bool) -> None:  #
 @pytest.mark.parametrize("packed", [True, False])
 def test_claudes_export_has_more_than_conversations(tmp_path: Path, packed: bool) -> None:  # noqa: FBT001 - both ways
     """Projects and memories, in a file each or all in one."""
-    memory = {"conversations_memory": "x", "project_memories": {}}
+    memory: dict[str, Any] = {"conversations_memory": "x", "project_memories": {}}
     path = exported(
         tmp_path / "data",
         {

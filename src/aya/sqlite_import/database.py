@@ -111,8 +111,9 @@ class Source:
         # An expression, so that a name that is no column is an error; SQLite takes "name" for a text then.
         chosen = ", ".join(f"main.{quoted(table)}.{quoted(column)}" for column in columns)
         bound = "" if limit is None else f" LIMIT {limit:d}"
-        with self._translated(where), closing(self._connection.cursor()) as cursor:
-            cursor.execute(f"SELECT {chosen} {_tail(table, where)}{bound}")
+        with self._translated(where):
+            # Not closed by hand: an import that was interrupted leaves this generator until after the file is closed.
+            cursor = self._connection.execute(f"SELECT {chosen} {_tail(table, where)}{bound}")
             while several := cursor.fetchmany(_FETCHED_ROWS):
                 yield from several
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,7 +80,7 @@ def plan(source: Source, mapping: TableMapping, *, place: str, label: str) -> Pl
     return made_plan
 
 
-def read(source: Source, plan: Plan) -> Iterator[Made]:
+def read(source: Source, plan: Plan) -> Generator[Made]:
     """Yield what becomes of each row, as the file is read."""
     for row in source.rows(plan.mapping.table, plan.columns, plan.mapping.where):
         yield made(row, plan)
