@@ -14,8 +14,9 @@ from aya.knowledge.documents import Documents
 from aya.records import Record
 
 BATCH = 500
-"""Records that are handed on together. At the end of each the few that are under way are waited for."""
+"""Records that are handed on together, fewer if they are long. At the end of each those under way are waited for."""
 MOST_NAMED = 50
+_BATCH_CHARACTERS = 16 * 1024 * 1024
 _SAME = "the same content as another document"
 
 
@@ -80,9 +81,13 @@ async def add_many(documents: Documents, records: Iterable[Record], tally: Tally
 def _next(remaining: Iterator[Record]) -> tuple[list[Record], AyaError | None]:
     """Return the next records, none at the end, and the error that kept more from being read."""
     batch: list[Record] = []
+    characters = 0
     try:
         for record in islice(remaining, BATCH):
-            batch.append(record)  # noqa: PERF402 - what was read before an error is kept
+            batch.append(record)
+            characters += 0 if record.document is None else len(record.document.content)
+            if characters > _BATCH_CHARACTERS:
+                break
     except AyaError as error:
         return batch, error
     return batch, None

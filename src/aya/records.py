@@ -115,6 +115,7 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
         by_default=frozenset()
         if defaults.relabel
         else frozenset(name for name in ("category", "source") if not value.get(name)),
+        retitle=bool(value.get("title")),
         created_at=created_at,
     )
     return Record(where, document)

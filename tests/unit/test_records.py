@@ -42,7 +42,7 @@ def test_a_record_says_all_there_is_to_say() -> None:
         ' "metadata": {"batch": 1, "a": [1]}}'
     )
     metadata = {"year": 2020, "id": 5, "batch": 7, "a": [1]}
-    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5", relabel=True)
+    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5", relabel=True, retitle=True)
 
 
 @pytest.mark.parametrize(

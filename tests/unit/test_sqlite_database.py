@@ -201,6 +201,15 @@ def test_a_file_in_utf_16_is_read(file: Path) -> None:
     assert list(contents(file, TableMapping("t", ("body",))).values()) == ["Grüße 🎈"]
 
 
+def test_a_blob_that_no_document_keeps_is_not_read(file: Path) -> None:
+    """A row with a picture of a gigabyte needs no gigabyte; one that is the content, or the key, is read whole."""
+    written(file, "CREATE TABLE t (k BLOB PRIMARY KEY, body, photo); INSERT INTO t VALUES (x'0102', x'6162', x'0304')")
+    with opened(file) as source:
+        assert list(source.rows("t", ("k", "body", "photo"), cut={"photo"})) == [(b"\x01\x02", b"ab", b"\x03")]
+    (made,) = documents(file, TableMapping("t", ("body",)))
+    assert (made.place, made.left_out) == ("/f.db#t/%x0102", (("k", "BLOB"), ("photo", "BLOB")))
+
+
 def test_a_condition_chooses_rows(file: Path) -> None:
     """An expression of SQL, and nothing else: the file cannot be written through it."""
     written(file, "CREATE TABLE t (body, gone); INSERT INTO t VALUES ('a', 0), ('b', 1)")

@@ -72,6 +72,7 @@ def test_a_row_becomes_a_document() -> None:
         "/f.db#notes/1",
         relabel=True,
         by_default=frozenset({"source"}),
+        retitle=True,
         created_at=datetime(2021, 5, 30, 12, tzinfo=UTC),
     )
     assert document(created, body="words").by_default == {"category", "source"}

@@ -31,6 +31,7 @@ SELECT
     content_sha256,
     category,
     source,
+    title,
     created_at,
     coalesce(metadata, '{}') AS metadata,
     places ->> $1 AS read_sha256,
@@ -69,13 +70,14 @@ SET
 WHERE id = $1;
 
 -- name: relabel_document
--- New labels, and a date if one is given, for a document whose content stays.
+-- New labels, and a date and a title if they are given, for a document whose content stays.
 UPDATE documents
 SET
     metadata = coalesce(metadata, '{}') || $2,
     category = $3,
     source = $4,
-    created_at = coalesce($5::timestamp, created_at)
+    created_at = coalesce($5::timestamp, created_at),
+    title = coalesce($6, title)
 WHERE id = $1;
 
 -- name: attach_place

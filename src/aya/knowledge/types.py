@@ -19,7 +19,7 @@ class NewDocument:
 
     uri: where it was read from; None when it has no place of its own. relabel: the labels (category, source,
     metadata) were given explicitly, so a document that is kept already gets them, too; by_default: except those of
-    category and source that nobody gave. created_at: when it was first
+    category and source that nobody gave. retitle: the title was, too. created_at: when it was first
     written, with a time zone; None: now, and a document that is kept already keeps its date.
     """
 
@@ -32,6 +32,7 @@ class NewDocument:
     markdown: bool = True
     relabel: bool = False
     by_default: frozenset[str] = frozenset()
+    retitle: bool = False
     created_at: datetime | None = None
 
 

@@ -124,6 +124,7 @@ class Addition:
         self._sha256 = content_sha256(new.content)
         self._created_at = None if new.created_at is None else as_kept(new.created_at)
         self._labels = (new.category, new.source)
+        self._given_title = new.title if new.retitle else None
         self._place: Place | None = None
         self._twin: int | None = None
         self.unsure: Added | None = None
@@ -168,8 +169,13 @@ class Addition:
             row["category"] if "category" in new.by_default else new.category,
             row["source"] if "source" in new.by_default else new.source,
         )
-        kept = (row["category"], row["source"], row["metadata"], row["created_at"])
-        wanted = (*self._labels, {**row["metadata"], **new.metadata}, self._created_at or row["created_at"])
+        kept = (row["category"], row["source"], row["metadata"], row["created_at"], row["title"])
+        wanted = (
+            *self._labels,
+            {**row["metadata"], **new.metadata},
+            self._created_at or row["created_at"],
+            self._given_title or row["title"],
+        )
         return Place(
             document_id=row["id"],
             file_unchanged=row["read_sha256"] == self._sha256.hex(),
@@ -194,7 +200,7 @@ class Addition:
         if action in {"attach", "move", "confirm"}:
             await self._attach(connection, document_id)
         if action == "relabel":
-            labels = (dict(self._new.metadata), *self._labels, self._created_at)
+            labels = (dict(self._new.metadata), *self._labels, self._created_at, self._given_title)
             await connection.execute(_SQL["relabel_document"], document_id, *labels)
         return Added(_OUTCOMES[action], document_id, await chunk_ids_of(connection, document_id))
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -29,7 +29,8 @@ _MAGIC = b"SQLite format 3\x00"
 _WAL_AT, _WAL = 18, 2
 _BUSY_SECONDS = 5.0
 _COPIED_PAGES = 4096
-_FETCHED_ROWS = 256
+_FETCHED_ROWS = 32
+_SAMPLED_BYTES = 4096
 _OLDEST = (3, 37, 0)  # PRAGMA table_list, which tells shadow tables
 _CONTENT_OPTION = re.compile(r"""\bcontent\s*=\s*(?:'([^']*)'|"([^"]*)"|([^,)\s]*))""", re.IGNORECASE)
 Row = tuple[Value, ...]
@@ -105,11 +106,20 @@ class Source:
         return int(number)
 
     def rows(
-        self, table: str, columns: Sequence[str], where: str | None = None, limit: int | None = None
+        self, table: str, columns: Sequence[str], where: str | None = None, *, cut: Container[str] = ()
     ) -> Iterator[Row]:
-        """Yield the values of `columns`, a few rows in memory at a time. limit: so many rows at most."""
-        # An expression, so that a name that is no column is an error; SQLite takes "name" for a text then.
-        chosen = ", ".join(f"main.{quoted(table)}.{quoted(column)}" for column in columns)
+        """Yield the values of `columns`, a few rows in memory at a time.
+
+        cut: columns of whose BLOBs the first byte says enough; a row may hold a gigabyte.
+        """
+        return self._rows(table, [_cell(table, name, 1 if name in cut else None) for name in columns], where, None)
+
+    def sample(self, table: str, columns: Sequence[str], where: str | None, rows: int) -> list[Row]:
+        """Return the first rows, of BLOBs the beginning."""
+        return list(self._rows(table, [_cell(table, name, _SAMPLED_BYTES) for name in columns], where, rows))
+
+    def _rows(self, table: str, cells: Sequence[str], where: str | None, limit: int | None) -> Iterator[Row]:
+        chosen = ", ".join(cells)
         bound = "" if limit is None else f" LIMIT {limit:d}"
         with self._translated(where):
             # Not closed by hand: an import that was interrupted leaves this generator until after the file is closed.
@@ -123,6 +133,14 @@ class Source:
             yield
         except sqlite3.Error as error:
             raise _explained(self._file, error, where) from error
+
+
+def _cell(table: str, column: str, bytes_kept: int | None) -> str:
+    """Return the expression for a column; its table before it, or SQLite takes an unknown "name" for a text."""
+    cell = f"main.{quoted(table)}.{quoted(column)}"
+    if bytes_kept is None:
+        return cell
+    return f"CASE typeof({cell}) WHEN 'blob' THEN substr({cell}, 1, {bytes_kept:d}) ELSE {cell} END"
 
 
 def _tail(table: str, where: str | None) -> str:

@@ -86,16 +86,18 @@ def made(row: Sequence[Value], plan: Plan) -> Made:
         lost.append((plan.mapping.created_at, "date not understood"))
     category = _label(plan.mapping.category, values, metadata, LONGEST_CATEGORY)
     source = _label(plan.mapping.source, values, metadata, LONGEST_SOURCE)
+    title = None if plan.mapping.title is None else as_label(values[plan.mapping.title])
     document = NewDocument(
         content=content,
         category=category or "general",
         source=source or plan.source,
         metadata=metadata,
-        title=None if plan.mapping.title is None else as_label(values[plan.mapping.title]),
+        title=title,
         uri=place,
         # What a row says of itself is said explicitly, as by a record of `aya import`.
-        relabel=bool(metadata or created_at or category or source),
+        relabel=bool(metadata or created_at or category or source or title),
         by_default=frozenset(name for name, label in (("category", category), ("source", source)) if label is None),
+        retitle=title is not None,
         created_at=created_at,
     )
     return Made(where, place, document, left_out=tuple(lost))

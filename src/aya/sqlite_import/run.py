@@ -34,7 +34,7 @@ def look(source: Source, only: str | None = None) -> list[judge.Look]:
     looks: list[judge.Look] = []
     for table in source.tables():
         if only in (None, table.name) and table.columns:
-            sample = list(source.rows(table.name, table.names, limit=judge.SAMPLED_ROWS))
+            sample = source.sample(table.name, table.names, None, judge.SAMPLED_ROWS)
             looks.append(judge.looked_at(table, source.count(table.name), sample))
     return judge.ranked(looks)
 
@@ -57,7 +57,7 @@ def plan(source: Source, mapping: TableMapping, *, place: str, label: str) -> Pl
     """
     table = table_named(source, mapping.table)
     right = checked(mapping, table)
-    sample = list(source.rows(table.name, table.names, right.where, limit=judge.SAMPLED_ROWS))
+    sample = source.sample(table.name, table.names, right.where, judge.SAMPLED_ROWS)
     forms: dict[str, dates.Form] = {
         each.name: each.form for each in judge.profiled(table, sample) if each.form is not None
     }
@@ -82,7 +82,9 @@ def plan(source: Source, mapping: TableMapping, *, place: str, label: str) -> Pl
 
 def read(source: Source, plan: Plan) -> Generator[Made]:
     """Yield what becomes of each row, as the file is read."""
-    for row in source.rows(plan.mapping.table, plan.columns, plan.mapping.where):
+    # No BLOB is kept in the metadata.
+    cut = set(plan.metadata) - {*plan.key, *plan.mapping.columns()}
+    for row in source.rows(plan.mapping.table, plan.columns, plan.mapping.where, cut=cut):
         yield made(row, plan)
 
 
