@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ from aya.knowledge.types import NewDocument
 from aya.textfile import shown_path
 
 LONGEST_LINE = 32 * 1024 * 1024
-_KNOWN = {"id", "text", "content", "title", "category", "source", "metadata"}
+_KNOWN = {"id", "text", "content", "title", "category", "source", "metadata", "created_at"}
 _IDENTITY = {"id", "text", "content"}
 
 
@@ -96,6 +97,10 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
     identity = value.get("id")
     if why := unkeepable(str(identity)):
         return Record(where, None, f'its "id" {why}')
+    try:
+        created_at = _moment(value.get("created_at"))
+    except (TypeError, ValueError):
+        return Record(where, None, 'its "created_at" is no date in ISO 8601, such as 2021-05-30T12:00:00Z')
     extra = {name: value[name] for name in value.keys() - _KNOWN}
     kept = {} if identity is None else {"id": identity}
     document = NewDocument(
@@ -107,5 +112,23 @@ def _document(where: str, uri: str, text: str, value: Mapping[str, Any], default
         uri=None if identity is None else f"{uri}#{identity}",
         # What a record says of itself is said explicitly, like an option of the call.
         relabel=defaults.relabel or any(value[name] not in (None, "") for name in value.keys() - _IDENTITY),
+        by_default=frozenset()
+        if defaults.relabel
+        else frozenset(name for name in ("category", "source") if not value.get(name)),
+        retitle=bool(value.get("title")),
+        created_at=created_at,
     )
     return Record(where, document)
+
+
+def _moment(value: object) -> datetime | None:
+    """Return a record's date; without a zone it is UTC. Raises TypeError or ValueError when it is none."""
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str):
+        raise TypeError(value)
+    moment = datetime.fromisoformat(value)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(value) from error

@@ -426,7 +426,34 @@ async def test_what_a_record_says_of_itself_is_said_explicitly(knowledge: Knowle
     first = await imported(knowledge, file)
     named, bare = (result.document_id or 0 for result in first)
     await knowledge.documents.edit(bare, Changes(category="mine"))
+    await knowledge.documents.edit(named, Changes(source="mine"))
     file.write_text('{"id": "a", "text": "One.", "category": "y"}\n{"id": "b", "text": "Two."}\n')
     assert [result.status for result in await imported(knowledge, file)] == ["updated", "unchanged"]
+    assert (await knowledge.documents.get(named)).source == "mine"
     assert (await knowledge.documents.get(named)).category == "y"
     assert (await knowledge.documents.get(bare)).category == "mine"
+
+
+async def test_a_record_keeps_its_date(knowledge: Knowledge, tmp_path: Path) -> None:
+    """In UTC; without one a document is from now, and an import again takes a date that changed and undoes none."""
+    file = tmp_path / "notes.jsonl"
+
+    async def dates(*lines: str) -> list[str]:
+        file.write_text("".join(line + "\n" for line in lines))
+        await imported(knowledge, file)
+        async with knowledge.database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT CASE WHEN created_at > localtimestamp - interval '1 minute' THEN 'now' "
+                "ELSE created_at::text END AS date FROM documents ORDER BY content"
+            )
+        return [row["date"] for row in rows]
+
+    first = ('{"id": 1, "text": "A", "created_at": "2021-03-28T02:30:00+02:00"}', '{"id": 2, "text": "B"}')
+    assert await dates(*first) == ["2021-03-28 00:30:00", "now"]
+    assert await dates('{"id": 1, "text": "A, changed"}', first[1]) == ["2021-03-28 00:30:00", "now"]
+    again = ('{"id": 1, "text": "A, changed", "created_at": "1999-12-31"}', '{"id": 2, "text": "B"}')
+    assert await dates(*again) == ["1999-12-31 00:00:00", "now"]
+    assert await dates('{"id": 2, "text": "B, too", "created_at": "2020-02-29 12:00"}') == [
+        "1999-12-31 00:00:00",
+        "2020-02-29 12:00:00",
+    ]

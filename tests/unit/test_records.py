@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from aya.knowledge.types import NewDocument
 from aya.records import Record, parse_record, read_records
 
 DEFAULTS = NewDocument("", "general", "notes.jsonl", {"batch": 7})
+# Labels that a record does not give, and that undo no edit of the document.
+UNNAMED = frozenset({"category", "source"})
 
 
 def parsed(line: str) -> NewDocument:
@@ -38,7 +42,7 @@ def test_a_record_says_all_there_is_to_say() -> None:
         ' "metadata": {"batch": 1, "a": [1]}}'
     )
     metadata = {"year": 2020, "id": 5, "batch": 7, "a": [1]}
-    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5", relabel=True)
+    assert document == NewDocument("words", "c", "s", metadata, "T", "/f#5", relabel=True, retitle=True)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +51,37 @@ def test_a_record_says_all_there_is_to_say() -> None:
 )
 def test_the_text_stands_under_either_name(line: str, content: str) -> None:
     """What is not named comes from the call, and is no label asked for; without an id there is no place of its own."""
-    assert parsed(line) == NewDocument(content, "general", "notes.jsonl", {"batch": 7})
+    assert parsed(line) == NewDocument(content, "general", "notes.jsonl", {"batch": 7}, by_default=UNNAMED)
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("2021-05-30T12:00:00Z", datetime(2021, 5, 30, 12, tzinfo=UTC)),
+        ("2021-05-30 12:00:00.25", datetime(2021, 5, 30, 12, 0, 0, 250_000, tzinfo=UTC)),
+        ("2021-05-30T12:00:00+02:00", datetime(2021, 5, 30, 10, tzinfo=UTC)),
+        ("2021-05-30", datetime(2021, 5, 30, tzinfo=UTC)),
+        ("", None),
+    ],
+)
+def test_a_date_is_in_utc(date: str, moment: datetime | None) -> None:
+    """A date without a zone is taken as UTC's, as the database keeps it."""
+    assert parsed(json.dumps({"text": "a", "created_at": date})).created_at == moment
+
+
+@pytest.mark.parametrize("date", ["yesterday", 1622376000, "0001-01-01T00:00:00+02:00", ["2021"]])
+def test_what_is_no_date_is_said(date: object) -> None:
+    """The line is refused: kept with another date it would be found at the wrong place."""
+    record = parse_record("f:1", "/f", json.dumps({"text": "a", "created_at": date}).encode(), DEFAULTS)
+    assert record.document is None
+    assert '"created_at" is no date' in (record.reason or "")
 
 
 @pytest.mark.parametrize("nothing", ["null", '""'])
 def test_an_empty_field_counts_as_unnamed(nothing: str) -> None:
     """As spreadsheets and databases export it."""
     document = parsed(f'{{"text": "a", "title": {nothing}, "category": {nothing}, "source": {nothing}}}')
-    assert document == NewDocument("a", "general", "notes.jsonl", {"batch": 7})
+    assert document == NewDocument("a", "general", "notes.jsonl", {"batch": 7}, by_default=UNNAMED)
 
 
 @pytest.mark.parametrize(

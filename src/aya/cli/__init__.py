@@ -43,7 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("aya.cli.show:command", "Show one document."),
     "edit": ("aya.cli.edit:command", "Change a document."),
     "rm": ("aya.cli.rm:command", "Remove documents."),
-    "import": ("aya.cli.import_:command", "Import documents from a JSON Lines file."),
+    "import": ("aya.cli.import_:command", "Import from SQLite, JSON Lines, ChatGPT, Claude, MCP memory."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
     "failover": ("aya.cli.failover:command", "Make the standby the primary, because the primary is gone."),

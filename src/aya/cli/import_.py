@@ -1,45 +1,47 @@
-"""`aya import`: many documents from one file, a JSON object a line."""
+"""`aya import`: knowledge that other programs kept. One format, one command; a file alone is a JSON Lines file."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
 
-from aya.cli import session
-from aya.cli.add import Shown, report
-from aya.cli.given import check_words, explicitly
-from aya.home import Home
-from aya.ingest import Ingested, Labels, add_records
-from aya.knowledge.validation import check_labels, parse_metadata
-from aya.records import read_records
+from aya.cli import LazyGroup
+
+_JSONL = "jsonl"
+_HELP = ("-h", "--help")
 
 
-@click.command(name="import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--category", default="general", show_default=True, help="For records that name none.")
-@click.option("--source", help="For records that name none (default: the file's name).")
-@click.option("--metadata", default="{}", metavar="JSON", help="A JSON object kept with every document.")
-@session.node_option
-@session.json_option
-@click.pass_obj
-def command(
-    home: Home, /, *, file: Path, category: str, source: str | None, metadata: str, node: str | None, as_json: bool
-) -> int:
-    """Import a JSON Lines file: {"text" or "content", "title"?, "category"?, "source"?, "metadata"?, "id"?} a line.
+class FormatGroup(LazyGroup):
+    """The formats; what names none of them goes to `jsonl`, which `aya import FILE.jsonl` has always been."""
 
-    Every line ends as indexed, updated, unchanged, skipped or failed, with the reason. Importing again replaces what
-    changed and leaves the rest: a record with an "id" is known by the file and its id, one without by its text.
-    """
-    check_words(category=category, source=source)
-    check_labels(category, source)
-    labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
-    return report(lambda: _import(home, node, file, labels, quiet=as_json), as_json=as_json)
+    verbs: ClassVar[Mapping[str, tuple[str, str]]] = {
+        _JSONL: ("aya.cli.import_jsonl:command", "A JSON object a line; the format may be left out."),
+        "sqlite": ("aya.cli.import_sqlite:command", "Any table of a SQLite file; asks what the columns are."),
+        "chatgpt": ("aya.cli.import_exports:chatgpt", "ChatGPT's data export: a document a conversation."),
+        "claude": ("aya.cli.import_exports:claude", "Claude's data export: conversations, projects, memories."),
+        "mcp-memory": ("aya.cli.import_exports:mcp_memory", "The MCP memory server's file: a document an entity."),
+    }
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `jsonl` before a call that names no format."""
+        if args and args[0] not in self.verbs and args[0] not in _HELP:
+            args = [_JSONL, *args]
+        return super().parse_args(ctx, args)
 
 
-def _import(home: Home, node: str | None, file: Path, labels: Labels, *, quiet: bool) -> Ingested:
-    records = read_records(
-        file, category=labels.category, source=labels.source, metadata=labels.metadata, explicit=labels.explicit
-    )
-    with Shown(quiet=quiet) as shown:
-        return session.run(home, node, lambda opened: add_records(opened.documents, records, shown))
+@click.group(name="import", cls=FormatGroup, context_settings={"help_option_names": list(_HELP)})
+def command() -> None:
+    """Import what another program kept, once or again and again: what is there already is not doubled.
+
+    \b
+    aya import FILE.jsonl                 a JSON object a line
+    aya import sqlite notes.db            shows the tables and asks
+    aya import sqlite notes.db --mapping notes.toml --yes
+    aya import chatgpt export.zip         the .zip as it came, its folder, or conversations.json
+    aya import claude data-2026.zip
+    aya import mcp-memory memory.jsonl
+
+    Folders of Markdown (Claude Code's, Cursor's, an Obsidian vault) need no import: aya add FOLDER
+    """  # noqa: D301 - \b keeps click from joining the lines

@@ -31,6 +31,8 @@ SELECT
     content_sha256,
     category,
     source,
+    title,
+    created_at,
     coalesce(metadata, '{}') AS metadata,
     places ->> $1 AS read_sha256,
     (SELECT count(*) FROM jsonb_object_keys(places)) AS place_count
@@ -49,21 +51,33 @@ SELECT id FROM documents WHERE id = $1 FOR NO KEY UPDATE;
 SELECT id FROM documents WHERE content_sha256 = $1 ORDER BY id LIMIT 1;
 
 -- name: insert_document
--- A new document; the trigger computes content_sha256.
-INSERT INTO documents (content, metadata, category, source, title, places)
-VALUES ($1, $2, $3, $4, $5, $6)
+-- A new document; the trigger computes content_sha256. Without a date of its own it is from now.
+INSERT INTO documents (content, metadata, category, source, title, places, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, coalesce($7::timestamp, localtimestamp))
 RETURNING id;
 
 -- name: replace_document
--- What a file says now, labels and title included, in place of what it said.
+-- What a file says now, labels and title included, in place of what it said; its date stays unless another is given.
 UPDATE documents
-SET content = $2, metadata = $3, category = $4, source = $5, title = $6, places = $7
+SET
+    content = $2,
+    metadata = $3,
+    category = $4,
+    source = $5,
+    title = $6,
+    places = $7,
+    created_at = coalesce($8::timestamp, created_at)
 WHERE id = $1;
 
 -- name: relabel_document
--- New labels for a document whose content stays.
+-- New labels, and a date and a title if they are given, for a document whose content stays.
 UPDATE documents
-SET metadata = coalesce(metadata, '{}') || $2, category = $3, source = $4
+SET
+    metadata = coalesce(metadata, '{}') || $2,
+    category = $3,
+    source = $4,
+    created_at = coalesce($5::timestamp, created_at),
+    title = coalesce($6, title)
 WHERE id = $1;
 
 -- name: attach_place

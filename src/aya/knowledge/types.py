@@ -18,7 +18,9 @@ class NewDocument:
     """What somebody wants to keep.
 
     uri: where it was read from; None when it has no place of its own. relabel: the labels (category, source,
-    metadata) were given explicitly, so a document that is kept already gets them, too.
+    metadata) were given explicitly, so a document that is kept already gets them, too; by_default: except those of
+    category and source that nobody gave. retitle: the title was, too. created_at: when it was first
+    written, with a time zone; None: now, and a document that is kept already keeps its date.
     """
 
     content: str
@@ -29,6 +31,9 @@ class NewDocument:
     uri: str | None = None
     markdown: bool = True
     relabel: bool = False
+    by_default: frozenset[str] = frozenset()
+    retitle: bool = False
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

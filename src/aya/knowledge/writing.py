@@ -7,6 +7,7 @@ on file and content, the document's row, its chunks (`lock_chunks`), and what th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,6 +108,11 @@ async def confirm(connection: Connection) -> None:
         await connection.execute(_SQL["mark"])
 
 
+def as_kept(moment: datetime) -> datetime:
+    """Return a moment as the contract's timestamp columns hold it: in UTC, without zone; pure."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
 class Addition:
     """One document on its way in. `look` says what has to be done, `do` does it; both in the same transaction.
 
@@ -116,6 +122,9 @@ class Addition:
     def __init__(self, new: NewDocument) -> None:
         self._new = new
         self._sha256 = content_sha256(new.content)
+        self._created_at = None if new.created_at is None else as_kept(new.created_at)
+        self._labels = (new.category, new.source)
+        self._given_title = new.title if new.retitle else None
         self._place: Place | None = None
         self._twin: int | None = None
         self.unsure: Added | None = None
@@ -155,14 +164,25 @@ class Addition:
         row = await connection.fetchrow(_SQL["find_place"], self._new.uri)
         if row is None:
             return None
-        labels = (row["category"], row["source"], {**row["metadata"], **self._new.metadata})
+        new = self._new
+        self._labels = (
+            row["category"] if "category" in new.by_default else new.category,
+            row["source"] if "source" in new.by_default else new.source,
+        )
+        kept = (row["category"], row["source"], row["metadata"], row["created_at"], row["title"])
+        wanted = (
+            *self._labels,
+            {**row["metadata"], **new.metadata},
+            self._created_at or row["created_at"],
+            self._given_title or row["title"],
+        )
         return Place(
             document_id=row["id"],
             file_unchanged=row["read_sha256"] == self._sha256.hex(),
             edited=row["read_sha256"] != row["content_sha256"].hex(),
             says_the_same=row["content_sha256"] == self._sha256,
             shared=row["place_count"] > 1,
-            labels_differ=self._new.relabel and labels != (self._new.category, self._new.source, row["metadata"]),
+            labels_differ=new.relabel and kept != wanted,
         )
 
     async def do(self, connection: Connection, action: Action, prepared: Prepared | None) -> Added:
@@ -180,14 +200,15 @@ class Addition:
         if action in {"attach", "move", "confirm"}:
             await self._attach(connection, document_id)
         if action == "relabel":
-            labels = (dict(self._new.metadata), self._new.category, self._new.source)
+            labels = (dict(self._new.metadata), *self._labels, self._created_at, self._given_title)
             await connection.execute(_SQL["relabel_document"], document_id, *labels)
         return Added(_OUTCOMES[action], document_id, await chunk_ids_of(connection, document_id))
 
     async def _store(self, connection: Connection, action: Action, prepared: Prepared) -> Added:
         new = self._new
         places = {} if new.uri is None else {new.uri: self._sha256.hex()}
-        values = (new.content, dict(new.metadata), new.category, new.source, new.title, places)
+        labels = (dict(new.metadata), new.category, new.source, new.title)
+        values = (new.content, *labels, places, self._created_at)
         if action == "replace" and self._place is not None:
             document_id = self._place.document_id
             await lock_chunks(connection, document_id)
