@@ -133,6 +133,8 @@ async def add_files(
     over = threading.Event()
 
     async def count() -> None:
+        if manner.wanted is not None:
+            return
         files = await asyncio.to_thread(_counted, _chosen(roots, manner.wanted), over)
         if files is not None:
             progress.total(files)

@@ -27,7 +27,8 @@ from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
 
 _ALWAYS: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
-_STATUSES: tuple[Status, ...] = (*_ALWAYS, "renamed", "removed", "kept")
+_OF_GONE_FILES: tuple[Status, ...] = ("renamed", "removed", "kept")
+_STATUSES: tuple[Status, ...] = (*_ALWAYS, *_OF_GONE_FILES)
 
 
 @click.command(name="add")
@@ -37,6 +38,9 @@ _STATUSES: tuple[Status, ...] = (*_ALWAYS, "renamed", "removed", "kept")
 @click.option("--source", help="At most 100 characters (default: the name of the path given).")
 @click.option("--metadata", default="{}", metavar="JSON", help="A JSON object kept with every document.")
 @click.option("--title", help="Only with --text or -.")
+@click.option("--watch", is_flag=True, help="Then follow the folders' changes, deletions too, until Ctrl-C.")
+@click.option("--prune", is_flag=True, help="Then remove what was read from below the folders and is gone.")
+@click.option("--yes", is_flag=True, help="Remove however much is gone.")
 @session.node_option
 @session.json_option
 @click.pass_obj
@@ -50,6 +54,9 @@ def command(
     source: str | None,
     metadata: str,
     title: str | None,
+    watch: bool,
+    prune: bool,
+    yes: bool,
     node: str | None,
     as_json: bool,
 ) -> int:
@@ -58,15 +65,30 @@ def command(
     Every file ends as indexed, updated, unchanged, skipped or failed, with the reason. Adding again replaces what
     changed and leaves the rest; labels that were changed since stay, unless they are given here. Exit code 1 when
     anything failed; what went well is kept.
+
+    With --watch or --prune a file that is gone takes its document along, unless another file says the same or it was
+    edited here; one that was renamed keeps it. Nothing is removed when the folder is missing or empty, nor, without
+    --yes, when more than three tenths are gone at once.
     """
     check_words(category=category, source=source, title=title)
     check_labels(category, source)
     labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
     if text is not None or list(paths) == ["-"]:
+        _refuse_with_text(watch=watch, prune=prune)
         given = _given_text(paths, text)
         return report(lambda: _add_text(home, node, given, title, labels, quiet=as_json), as_json=as_json)
     roots = _given_paths(paths, title)
+    if watch or prune:
+        # Only here: nobody else pays for the library that follows folders.
+        from aya.cli import add_watch  # noqa: PLC0415
+
+        return add_watch.run(home, node, add_watch.Folders(roots, labels, yes), watch=watch, as_json=as_json)
     return report(lambda: _add_paths(home, node, roots, labels, quiet=as_json), as_json=as_json)
+
+
+def _refuse_with_text(*, watch: bool, prune: bool) -> None:
+    if watch or prune:
+        raise UsageError("--watch and --prune are for folders, not for a text", hint="aya add DIR --watch")
 
 
 def _given_text(paths: Sequence[str], text: str | None) -> str:
@@ -139,7 +161,8 @@ class Shown:
         )
         self._task = self._bar.add_task("adding", chunks=0, total=None)
         self._chunks = 0
-        self._counts: Counter[Status] = Counter()
+        self.counts: Counter[Status] = Counter()
+        self.results: list[FileResult] = []
         self._total: int | None = None
 
     def total(self, files: int) -> None:
@@ -149,10 +172,11 @@ class Shown:
 
     def done(self, result: FileResult) -> None:
         """Print a file's line and move the bar."""
-        self._counts[result.status] += 1
+        self.counts[result.status] += 1
         self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
-        self._bar.update(self._task, advance=1, chunks=self._chunks)
+        self._bar.update(self._task, advance=result.status not in _OF_GONE_FILES, chunks=self._chunks)
         if self._quiet:
+            self.results.append(result)
             return
         if self._bar.disable or not output.is_terminal():
             output.line(line_of(result))
@@ -160,11 +184,15 @@ class Shown:
             # Through the bar's console, which draws the bar anew below the line.
             self._bar.console.print(Text(line_of(result)), soft_wrap=True)
 
+    def pause(self) -> None:
+        """Take the bar away, for a question or for good."""
+        self._bar.stop()
+
     def interrupted(self) -> KeyboardInterrupt:
         """Return what Ctrl-C ends in: what was done, what is left, and the command that goes on."""
-        done = self._counts.total()
+        done = sum(count for status, count in self.counts.items() if status not in _OF_GONE_FILES)
         left = f"{self._total - done:,} of {self._total:,} files are left" if self._total else "the rest is left"
-        said = f"what was finished is kept ({told(self._counts)}), {left}"
+        said = f"what was finished is kept ({told(self.counts)}), {left}"
         return KeyboardInterrupt(f"{said}\n  next: {again()}")
 
     def __enter__(self) -> Self:
