@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from watchfiles import awatch
+from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] (it also takes trio's event)
 
 from aya.backoff import Backoff
-from aya.errors import AyaError
+from aya.errors import AyaError, DatabaseReadOnly, EmbedderError, ModelMismatch
 from aya.ingest import FileResult, Labels, Manner, Progress, absolute, add_files
 from aya.knowledge.documents import Documents
 from aya.knowledge.places import Places
@@ -151,12 +151,19 @@ async def follow(documents: Documents, places: Places, followed: Followed, shown
                         shown.following(followed.roots)
                     first, failures = False, 0
         except AyaError as error:
-            if not (error.retryable or isinstance(error, FolderGone)):
+            if not passes(error):
                 raise
             failures += 1
             if failures == 1:
                 shown.trouble(error)
             await asyncio.sleep(_TROUBLE.delay_seconds(failures, random.uniform))
+
+
+def passes(error: AyaError) -> bool:
+    """Return whether it may pass without anybody's help, so that following goes on; pure."""
+    if isinstance(error, ModelMismatch):
+        return False
+    return error.retryable or isinstance(error, FolderGone | EmbedderError | DatabaseReadOnly)
 
 
 async def _batches(roots: Sequence[Path], shown: Shown) -> AsyncGenerator[Hints]:

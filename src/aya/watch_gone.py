@@ -13,8 +13,10 @@ from aya.ingest import FileResult, Progress, absolute
 from aya.knowledge.places import Places
 from aya.knowledge.vanishing import Placed, Vanishing, decide
 from aya.textfile import shown_path
-from aya.watch_plan import Hints, is_suspicious
+from aya.watch_plan import Hints, is_suspicious, tops
 
+# Each document's places are compared with each of so many paths; looking at all files is cheaper than more.
+_MOST_LOOKED_AT = 50
 Asked = Callable[[str], bool]
 """Asks a person whether a sentence is meant; False where nobody can be asked."""
 
@@ -46,7 +48,7 @@ async def prune(
     for folder in folders:
         await check(places, folder)
     gone = _Gone(folders)
-    found = [each async for each in _found(places, folders, gone, hinted)]
+    found = [each async for each in _found(places, folders, gone, _missing(hinted))]
     removed = sum(each.fate == "removed" for each in found)
     await _refuse_what_is_not_meant(places, folders, removed, taking.meant)
     results: list[FileResult] = []
@@ -72,6 +74,10 @@ async def check(places: Places, folder: Path) -> None:
             f"{shown_path(folder)} is empty, as a disk that is not mounted leaves it, so nothing is taken for deleted",
             hint="mount its disk; or, if you emptied it: aya list, then aya rm ID…",
         )
+
+
+def _missing(hinted: Hints) -> list[Path] | None:
+    return None if hinted is None else tops(path for path in hinted if not os.path.lexists(path))
 
 
 def _has_entries(folder: Path) -> bool:
@@ -114,15 +120,25 @@ def _leads_somewhere(link: Path) -> bool:
     return target.exists() or not target.parent.is_dir()
 
 
-async def _found(places: Places, folders: Sequence[Path], gone: _Gone, hinted: Hints) -> AsyncGenerator[Vanishing]:
+async def _found(
+    places: Places, folders: Sequence[Path], gone: _Gone, looked_at: Sequence[Path] | None
+) -> AsyncGenerator[Vanishing]:
+    """Yield what is to be done, a document once. looked_at: what is missing there and below; None: everything."""
     seen: set[int] = set()
-    pages = [places.below(str(folder)) for folder in folders] if hinted is None else [places.at([*map(str, hinted)])]
-    for each in pages:
+    for each in _pages(places, folders, looked_at):
         async for page in each:
             for vanishing in await asyncio.to_thread(_decided, page, gone):
                 if vanishing.document_id not in seen:
                     seen.add(vanishing.document_id)
                     yield vanishing
+
+
+def _pages(
+    places: Places, folders: Sequence[Path], looked_at: Sequence[Path] | None
+) -> list[AsyncGenerator[list[Placed]]]:
+    if looked_at is None or len(looked_at) > _MOST_LOOKED_AT:
+        return [places.below(str(folder)) for folder in folders]
+    return [places.at([str(path) for path in looked_at])] if looked_at else []
 
 
 def _decided(page: Sequence[Placed], gone: _Gone) -> list[Vanishing]:

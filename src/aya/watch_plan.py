@@ -67,6 +67,16 @@ def concerns(path: Path, hinted: frozenset[Path]) -> bool:
     return path in hinted or any(parent in hinted for parent in path.parents)
 
 
+def tops(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that lie below no other of them: a folder stands for what was in it."""
+    chosen: list[Path] = []
+    # By their parts, what a folder holds follows it.
+    for path in sorted(paths, key=lambda each: each.parts):
+        if not (chosen and path.is_relative_to(chosen[-1])):
+            chosen.append(path)
+    return chosen
+
+
 def is_suspicious(removed: int, total: int) -> bool:
     """Return whether so many of a folder's documents are gone at once that a person has to say that it is meant."""
     return removed > FEW and removed > MOST_SHARE * total

@@ -199,8 +199,13 @@ async def test_many_at_once_go_only_when_it_is_meant(knowledge: Knowledge, tmp_p
     for number in range(12):
         (folder / f"{number}.md").unlink()
     asked: list[str] = []
+
+    def noted(question: str) -> bool:
+        asked.append(question)
+        return False
+
     with pytest.raises(NotMeant):
-        await looked(knowledge, folder, meant=lambda question: bool(asked.append(question)))
+        await looked(knowledge, folder, meant=noted)
     assert asked == ["12 of 20 documents have lost their files; remove them?"]
     assert len(await kept(knowledge)) == 20
     assert len(await looked(knowledge, folder, meant=lambda _: True)) == 12

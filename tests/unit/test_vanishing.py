@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from aya import errors
 from aya.ingest import FileResult
 from aya.knowledge.vanishing import Placed, Vanishing, decide
-from aya.watch_gone import result_of
-from aya.watch_plan import ASLEEP_SECONDS, MOST_HINTS, RESCAN_SECONDS, Moment, Scan, hints, is_suspicious, rescan
+from aya.watch import passes
+from aya.watch_gone import FolderGone, result_of
+from aya.watch_plan import ASLEEP_SECONDS, MOST_HINTS, RESCAN_SECONDS, Moment, Scan, hints, is_suspicious, rescan, tops
 
 
 def placed(*, content: str = "x", title: str | None = "a", path: str | None = "a.md", **places: str) -> Placed:
@@ -109,6 +111,31 @@ def test_everything_is_looked_at_again_when_hints_may_be_missing(
 ) -> None:
     """After a flood, after sleep, and now and then: the rarer, the longer it takes."""
     assert rescan(hinted, START, now, last) == why
+
+
+def test_a_folder_stands_for_what_was_in_it() -> None:
+    """A path below another is found with it; a name that only begins alike is not below."""
+    paths = [Path(each) for each in ("/n/a/b.md", "/n/a", "/n/a/c/d.md", "/n/ab", "/n/a-b", "/m")]
+    assert sorted(tops(paths)) == sorted(map(Path, ("/m", "/n/a", "/n/a-b", "/n/ab")))
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (errors.DatabaseUnavailable, True),
+        (errors.DatabaseReadOnly, True),
+        (errors.OutcomeUnknown, True),
+        (errors.EmbedderError, True),
+        (FolderGone, True),
+        (errors.ModelMismatch, False),
+        (errors.SchemaMismatch, False),
+        (errors.DatabaseRefused, False),
+        (errors.ConfigError, False),
+    ],
+)
+def test_following_outlives_what_passes(error: type[errors.AyaError], *, passing: bool) -> None:
+    """A failover, a restart, a disk that is away; not what only a person can mend."""
+    assert passes(error("x")) == passing
 
 
 def test_what_is_hidden_is_no_hint() -> None:

@@ -58,7 +58,7 @@ FROM documents
 WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: leave_places
--- Files that the document is no longer read from, and what it is called after one that stays; NULL leaves that as it is.
+-- Files that the document is no longer read from, and what it is called after one that stays; NULL: as it was.
 UPDATE documents SET
     places = places - $2::text[],
     metadata = CASE WHEN $3::text IS NULL THEN metadata ELSE jsonb_set(metadata, '{path}', to_jsonb($3::text)) END,
