@@ -93,11 +93,11 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file on its way in. root: the named path it was found under. known: what was read from it before."""
+    """A file on its way in. root: the named path it was found under. known: what is known, by place."""
 
     root: Path
     found: Found | Refused
-    known: Known | None = None
+    known: Mapping[str, Known]
 
 
 KnownPlaces = Callable[[Sequence[str]], Awaitable[Mapping[str, Known]]]
@@ -179,7 +179,7 @@ async def _looked_up(
         places = [str(absolute(each.path)) for _, each in batch if isinstance(each, Found)]
         there: Mapping[str, Known] = await known(places) if known is not None and places else _NONE_KNOWN
         for root, each in batch:
-            yield Entry(root, each, there.get(str(absolute(each.path))))
+            yield Entry(root, each, there)
 
 
 def find(roots: Sequence[Path]) -> Iterator[tuple[Path, Found | Refused]]:
@@ -273,10 +273,15 @@ async def _add_entry(documents: Documents, entry: Entry, labels: Labels) -> File
     file = await _read(entry.found)
     if isinstance(file, Refused):
         return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
-    shown, known = shown_path(file.path), entry.known
-    if known is not None and not labels.explicit and known.read_sha256 == content_sha256(file.text).hex():
-        return FileResult(shown, "unchanged", None, known.document_id, known.chunks)
-    return await _add_document(documents, shown, new_document(entry.root, file, labels))
+    return await _add_file(documents, shown_path(file.path), new_document(entry.root, file, labels), entry.known)
+
+
+async def _add_file(documents: Documents, shown: str, new: NewDocument, known: Mapping[str, Known]) -> FileResult:
+    """Add what was read from a file, unless it is known to say what it said."""
+    before = known.get(new.uri or "")
+    if before is not None and not new.relabel and before.read_sha256 == content_sha256(new.content).hex():
+        return FileResult(shown, "unchanged", None, before.document_id, before.chunks)
+    return await _add_document(documents, shown, new)
 
 
 async def _read(found: Found | Refused) -> TextFile | Refused:
