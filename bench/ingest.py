@@ -52,7 +52,7 @@ LARGE_BYTES = 1 << 30
 BELOW_LIMIT_BYTES = 30 << 20
 MIB = 1 << 20
 MOST_GROWTH_MIB = 40.0
-"""A folder may cost so much more at its end than when the first fifth of the time was over."""
+"""The second half of a folder may cost so much more than the first."""
 
 
 def aya(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -270,9 +270,9 @@ def resident(command: Sequence[str]) -> tuple[list[tuple[float, float]], str]:
 
 
 def is_flat(points: Sequence[tuple[float, float]]) -> bool:
-    """Return whether memory stayed where it was when the first fifth of the time was over."""
-    cut = max(1, len(points) // 5)
-    return max(mib for _, mib in points) <= max(mib for _, mib in points[:cut]) + MOST_GROWTH_MIB
+    """Return whether the second half of the time took no more memory than the first; it may take less."""
+    half = len(points) // 2
+    return _peak(points[half:]) <= _peak(points[: half + 1]) + MOST_GROWTH_MIB
 
 
 def memory(gigabytes: int, files: int, *, plot: bool) -> bool:

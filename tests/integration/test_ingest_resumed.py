@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.integration.conftest import Knowledge
 
+from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.ingest import LOOKED_UP_AT_ONCE, FileResult, Ingested, Labels, Manner, add_files
@@ -23,6 +24,7 @@ from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 
+PLACES = queries.load("aya.knowledge", "places.sql")
 KILLS = 3
 FILES = 24
 
@@ -167,3 +169,20 @@ async def test_results_that_nobody_keeps_are_counted(knowledge: Knowledge, tmp_p
     (folder / "empty.md").write_text("")
     ingested = await add(knowledge, [folder], listed=False)
     assert (ingested.results, ingested.counts) == ([], {"indexed": 5, "failed": 1})
+
+
+async def test_known_files_are_found_by_their_index(knowledge: Knowledge) -> None:
+    """Two hundred paths among thousands of documents: the table is not read for them."""
+    async with knowledge.database.connection() as connection:
+        # Without the triggers: nobody is to index them.
+        await connection.execute("ALTER TABLE documents DISABLE TRIGGER USER")
+        await connection.execute(
+            """INSERT INTO documents (content, content_sha256, places)
+               SELECT repeat('words ', 100) || i, 'x', jsonb_build_object('/notes/' || i, 'sha')
+               FROM generate_series(1, 20000) AS i"""
+        )
+        await connection.execute("ANALYZE documents")
+        paths = [f"/notes/{number}" for number in range(0, 4000, 20)]
+        rows = await connection.fetch(f"EXPLAIN {PLACES['known_places']}", paths)
+    assert "idx_documents_places" in "\n".join(row[0] for row in rows)
+    assert set(await Places(knowledge.database).known(paths)) == set(paths[1:])
