@@ -215,8 +215,10 @@ async def _changes(roots: Sequence[Path], shown: Shown) -> AsyncGenerator[set[st
         ignore_permission_denied=True,
     )
     try:
-        async for changed in watching:
-            yield {path for _, path in changed}
+        # Closed by whoever leaves it: what is left to the collector ends later, beside the next one.
+        async with aclosing(watching):
+            async for changed in watching:
+                yield {path for _, path in changed}
     except FileNotFoundError as error:
         raise FolderGone(f"{error}: nothing is taken for deleted", hint="mount its disk") from error
     except (OSError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -77,9 +78,11 @@ def _follow(home: Home, node: str | None, folders: Folders) -> int:
 
         try:
             session.run(home, node, work)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError) as error:
+            # asyncio.run takes Ctrl-C for another's cancellation when a scope of anyio, which watchfiles uses, was
+            # cancelled with it.
             if not following.began:
-                raise
+                raise KeyboardInterrupt from error
             output.progress(f"\nNo longer followed ({told(shown.counts)}). Again: {again()}")
     return 0
 
@@ -109,7 +112,7 @@ class _Following:
         """Say so, once a scan."""
         self._shown.pause()
         names = ", ".join(map(shown_path, folders))
-        said = told(self._shown.counts) if not self.began else "all is as it says"
+        said = told(self._shown.counts) if not self.began else "all of it was looked at"
         self.began = True
         output.progress(f"{_clock()}  following {names} ({said}). Ctrl-C ends it.")
 
