@@ -158,6 +158,19 @@ async def test_what_is_gone_goes_unless_somebody_else_says_it(knowledge: Knowled
     assert await looked(knowledge, folder) == []
 
 
+async def test_a_place_elsewhere_is_not_judged(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A path that lies below no followed folder may be another machine's: its document stays."""
+    folder, elsewhere = notes(tmp_path / "n", "a.md", "stays.md"), tmp_path / "nn"
+    elsewhere.mkdir()
+    shutil.copy(folder / "a.md", elsewhere / "a.md")
+    await looked(knowledge, folder)
+    await looked(knowledge, elsewhere)
+    (folder / "a.md").unlink()
+    (elsewhere / "a.md").unlink()
+    assert await looked(knowledge, folder) == [("kept", "a.md")]
+    assert (await kept(knowledge))["a.md"].uri == str(elsewhere / "a.md")
+
+
 async def test_what_cannot_be_seen_is_not_gone(knowledge: Knowledge, tmp_path: Path) -> None:
     """A folder that is missing or empty is a disk that is not mounted; a link that leads nowhere may lead there."""
     disk = notes(tmp_path / "disk", "far.md")
