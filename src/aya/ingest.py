@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseConflict, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
 from aya.knowledge.documents import Documents
+from aya.knowledge.indexing import content_sha256
+from aya.knowledge.places import Known
 from aya.knowledge.types import Added, NewDocument
 from aya.knowledge.validation import LONGEST_SOURCE
 from aya.records import Record
 from aya.textfile import Found, Refused, TextFile, discover, read_text_file, shown_path
 
-Status = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
-# Several at once, so that the embedder can batch across documents.
-CONCURRENCY = 4
+# The last three: files that are gone (aya.watch).
+Status = Literal["indexed", "updated", "unchanged", "skipped", "failed", "renamed", "removed", "kept"]
+# Several at once, so that the embedder can batch across documents: 8 are half as fast again as 4, 16 no faster than 8
+# (bench/ingest.py stages).
+CONCURRENCY = 8
+# So many paths are asked for in one query.
+LOOKED_UP_AT_ONCE = 200
+_NONE_KNOWN: Mapping[str, Known] = {}
 _OVERLOAD = Backoff(first_seconds=0.5, cap_seconds=10.0)
 _MOST_OVERLOADS = 8
 
@@ -42,10 +53,19 @@ class Ingested:
 
     stopped_by: the error that concerns all files (database or embedder gone, another model) and ended it before its
     time; None when every file was looked at. What was added stays, and adding again finishes.
+    unlisted: how many more there were, by status, whose results nobody asked to keep.
     """
 
     results: list[FileResult]
     stopped_by: AyaError | None = None
+    unlisted: Mapping[Status, int] = field(default_factory=dict[Status, int])
+
+    @property
+    def counts(self) -> Counter[Status]:
+        """How many files ended how."""
+        counts: Counter[Status] = Counter(self.unlisted)
+        counts.update(result.status for result in self.results)
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +86,183 @@ class Progress(Protocol):
     """Told how far it is; must return at once."""
 
     def total(self, files: int) -> None:
-        """Say how many files there are."""
+        """Say how many files there are; said when they were counted, which may be after the first are done."""
 
     def done(self, result: FileResult) -> None:
         """Say that one file is finished."""
 
 
-async def add_files(documents: Documents, roots: Sequence[Path], labels: Labels, progress: Progress) -> Ingested:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file on its way in. root: the named path it was found under. known: what is known, by place."""
+
+    root: Path
+    found: Found | Refused
+    known: Mapping[str, Known]
+
+
+KnownPlaces = Callable[[Sequence[str]], Awaitable[Mapping[str, Known]]]
+"""Which of many absolute paths a document was read from (aya.knowledge.places)."""
+Wanted = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How many files are gone through.
+
+    known: asked for many files at once, so that one that says what it said costs no question of its own; None: each is
+    asked for by itself. wanted: only these absolute paths; None: all. listed: keep every result; False: count them
+    only, so that memory does not grow with the files.
+    """
+
+    known: KnownPlaces | None = None
+    wanted: Wanted | None = None
+    listed: bool = True
+
+
+ONE_BY_ONE = Manner()
+
+
+async def add_files(
+    documents: Documents,
+    roots: Sequence[Path],
+    labels: Labels,
+    progress: Progress,
+    manner: Manner = ONE_BY_ONE,
+) -> Ingested:
     """Add everything below `roots`, every file once and with one result."""
+    over = threading.Event()
+
+    async def count() -> None:
+        if manner.wanted is not None:
+            return
+        files = await asyncio.to_thread(_counted, _chosen(roots, manner.wanted), over)
+        if files is not None:
+            progress.total(files)
+
+    async def entries() -> AsyncGenerator[Entry]:
+        walked = 0
+        async with aclosing(_looked_up(_chosen(roots, manner.wanted), manner.known)) as looked_up:
+            async for entry in looked_up:
+                walked += 1
+                yield entry
+        over.set()
+        progress.total(walked)
+
+    try:
+        return await _all(
+            entries(), lambda entry: _add_entry(documents, entry, labels), progress, beside=count, listed=manner.listed
+        )
+    finally:
+        over.set()
+
+
+def _chosen(roots: Sequence[Path], wanted: Wanted | None) -> Iterator[tuple[Path, Found | Refused]]:
     found = find(roots)
-    progress.total(len(found))
-    return await _all(found, lambda each: _add_entry(documents, each[0], each[1], labels), progress)
+    return found if wanted is None else ((root, each) for root, each in found if wanted(absolute(each.path)))
 
 
-def find(roots: Sequence[Path]) -> list[tuple[Path, Found | Refused]]:
-    """Return what stands below `roots`, each path once, with the first root it was found under.
+def _counted(entries: Iterable[object], over: threading.Event) -> int | None:
+    """Count, beside the work; None when it was over first."""
+    files = 0
+    for _ in entries:
+        if over.is_set():
+            return None
+        files += 1
+    return files
+
+
+async def _looked_up(
+    entries: Iterator[tuple[Path, Found | Refused]], known: KnownPlaces | None
+) -> AsyncGenerator[Entry]:
+    """Yield the entries with what is known of them; the walk advances as they are taken."""
+    while batch := await asyncio.to_thread(lambda: list(islice(entries, LOOKED_UP_AT_ONCE))):
+        places = [str(absolute(each.path)) for _, each in batch if isinstance(each, Found)]
+        there: Mapping[str, Known] = await known(places) if known is not None and places else _NONE_KNOWN
+        for root, each in batch:
+            yield Entry(root, each, there)
+
+
+def find(roots: Sequence[Path]) -> Iterator[tuple[Path, Found | Refused]]:
+    """Yield what stands below `roots`, each path once, with the first root it was found under.
 
     What a walk passed over as a kind that is not read is tried when a later root names it.
     """
+    if not _overlap(roots):
+        return ((root, entry) for root in roots for entry in discover([root]))
     places: dict[Path, tuple[Path, Found | Refused]] = {}
     for root in roots:
         for entry in discover([root]):
-            place = _absolute(entry.path)
+            place = absolute(entry.path)
             known = places.get(place)
             if known is None or (isinstance(known[1], Refused) and known[1].skipped):
                 places[place] = (root, entry)
-    return list(places.values())
+    return iter(places.values())
+
+
+def _overlap(roots: Sequence[Path]) -> bool:
+    """Return whether one of them is, or holds, another; else they are walked one after the other, and none is noted."""
+    # By their parts, whatever follows a folder in this order first is what it holds.
+    return any(
+        later[: len(earlier)] == earlier for earlier, later in pairwise(sorted(absolute(root).parts for root in roots))
+    )
 
 
 async def add_records(documents: Documents, records: Iterable[Record], progress: Progress) -> Ingested:
     """Add the documents of a file of records, one result a record, in order."""
-    return await _all(records, lambda record: _add_record(documents, record), progress)
+
+    async def each() -> AsyncGenerator[Record]:
+        for record in records:
+            yield record
+
+    return await _all(each(), lambda record: _add_record(documents, record), progress)
 
 
 Item = TypeVar("Item")
 
 
-async def _all(items: Iterable[Item], add: Callable[[Item], Awaitable[FileResult]], progress: Progress) -> Ingested:
+async def _nothing() -> None:
+    """Do nothing beside."""
+
+
+async def _all(
+    items: AsyncGenerator[Item],
+    add: Callable[[Item], Awaitable[FileResult]],
+    progress: Progress,
+    *,
+    beside: Callable[[], Coroutine[None, None, None]] = _nothing,
+    listed: bool = True,
+) -> Ingested:
     results: dict[int, FileResult] = {}
-    stopped_by: AyaError | None = None
-    waiting = iter(enumerate(items))
+    unlisted: Counter[Status] = Counter()
+    taken = 0
+    one_at_a_time = asyncio.Lock()
 
     async def work() -> None:
-        for position, item in waiting:
+        nonlocal taken
+        while True:
+            async with one_at_a_time:
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                position, taken = taken, taken + 1
             result = await add(item)
-            results[position] = result
+            if listed:
+                results[position] = result
+            else:
+                unlisted[result.status] += 1
             progress.done(result)
 
+    stopped_by: AyaError | None = None
     try:
-        async with asyncio.TaskGroup() as group:
+        async with aclosing(items), asyncio.TaskGroup() as group:
+            group.create_task(beside(), name="add-count")
             for number in range(CONCURRENCY):
                 group.create_task(work(), name=f"add-{number}")
     except* AyaError as errors:
         stopped_by = _first(errors)
-    return Ingested([results[position] for position in sorted(results)], stopped_by)
+    return Ingested([results[position] for position in sorted(results)], stopped_by, unlisted)
 
 
 def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
@@ -127,11 +270,24 @@ def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
     return first if isinstance(first, AyaError) else _first(first)
 
 
-async def _add_entry(documents: Documents, root: Path, entry: Found | Refused, labels: Labels) -> FileResult:
-    file = await asyncio.to_thread(read_text_file, entry.path) if isinstance(entry, Found) else entry
+async def _add_entry(documents: Documents, entry: Entry, labels: Labels) -> FileResult:
+    file = await _read(entry.found)
     if isinstance(file, Refused):
         return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
-    return await _add_document(documents, shown_path(file.path), new_document(root, file, labels))
+    return await _add_file(documents, shown_path(file.path), new_document(entry.root, file, labels), entry.known)
+
+
+async def _add_file(documents: Documents, shown: str, new: NewDocument, known: Mapping[str, Known]) -> FileResult:
+    """Add what was read from a file, unless it is known to say what it said."""
+    before = known.get(new.uri or "")
+    if before is not None and not new.relabel and before.read_sha256 == content_sha256(new.content).hex():
+        return FileResult(shown, "unchanged", None, before.document_id, before.chunks)
+    return await _add_document(documents, shown, new)
+
+
+async def _read(found: Found | Refused) -> TextFile | Refused:
+    """Return what a file says. The one place where a file is opened."""
+    return await asyncio.to_thread(read_text_file, found.path) if isinstance(found, Found) else found
 
 
 async def _add_record(documents: Documents, record: Record) -> FileResult:
@@ -157,7 +313,7 @@ def concerns_all(error: AyaError) -> bool:
 def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
     """Return the document for a file that was found under `root`; pure but for the current directory."""
     where = file.path.relative_to(root) if file.path != root else Path(file.path.name)
-    name = _absolute(root).name
+    name = absolute(root).name
     source = labels.source or (shown_path(Path(name))[:LONGEST_SOURCE] if name else "/")
     return NewDocument(
         content=file.text,
@@ -165,13 +321,13 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
         source=source,
         metadata={**file.metadata, "path": str(where), **labels.metadata},
         title=file.title,
-        uri=str(_absolute(file.path)),
+        uri=str(absolute(file.path)),
         markdown=file.markdown,
         relabel=labels.explicit,
     )
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Return the one name of a path, without "..": the same file is the same document wherever it is named from."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps "..")
 

@@ -67,7 +67,7 @@ def test_a_file_under_several_roots_belongs_to_the_first(tmp_path: Path, monkeyp
         (tmp_path / "notes" / name).write_text("words")
     monkeypatch.chdir(tmp_path)
     notes, sub, paper = Path("notes"), tmp_path / "notes" / "sub", Path("notes/paper.cfg")
-    found = find([notes, sub, Path("notes/../notes"), paper])
+    found = list(find([notes, sub, Path("notes/../notes"), paper]))
     assert [(root, entry.path, isinstance(entry, Found)) for root, entry in found] == [
         (notes, notes / "a.md", True),
         # Passed over in the folder, and then named: tried.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
@@ -20,11 +21,14 @@ from aya.cli import output, session
 from aya.cli.given import check_words, explicitly, standard_input
 from aya.errors import EXIT_FAILED, AyaError, DocumentError, UsageError
 from aya.home import Home
-from aya.ingest import FileResult, Ingested, Labels, Status, add_files, result_of
+from aya.ingest import FileResult, Ingested, Labels, Manner, Status, add_files, result_of
+from aya.knowledge.places import Places
 from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
 
-_STATUSES: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
+_ALWAYS: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
+_OF_GONE_FILES: tuple[Status, ...] = ("renamed", "removed", "kept")
+_STATUSES: tuple[Status, ...] = (*_ALWAYS, *_OF_GONE_FILES)
 
 
 @click.command(name="add")
@@ -34,6 +38,9 @@ _STATUSES: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "
 @click.option("--source", help="At most 100 characters (default: the name of the path given).")
 @click.option("--metadata", default="{}", metavar="JSON", help="A JSON object kept with every document.")
 @click.option("--title", help="Only with --text or -.")
+@click.option("--watch", is_flag=True, help="Then follow the folders' changes, deletions too, until Ctrl-C.")
+@click.option("--prune", is_flag=True, help="Then remove what was read from below the folders and is gone.")
+@click.option("--yes", is_flag=True, help="Remove however much is gone.")
 @session.node_option
 @session.json_option
 @click.pass_obj
@@ -47,6 +54,9 @@ def command(
     source: str | None,
     metadata: str,
     title: str | None,
+    watch: bool,
+    prune: bool,
+    yes: bool,
     node: str | None,
     as_json: bool,
 ) -> int:
@@ -55,15 +65,30 @@ def command(
     Every file ends as indexed, updated, unchanged, skipped or failed, with the reason. Adding again replaces what
     changed and leaves the rest; labels that were changed since stay, unless they are given here. Exit code 1 when
     anything failed; what went well is kept.
+
+    With --watch or --prune a file that is gone takes its document along, unless another file says the same or it was
+    edited here; one that was renamed keeps it. Nothing is removed when the folder is missing or empty, nor, without
+    --yes, when more than three tenths are gone at once.
     """
     check_words(category=category, source=source, title=title)
     check_labels(category, source)
     labels = Labels(category, source, parse_metadata(metadata), explicitly("category", "source", "metadata"))
     if text is not None or list(paths) == ["-"]:
+        _refuse_with_text(watch=watch, prune=prune)
         given = _given_text(paths, text)
         return report(lambda: _add_text(home, node, given, title, labels, quiet=as_json), as_json=as_json)
     roots = _given_paths(paths, title)
+    if watch or prune:
+        # Only here: nobody else pays for the library that follows folders.
+        from aya.cli import add_watch  # noqa: PLC0415
+
+        return add_watch.run(home, node, add_watch.Folders(roots, labels, yes), watch=watch, as_json=as_json)
     return report(lambda: _add_paths(home, node, roots, labels, quiet=as_json), as_json=as_json)
+
+
+def _refuse_with_text(*, watch: bool, prune: bool) -> None:
+    if watch or prune:
+        raise UsageError("--watch and --prune are for folders, not for a text", hint="aya add DIR --watch")
 
 
 def _given_text(paths: Sequence[str], text: str | None) -> str:
@@ -93,48 +118,82 @@ def _add_text(home: Home, node: str | None, text: str, title: str | None, labels
 
 
 def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> Ingested:
+    async def add(opened: session.Session) -> Ingested:
+        manner = Manner(known=Places(opened.database).known, listed=quiet)
+        return await add_files(opened.documents, roots, labels, shown, manner)
+
     with Shown(quiet=quiet) as shown:
-        ingested = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
-    if ingested == Ingested([]):
+        ingested = session.run(home, node, add)
+    if ingested.stopped_by is None and not ingested.counts:
         raise DocumentError(
             f"there is nothing to read in {', '.join(map(str, roots))}", hint="aya add takes Markdown and plain text"
         )
     return ingested
 
 
+class _Pace(ProgressColumn):
+    """How many of how many files, and how many a second lately."""
+
+    def render(self, task: Task) -> Text:
+        """Return "1,200 of 5,000 files, 45/s"; the total is known when the walk is over."""
+        of = "" if task.total is None else f" of {task.total:,.0f}"
+        speed = "" if not task.speed else f", {task.speed:,.0f}/s" if task.speed > 1 else f", {task.speed:.1g}/s"
+        return Text(f"{task.completed:,.0f}{of} files{speed}")
+
+
 class Shown:
-    """A progress bar on a terminal; everywhere one line a file, as it is finished."""
+    """A progress bar on a terminal; everywhere one line a file, as it is finished.
+
+    Above a bar, files that did not change have no line: the bar counts them.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[chunks]} chunks"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=24),
+            _Pace(),
+            TextColumn("{task.fields[chunks]:,} chunks"),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=Console(stderr=True, no_color=not output.colours(sys.stderr)),
             disable=not output.is_terminal(sys.stderr),
             transient=True,
         )
         self._task = self._bar.add_task("adding", chunks=0, total=None)
         self._chunks = 0
+        self.counts: Counter[Status] = Counter()
+        self.results: list[FileResult] = []
+        self._total: int | None = None
 
     def total(self, files: int) -> None:
         """Set the bar's length."""
+        self._total = files
         self._bar.update(self._task, total=files)
 
     def done(self, result: FileResult) -> None:
         """Print a file's line and move the bar."""
+        self.counts[result.status] += 1
         self._chunks += result.chunks if result.status in {"indexed", "updated"} else 0
-        self._bar.update(self._task, advance=1, chunks=self._chunks)
+        self._bar.update(self._task, advance=result.status not in _OF_GONE_FILES, chunks=self._chunks)
         if self._quiet:
+            self.results.append(result)
             return
         if self._bar.disable or not output.is_terminal():
             output.line(line_of(result))
-        else:
+        elif result.status != "unchanged":
             # Through the bar's console, which draws the bar anew below the line.
             self._bar.console.print(Text(line_of(result)), soft_wrap=True)
+
+    def pause(self) -> None:
+        """Take the bar away, for a question or for good."""
+        self._bar.stop()
+
+    def interrupted(self) -> KeyboardInterrupt:
+        """Return what Ctrl-C ends in: what was done, what is left, and the command that goes on."""
+        done = sum(count for status, count in self.counts.items() if status not in _OF_GONE_FILES)
+        left = f"{self._total - done:,} of {self._total:,} files are left" if self._total else "the rest is left"
+        said = f"what was finished is kept ({told(self.counts)}), {left}"
+        return KeyboardInterrupt(f"{said}\n  next: {again()}")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -144,6 +203,18 @@ class Shown:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            raise self.interrupted() from None
+
+
+def again() -> str:
+    """Return the command that was typed, to be typed again."""
+    return shlex.join(["aya", *sys.argv[1:]])
+
+
+def told(counts: Mapping[Status, int]) -> str:
+    """Return how many files ended how, in words; pure."""
+    return ", ".join(f"{counts[status]:,} {status}" for status in _STATUSES if counts.get(status)) or "nothing yet"
 
 
 def line_of(result: FileResult) -> str:
@@ -171,24 +242,22 @@ def report(work: Callable[[], Ingested], *, as_json: bool) -> int:
         output.progress(_summary(ingested))
     if ingested.stopped_by is not None:
         raise ingested.stopped_by
-    return EXIT_FAILED if any(result.status == "failed" for result in ingested.results) else 0
+    return EXIT_FAILED if ingested.counts["failed"] else 0
 
 
 def _summary(ingested: Ingested) -> str:
-    counts = Counter(result.status for result in ingested.results)
-    said = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status]) or "nothing was finished"
     if ingested.stopped_by is not None:
-        return f"{said}, and then it had to stop."
-    return f'{said}. Next: aya search "what you want to know"'
+        return f"{told(ingested.counts) if ingested.counts else 'nothing was finished'}, and then it had to stop."
+    return f'{told(ingested.counts)}. Next: aya search "what you want to know"'
 
 
 def document(ingested: Ingested) -> dict[str, Any]:
     """Return what --json prints: "summary", "files" and, where the call was stopped, "error"; pure."""
-    counts = Counter(result.status for result in ingested.results)
-    told: dict[str, Any] = {
-        "summary": {status: counts[status] for status in _STATUSES},
+    counts = ingested.counts
+    said: dict[str, Any] = {
+        "summary": {status: counts[status] for status in _STATUSES if status in _ALWAYS or counts[status]},
         "files": [asdict(result) for result in ingested.results],
     }
     if ingested.stopped_by is not None:
-        told["error"] = {"message": ingested.stopped_by.message, "hint": ingested.stopped_by.hint}
-    return told
+        said["error"] = {"message": ingested.stopped_by.message, "hint": ingested.stopped_by.hint}
+    return said

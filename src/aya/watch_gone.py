@@ -1,0 +1,173 @@
+"""Documents whose files are gone: found by looking at every file that they were read from, and taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aya.errors import DocumentError
+from aya.ingest import FileResult, Progress, absolute
+from aya.knowledge.places import Places
+from aya.knowledge.vanishing import Placed, Vanishing, decide
+from aya.textfile import shown_path
+from aya.watch_plan import Hints, is_suspicious, tops
+
+# Each document's places are compared with each of so many paths; looking at all files is cheaper than more.
+_MOST_LOOKED_AT = 50
+Asked = Callable[[str], bool]
+"""Asks a person whether a sentence is meant; False where nobody can be asked."""
+
+
+class FolderGone(DocumentError):
+    """A folder is missing, or empty as an unmounted disk leaves it: what was read from it is not touched."""
+
+
+class NotMeant(DocumentError):
+    """So much is gone at once that a person has to say that it is meant; nothing was taken out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """How documents are taken out. meant: asked when much goes. attached: the ids of those that just got a file."""
+
+    meant: Asked
+    attached: frozenset[int] = frozenset()
+
+
+async def prune(
+    places: Places, roots: Sequence[Path], progress: Progress, taking: Taking, hinted: Hints = None
+) -> list[FileResult]:
+    """Take out what was read from below `roots` and is gone; return what became of it. hinted: look only there.
+
+    Raises FolderGone or NotMeant; nothing was taken out then.
+    """
+    folders = [absolute(root) for root in roots]
+    for folder in folders:
+        await check(places, folder)
+    gone = _Gone(folders)
+    found = [each async for each in _found(places, folders, gone, _missing(hinted))]
+    removed = sum(each.fate == "removed" for each in found)
+    await _refuse_what_is_not_meant(places, folders, removed, taking.meant)
+    results: list[FileResult] = []
+    for each in found:
+        done = await places.vanish(each.document_id, gone)
+        if done is not None:
+            results.append(result_of(done, taking.attached))
+            progress.done(results[-1])
+    return results
+
+
+async def check(places: Places, folder: Path) -> None:
+    """Raise FolderGone unless the folder is there, and holds something if anything was read from it."""
+    try:
+        empty = not await asyncio.to_thread(_has_entries, folder)
+    except OSError as error:
+        raise FolderGone(
+            f"{shown_path(folder)} cannot be looked into ({error.strerror}), so nothing is taken for deleted",
+            hint="mount its disk, or name the folder that is there",
+        ) from error
+    if empty and await places.count_below(str(folder)):
+        raise FolderGone(
+            f"{shown_path(folder)} is empty, as a disk that is not mounted leaves it, so nothing is taken for deleted",
+            hint="mount its disk; or, if you emptied it: aya list, then aya rm ID…",
+        )
+
+
+def _missing(hinted: Hints) -> list[Path] | None:
+    return None if hinted is None else tops(path for path in hinted if not os.path.lexists(path))
+
+
+def _has_entries(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
+
+
+class _Gone:
+    """Whether no file stands any more at a place below the folders; a place elsewhere is never said to be gone."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._prefixes = tuple(f"{folder}/".replace("//", "/") for folder in folders)
+
+    def __call__(self, place: str) -> bool:
+        return place.startswith(self._prefixes) and not any(_stands(Path(file)) for file in _files(place))
+
+
+def _files(place: str) -> list[str]:
+    """Return the file of that name and, of "path#fragment", the file that holds the fragment."""
+    folder, _, name = place.rpartition("/")
+    return [place, *(f"{folder}/{name[:at]}" for at, character in enumerate(name) if character == "#" and at)]
+
+
+def _stands(path: Path) -> bool:
+    """Return whether something is there; True as well when that cannot be said."""
+    try:
+        path.lstat()
+        if path.is_symlink():
+            return _leads_somewhere(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _leads_somewhere(link: Path) -> bool:
+    """Return whether the link's file is there, or may be on a disk that is not mounted: its folder is missing, too."""
+    target = Path(os.path.realpath(link))
+    return target.exists() or not target.parent.is_dir()
+
+
+async def _found(
+    places: Places, folders: Sequence[Path], gone: _Gone, looked_at: Sequence[Path] | None
+) -> AsyncGenerator[Vanishing]:
+    """Yield what is to be done, a document once. looked_at: what is missing there and below; None: everything."""
+    seen: set[int] = set()
+    for each in _pages(places, folders, looked_at):
+        async for page in each:
+            for vanishing in await asyncio.to_thread(_decided, page, gone):
+                if vanishing.document_id not in seen:
+                    seen.add(vanishing.document_id)
+                    yield vanishing
+
+
+def _pages(
+    places: Places, folders: Sequence[Path], looked_at: Sequence[Path] | None
+) -> list[AsyncGenerator[list[Placed]]]:
+    if looked_at is None or len(looked_at) > _MOST_LOOKED_AT:
+        return [places.below(str(folder)) for folder in folders]
+    return [places.at([str(path) for path in looked_at])] if looked_at else []
+
+
+def _decided(page: Sequence[Placed], gone: _Gone) -> list[Vanishing]:
+    decided = (decide(document, frozenset(filter(gone, document.places))) for document in page)
+    return [each for each in decided if each is not None]
+
+
+async def _refuse_what_is_not_meant(places: Places, folders: Sequence[Path], removed: int, meant: Asked) -> None:
+    total = sum([await places.count_below(str(folder)) for folder in folders]) if is_suspicious(removed, 0) else 0
+    if is_suspicious(removed, total) and not meant(
+        f"{removed:,} of {total:,} documents have lost their files; remove them?"
+    ):
+        raise NotMeant(
+            f"{removed:,} of {total:,} documents of {', '.join(map(shown_path, folders))} have lost their files;"
+            " so many are removed only when it is said to be meant",
+            hint="look whether a disk or a folder is missing; if not, aya add DIR --prune --yes",
+        )
+
+
+def result_of(done: Vanishing, attached: frozenset[int]) -> FileResult:
+    """Return what a person is told of it; pure."""
+    lost = ", ".join(shown_path(Path(place)) for place in done.gone)
+    number = done.document_id
+    if done.fate == "removed":
+        return FileResult(lost, "removed", f"document {number}: its file is gone", number)
+    if done.heir is None:
+        reason = f"its file is gone, but document {number} was edited here: aya rm {number}"
+        return FileResult(lost, "kept", reason, number)
+    heir = shown_path(Path(done.heir))
+    if number in attached:
+        return FileResult(heir, "renamed", f"document {number} was {lost}", number)
+    return FileResult(lost, "kept", f"it is gone, but {heir} says what document {number} says", number)
