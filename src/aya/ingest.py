@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -15,8 +17,9 @@ from aya.errors import AyaError, DatabaseConflict, DatabaseError, DocumentError,
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Added, NewDocument
 from aya.knowledge.validation import LONGEST_SOURCE
+from aya.readers.pool import Readers
 from aya.records import Record
-from aya.textfile import Found, Refused, TextFile, discover, read_text_file, shown_path
+from aya.textfile import Found, Refused, TextFile, discover, shown_path
 
 Status = Literal["indexed", "updated", "unchanged", "skipped", "failed"]
 # Several at once, so that the embedder can batch across documents.
@@ -27,7 +30,10 @@ _MOST_OVERLOADS = 8
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file. reason: why, for skipped and failed."""
+    """What became of one file. reason: why, for skipped and failed; else what of it could not be taken.
+
+    document_id: None, too, for a file that holds several documents.
+    """
 
     path: str
     status: Status
@@ -76,7 +82,8 @@ async def add_files(documents: Documents, roots: Sequence[Path], labels: Labels,
     """Add everything below `roots`, every file once and with one result."""
     found = find(roots)
     progress.total(len(found))
-    return await _all(found, lambda each: _add_entry(documents, each[0], each[1], labels), progress)
+    async with Readers() as readers:
+        return await _all(found, lambda each: _add_entry(documents, readers, each[0], each[1], labels), progress)
 
 
 def find(roots: Sequence[Path]) -> list[tuple[Path, Found | Refused]]:
@@ -127,11 +134,51 @@ def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
     return first if isinstance(first, AyaError) else _first(first)
 
 
-async def _add_entry(documents: Documents, root: Path, entry: Found | Refused, labels: Labels) -> FileResult:
-    file = await asyncio.to_thread(read_text_file, entry.path) if isinstance(entry, Found) else entry
-    if isinstance(file, Refused):
-        return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
-    return await _add_document(documents, shown_path(file.path), new_document(root, file, labels))
+async def _add_entry(
+    documents: Documents, readers: Readers, root: Path, entry: Found | Refused, labels: Labels
+) -> FileResult:
+    if isinstance(entry, Refused):
+        return _refused(entry)
+    results: list[FileResult] = []
+    async with aclosing(readers.read(entry)) as readings:
+        async for reading in readings:
+            if isinstance(reading, Refused):
+                results.append(_refused(reading))
+                continue
+            shown = shown_path(reading.path) + (f"#{reading.fragment}" if reading.fragment else "")
+            result = await _add_document(documents, shown, new_document(root, reading, labels))
+            results.append(replace(result, reason=" ".join(filter(None, (result.reason, *reading.notes))) or None))
+    return together(shown_path(entry.path), results)
+
+
+def _refused(refused: Refused) -> FileResult:
+    return FileResult(refused.shown, "skipped" if refused.skipped else "failed", refused.reason)
+
+
+def together(shown: str, results: Sequence[FileResult]) -> FileResult:
+    """Return the one result of a file from those of its documents; pure.
+
+    The worst status is the file's, so that a failure is never hidden; the reason counts them all, and tells the first
+    failures.
+    """
+    if not results:
+        return FileResult(shown, "failed", "It holds no document.")
+    if len(results) == 1 and results[0].path == shown:
+        return results[0]
+    counts = Counter(result.status for result in results)
+    said = ", ".join(f"{counts[status]} {status}" for status in _WORST_FIRST if counts[status])
+    reasons = [
+        f"{result.path.removeprefix(shown).removeprefix('#') or 'the rest'}: {result.reason}"
+        for result in results
+        if result.status == "failed"
+    ]
+    told = "; ".join([f"documents: {said}", *reasons[:_MOST_REASONS]])
+    chunks = sum(result.chunks for result in results if result.status in {"indexed", "updated"})
+    return FileResult(shown, next(each for each in _WORST_FIRST if counts[each]), told, None, chunks)
+
+
+_WORST_FIRST: tuple[Status, ...] = ("failed", "indexed", "updated", "unchanged", "skipped")
+_MOST_REASONS = 3
 
 
 async def _add_record(documents: Documents, record: Record) -> FileResult:
@@ -165,7 +212,7 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
         source=source,
         metadata={**file.metadata, "path": str(where), **labels.metadata},
         title=file.title,
-        uri=str(_absolute(file.path)),
+        uri=str(_absolute(file.path)) + (f"#{file.fragment}" if file.fragment else ""),
         markdown=file.markdown,
         relabel=labels.explicit,
     )

@@ -99,7 +99,8 @@ GOOD: dict[str, str | bytes] = {
     "😀 name.md": "A file name may hold anything else.",
 }
 BAD: dict[str, tuple[str | bytes, str, str]] = {
-    "paper.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "skipped", "a .pdf file, which is not read from a folder"),
+    "paper.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "failed", "It is damaged, or no PDF."),
+    "backup.tar": (b"x", "skipped", "a .tar file, which is not read from a folder"),
     "picture.md": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "failed", "a binary file"),
     "empty.md": ("", "failed", "is empty"),
     "blank.md": (" \n\t\n", "failed", "only white space"),
@@ -137,12 +138,12 @@ async def test_a_folder_of_good_and_bad_files(knowledge: Knowledge, tmp_path: Pa
     assert await whole(knowledge)
 
 
-async def test_a_pdf_that_is_named_is_tried_and_said_to_be_binary(knowledge: Knowledge, tmp_path: Path) -> None:
+async def test_a_file_that_is_named_is_tried_whatever_it_is_called(knowledge: Knowledge, tmp_path: Path) -> None:
     """Named files are looked into, whatever their suffix."""
-    written(tmp_path, {"paper.pdf": b"%PDF-1.7\n" + bytes(range(256)) * 8, "notes.cfg": "words = 1"})
-    results = await added(knowledge, tmp_path / "paper.pdf", tmp_path / "notes.cfg", tmp_path / "nowhere.md")
-    assert results["paper.pdf"].status == "failed"
-    assert "binary file" in (results["paper.pdf"].reason or "")
+    written(tmp_path, {"disk.img": b"MBR\n" + bytes(range(256)) * 8, "notes.cfg": "words = 1"})
+    results = await added(knowledge, tmp_path / "disk.img", tmp_path / "notes.cfg", tmp_path / "nowhere.md")
+    assert results["disk.img"].status == "failed"
+    assert "binary file" in (results["disk.img"].reason or "")
     assert results["notes.cfg"].status == "indexed"
     assert "does not exist" in (results["nowhere.md"].reason or "")
 

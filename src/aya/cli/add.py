@@ -97,7 +97,8 @@ def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, 
         ingested = session.run(home, node, lambda opened: add_files(opened.documents, roots, labels, shown))
     if ingested == Ingested([]):
         raise DocumentError(
-            f"there is nothing to read in {', '.join(map(str, roots))}", hint="aya add takes Markdown and plain text"
+            f"there is nothing to read in {', '.join(map(str, roots))}",
+            hint="which formats aya add takes: docs/ingestion.md",
         )
     return ingested
 
@@ -148,9 +149,11 @@ class Shown:
 
 def line_of(result: FileResult) -> str:
     """Return what a person reads of one file; pure."""
-    detail = f"  ({result.reason})" if result.reason else ""
+    told = [result.reason] if result.reason else []
     if result.status in {"indexed", "updated"}:
-        detail = f"  (document {result.document_id}, {result.chunks} chunk{'s' if result.chunks != 1 else ''})"
+        one = [f"document {result.document_id}"] if result.document_id is not None else []
+        told = [", ".join([*one, f"{result.chunks} chunk{'s' if result.chunks != 1 else ''}"]), *told]
+    detail = f"  ({'; '.join(told)})" if told else ""
     return f"{result.status:<9}  {result.path}{detail}"
 
 
