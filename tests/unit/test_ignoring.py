@@ -29,9 +29,7 @@ def kept_by_git(folder: Path, within: str = ".") -> set[str]:
     """Return what git would take of a work tree."""
     command = ["git", "-c", "core.excludesFile=", "ls-files", "--others", "--exclude-standard", "-z", within]
     said = subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return {
-        os.fsdecode(each) for each in said.stdout.split(b"\0") if each and not Path(os.fsdecode(each)).name[0] == "."
-    }
+    return {os.fsdecode(each) for each in said.stdout.split(b"\0") if each and Path(os.fsdecode(each)).name[0] != "."}
 
 
 TREE = [

@@ -54,7 +54,12 @@ Reader = Callable[[Path], Iterator[Part | Missing]]
 
 def clean(text: str) -> str:
     """Return text that PostgreSQL can keep: control characters go, halves of surrogate pairs become U+FFFD."""
-    return _SURROGATE.sub("\ufffd", _UNKEEPABLE.sub("", text))
+    kept = _UNKEEPABLE.sub("", text)
+    try:
+        kept.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", kept)
+    return kept
 
 
 def one_line(text: str | None, longest: int = LONGEST_TITLE) -> str | None:
@@ -78,7 +83,7 @@ class Fragments:
 
     def take(self, identity: str) -> str:
         """Return a name for the next document with this identity."""
-        name = quote(clean(identity), safe="@.$+-_=!~:%,;()'*")
+        name = quote(clean(identity), safe="@.$+-_=!:,;()'*").replace("~", "%7E") or "-"
         if len(name) > LONGEST_FRAGMENT:
             name = sha256(name.encode()).hexdigest()[:32]
         # eight bytes of a hash in place of the name: an archive can hold millions

@@ -65,6 +65,7 @@ class Worker:
             await worker._frame(limits.start_seconds)
         except BaseException:
             worker.kill()
+            await worker.wait()
             raise
         return worker
 
@@ -106,12 +107,16 @@ class Worker:
     async def wait(self) -> None:
         """Wait until the process is gone, which takes no time after kill; what it had said is thrown away."""
         stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is not None:
-            stdin.close()
-        # a pipe that is not read to its end would keep the process's transport open
+        # pipes that are not followed to their end would keep the process's transport open
         while stdout is not None and await stdout.read(_BUFFERED_BYTES):
             pass
+        if stdin is not None:
+            stdin.close()
+            with suppress(ConnectionError):
+                await stdin.wait_closed()
         await self._process.wait()
+        # the transport closes itself in the loop's next turn
+        await asyncio.sleep(0)
 
     @property
     def pid(self) -> int:
