@@ -148,6 +148,41 @@ async def test_a_file_that_is_named_is_tried_whatever_it_is_called(knowledge: Kn
     assert "does not exist" in (results["nowhere.md"].reason or "")
 
 
+async def test_formats_arrive_with_their_documents_and_positions(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A page's heading, a table's rows and an archive's messages are found; adding again changes what changed."""
+    message = "From x\nMessage-ID: <{0}@x>\nSubject: {0}\n\nThe {0} departs at noon.\n\n"
+    mbox = message.format("ferry") + message.format("train")
+    folder = written(
+        tmp_path / "in",
+        {
+            "bees.html": "<main><h1>Bees</h1><h2>Winter</h2><p>They cluster around the queen.</main>",
+            "trips.mbox": mbox,
+            "tools.csv": "tool,use\nchisel,carving joints\n",
+            "out/generated.md": "Not this.",
+            ".ayaignore": "out\n",
+        },
+    )
+    first = await added(knowledge, folder)
+    assert {name: result.status for name, result in first.items()} == {
+        "bees.html": "indexed",
+        "trips.mbox": "indexed",
+        "tools.csv": "indexed",
+        "in": "skipped",
+    }
+    assert first["trips.mbox"].reason == "documents: 2 indexed"
+    for query, place, heading in [
+        ("where do bees cluster", "bees.html", "Bees > Winter"),
+        ("when does the train depart", "trips.mbox#train@x", "train"),
+        ("what is a chisel for", "tools.csv#row-1", "tools, rows 1 to 1 > chisel"),
+    ]:
+        (hit,) = await knowledge.searcher.search(query, limit=1)
+        assert hit.uri is not None
+        assert (hit.uri, hit.heading) == (str(folder / place), heading)
+    written(folder, {"trips.mbox": mbox + message.format("bus")})
+    assert (await added(knowledge, folder))["trips.mbox"].reason == "documents: 1 indexed, 2 unchanged"
+    assert await whole(knowledge)
+
+
 @contextmanager
 def ordinary_user() -> Generator[Path]:
     """Lend a folder, and have no more rights than an ordinary user, even when root runs the tests."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from aya.readers.formats import MOST_BYTES, Format, format_of
-from aya.readers.parts import Missing, Part
+from aya.readers.parts import Missing, Part, one_line
 from aya.readers.process import Limits, TookTooLong, Worker, WorkerEnded
 from aya.readers.worker import OUT_OF_MEMORY
 from aya.textfile import Found, Refused, TextFile, read_text_file, regular_file
@@ -125,7 +125,7 @@ def _reading(path: Path, document: Part | Missing | str, status: os.stat_result)
     return TextFile(
         path,
         document.text,
-        document.title or path.stem,
+        document.title or one_line(path.stem) or path.name,
         document.markdown,
         "",
         status.st_size,

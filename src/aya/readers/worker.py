@@ -75,10 +75,9 @@ def _clean_value(value: object) -> object:
 
 
 def limit(bytes_of_memory: int) -> None:
-    """Give this process its limits: memory, no files of its own, no core; Ctrl-C is for the one that started it."""
+    """Give this process its limits: memory, no core; Ctrl-C is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, 0)
     if sys.platform == "linux":
         _lower(resource.RLIMIT_AS, bytes_of_memory)
 
