@@ -33,6 +33,7 @@ import psutil
 from random_texts import random_texts
 
 from aya import ingest
+from aya.file_results import FileResult
 from aya.chunking import chunk
 from aya.cli import session
 from aya.embedder_client import EmbedderClient
@@ -98,7 +99,7 @@ class Silent:
     def total(self, files: int) -> None:
         """Say nothing."""
 
-    def done(self, result: ingest.FileResult) -> None:
+    def done(self, result: FileResult) -> None:
         """Say nothing."""
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from aya.cli.session import Session
     from aya.db import Connection
-    from aya.ingest import FileResult
+    from aya.file_results import FileResult
 
 SQL = parse(Path(__file__).with_name("search.sql").read_text(encoding="utf-8"), "bench/search.sql")
 FOUND = 30  # passages asked for, so that ten documents are among them

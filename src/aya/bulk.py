@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Protocol
 
 from aya.errors import AyaError
-from aya.ingest import FileResult, Status, add_records
+from aya.file_results import FileResult, Status
+from aya.ingest import add_records
 from aya.knowledge.documents import Documents
 from aya.records import Record
 

@@ -9,23 +9,23 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseConflict, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
+from aya.file_results import FileResult, Ingested, Status, result_of, together
 from aya.knowledge.documents import Documents
 from aya.knowledge.indexing import content_sha256
 from aya.knowledge.places import Known
 from aya.knowledge.types import Added, NewDocument
 from aya.knowledge.validation import LONGEST_SOURCE
+from aya.readers.pool import Readers
 from aya.records import Record
-from aya.textfile import Found, Refused, TextFile, discover, read_text_file, shown_path
+from aya.textfile import Found, Refused, TextFile, discover, shown_path
 
-# The last three: files that are gone (aya.watch).
-Status = Literal["indexed", "updated", "unchanged", "skipped", "failed", "renamed", "removed", "kept"]
 # Several at once, so that the embedder can batch across documents: 8 are half as fast again as 4, 16 no faster than 8
 # (bench/ingest.py stages).
 CONCURRENCY = 8
@@ -34,38 +34,6 @@ LOOKED_UP_AT_ONCE = 200
 _NONE_KNOWN: Mapping[str, Known] = {}
 _OVERLOAD = Backoff(first_seconds=0.5, cap_seconds=10.0)
 _MOST_OVERLOADS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one file. reason: why, for skipped and failed."""
-
-    path: str
-    status: Status
-    reason: str | None = None
-    document_id: int | None = None
-    chunks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """What became of one call: the files that were finished, in the order found.
-
-    stopped_by: the error that concerns all files (database or embedder gone, another model) and ended it before its
-    time; None when every file was looked at. What was added stays, and adding again finishes.
-    unlisted: how many more there were, by status, whose results nobody asked to keep.
-    """
-
-    results: list[FileResult]
-    stopped_by: AyaError | None = None
-    unlisted: Mapping[Status, int] = field(default_factory=dict[Status, int])
-
-    @property
-    def counts(self) -> Counter[Status]:
-        """How many files ended how."""
-        counts: Counter[Status] = Counter(self.unlisted)
-        counts.update(result.status for result in self.results)
-        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +118,14 @@ async def add_files(
         progress.total(walked)
 
     try:
-        return await _all(
-            entries(), lambda entry: _add_entry(documents, entry, labels), progress, beside=count, listed=manner.listed
-        )
+        async with Readers() as readers:
+            return await _all(
+                entries(),
+                lambda entry: _add_entry(documents, readers, entry, labels),
+                progress,
+                beside=count,
+                listed=manner.listed,
+            )
     finally:
         over.set()
 
@@ -270,11 +243,19 @@ def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
     return first if isinstance(first, AyaError) else _first(first)
 
 
-async def _add_entry(documents: Documents, entry: Entry, labels: Labels) -> FileResult:
-    file = await _read(entry.found)
-    if isinstance(file, Refused):
-        return FileResult(file.shown, "skipped" if file.skipped else "failed", file.reason)
-    return await _add_file(documents, shown_path(file.path), new_document(entry.root, file, labels), entry.known)
+async def _add_entry(documents: Documents, readers: Readers, entry: Entry, labels: Labels) -> FileResult:
+    if isinstance(entry.found, Refused):
+        return _refused(entry.found)
+    results: list[FileResult] = []
+    async with aclosing(readers.read(entry.found)) as readings:
+        async for reading in readings:
+            if isinstance(reading, Refused):
+                results.append(_refused(reading))
+                continue
+            shown = shown_path(reading.path) + (f"#{reading.fragment}" if reading.fragment else "")
+            result = await _add_file(documents, shown, new_document(entry.root, reading, labels), entry.known)
+            results.append(replace(result, reason=" ".join(filter(None, (result.reason, *reading.notes))) or None))
+    return together(shown_path(entry.found.path), results)
 
 
 async def _add_file(documents: Documents, shown: str, new: NewDocument, known: Mapping[str, Known]) -> FileResult:
@@ -285,9 +266,8 @@ async def _add_file(documents: Documents, shown: str, new: NewDocument, known: M
     return await _add_document(documents, shown, new)
 
 
-async def _read(found: Found | Refused) -> TextFile | Refused:
-    """Return what a file says. The one place where a file is opened."""
-    return await asyncio.to_thread(read_text_file, found.path) if isinstance(found, Found) else found
+def _refused(refused: Refused) -> FileResult:
+    return FileResult(refused.shown, "skipped" if refused.skipped else "failed", refused.reason)
 
 
 async def _add_record(documents: Documents, record: Record) -> FileResult:
@@ -321,7 +301,7 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
         source=source,
         metadata={**file.metadata, "path": str(where), **labels.metadata},
         title=file.title,
-        uri=str(absolute(file.path)),
+        uri=str(absolute(file.path)) + (f"#{file.fragment}" if file.fragment else ""),
         markdown=file.markdown,
         relabel=labels.explicit,
     )
@@ -330,15 +310,6 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
 def absolute(path: Path) -> Path:
     """Return the one name of a path, without "..": the same file is the same document wherever it is named from."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (Path.absolute keeps "..")
-
-
-def result_of(shown: str, added: Added) -> FileResult:
-    """Return the result for a file whose document was kept; pure."""
-    chunks = len(added.chunk_ids)
-    if added.outcome == "duplicate":
-        reason = f"it has the same content as document {added.document_id}"
-        return FileResult(shown, "skipped", reason, added.document_id, chunks)
-    return FileResult(shown, added.outcome, None, added.document_id, chunks)
 
 
 async def _patiently(documents: Documents, new: NewDocument) -> Added:

@@ -6,17 +6,18 @@ import os
 import re
 import shlex
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from aya.chunking import first_heading, front_matter_end
+from aya.ignoring import NO_RULES, rules_above, rules_in
+from aya.readers.formats import CODE_SUFFIXES, MARKDOWN_SUFFIXES, RECORD_SUFFIXES, SUFFIXES
 
-MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown"})
-TEXT_SUFFIXES = frozenset({".txt", ".text", ".rst", ".org", ".log"})
-SUFFIXES = MARKDOWN_SUFFIXES | TEXT_SUFFIXES
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
 
 SNIFFED_BYTES = 8 * 1024
@@ -29,13 +30,18 @@ HEADING_WITHIN = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file that was read.
+    """A document that was read from a file: the whole of it, or one of several.
 
-    text: the whole content, front matter included, newlines as they are in the file; a byte order mark is left out.
-    title: the front matter's title, else the first heading (Markdown), else the file name without its suffix.
-    metadata: the front matter's scalars as strings, {} where there is none.
-    encoding: utf-8, utf-8-sig, utf-16-le or utf-16-be.
-    modified_at: the file's mtime, in UTC.
+    text: of a text file the whole content, front matter included, newlines as they are in the file; a byte order mark
+    is left out. Of other formats what their reader makes of it (aya.readers).
+    title: the front matter's title, else the first heading (Markdown), else the file name, without its suffix unless
+    it is source code.
+    metadata: the front matter's scalars as strings, or what the reader found; of a PDF `pages`, a list whose entry i
+    is the code point offset in text at which page i+1 begins.
+    encoding: utf-8, utf-8-sig, utf-16-le or utf-16-be; "" where the format is no text.
+    size_bytes, modified_at: the file's, the second in UTC.
+    fragment: what tells the document from the others in the file; None where the file is one document.
+    notes: what of it could not be taken, each a sentence.
     """
 
     path: Path
@@ -45,7 +51,9 @@ class TextFile:
     encoding: str
     size_bytes: int
     modified_at: datetime
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fragment: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +69,18 @@ class Refused:
     """A path that is not taken in, and why, in a sentence.
 
     skipped: True where nothing is wrong: a walk met a file of a kind that AYA does not read.
+    fragment: which document of the file it concerns; None where it is the file, or the rest of it.
     """
 
     path: Path
     reason: str
     skipped: bool = False
+    fragment: str | None = None
 
     @property
     def shown(self) -> str:
         """The path as it can be printed: control characters and bytes that are not UTF-8 are escaped."""
-        return shown_path(self.path)
+        return shown_path(self.path) + ("" if self.fragment is None else f"#{self.fragment}")
 
 
 def shown_path(path: Path) -> str:
@@ -92,9 +102,10 @@ def discover(paths: Iterable[Path], *, hidden: bool = False) -> Iterator[Found |
     """Yield the files under `paths` in a fixed order: as named, inside a folder by name.
 
     A file that is named is tried whatever its suffix; in a folder only SUFFIXES are, and the others come as
-    Refused with skipped=True. Hidden entries (.git) below a named folder are left out silently unless `hidden`.
+    Refused with skipped=True. What .gitignore and .ayaignore leave out, as git would, is counted in one Refused for
+    the folder that was named. Hidden entries (.git) below a named folder are left out silently unless `hidden`.
     A link to a file is followed; a link to a folder only where it is named, so a walk ends and stays below its
-    root. A path is yielded once. Files are not opened. Never raises OSError.
+    root. A path is yielded once. Files are not opened, those of rules excepted. Never raises OSError.
     """
     seen: set[str] = set()
     for path in paths:
@@ -107,11 +118,14 @@ def discover(paths: Iterable[Path], *, hidden: bool = False) -> Iterator[Found |
 
 def _walk(root: Path, *, hidden: bool) -> Iterator[Found | Refused]:
     """Walk depth first over a stack of our own: a tree may be deeper than Python's."""
-    stack = [root]
+    stack = [(root, NO_RULES)]
+    ignored: Counter[str] = Counter()
     while stack:
-        path = stack.pop()
+        path, rules = stack.pop()
         status = _status(path)
-        if isinstance(status, Refused):
+        if path is not root and rules and rules.ignore(path, folder=_is_folder(status, path)):
+            ignored["folder" if _is_folder(status, path) else "file"] += 1
+        elif isinstance(status, Refused):
             yield status
         elif not stat.S_ISDIR(status.st_mode):
             yield _candidate(path, status, named=path is root)
@@ -122,7 +136,20 @@ def _walk(root: Path, *, hidden: bool) -> Iterator[Found | Refused]:
             if isinstance(inside, Refused):
                 yield inside
             else:
-                stack += reversed(inside)
+                within = rules_in(path, rules_above(path) if path is root else rules)
+                stack += [(each, within) for each in reversed(inside)]
+    if ignored:
+        yield Refused(root, f"{_counted(ignored)} left out by .gitignore or .ayaignore.", skipped=True)
+
+
+def _is_folder(status: os.stat_result | Refused, path: Path) -> bool:
+    """Return whether it is a folder for git, to which a link is none, whatever it leads to."""
+    return not isinstance(status, Refused) and stat.S_ISDIR(status.st_mode) and not path.is_symlink()
+
+
+def _counted(kinds: Counter[str]) -> str:
+    said = [f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())]
+    return f"{' and '.join(said)} {'are' if kinds.total() > 1 else 'is'}"
 
 
 def _entries(folder: Path, *, hidden: bool) -> list[Path] | Refused:
@@ -135,6 +162,8 @@ def _entries(folder: Path, *, hidden: bool) -> list[Path] | Refused:
 
 def _candidate(path: Path, status: os.stat_result, *, named: bool) -> Found | Refused:
     suffix = path.suffix.lower()
+    if not named and suffix in RECORD_SUFFIXES:
+        return Refused(path, "It is a file of records: aya import takes it.", skipped=True)
     if not named and suffix not in SUFFIXES:
         kind = f"a {suffix} file" if suffix.isprintable() and suffix else "a file without a suffix"
         return Refused(path, f"It is {kind}, which is not read from a folder; name it to have it tried.", skipped=True)
@@ -150,10 +179,9 @@ def read_text_file(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> TextFil
     Refused are what cannot be read, is not a regular file (it is not even opened), is over max_bytes (it is not
     read), binary, blank or in another encoding, and what PostgreSQL's text cannot hold, a NUL. Never raises OSError.
     """
-    status = _status(path)
-    refused = status if isinstance(status, Refused) else _refused_by_status(path, status, max_bytes)
-    if refused:
-        return refused
+    status = regular_file(path, max_bytes)
+    if isinstance(status, Refused):
+        return status
     try:
         data, modified = _read(path, max_bytes)
     except OSError as error:
@@ -161,6 +189,12 @@ def read_text_file(path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> TextFil
     if len(data) > max_bytes:
         return _too_large(path, f"more than {max_bytes:,}", max_bytes)
     return _decoded(path, data, modified)
+
+
+def regular_file(path: Path, max_bytes: int | None) -> os.stat_result | Refused:
+    """Return a regular file's status, or why it is none, cannot be reached or is over max_bytes (None: no limit)."""
+    status = _status(path)
+    return status if isinstance(status, Refused) else _refused_by_status(path, status, max_bytes) or status
 
 
 def _status(path: Path) -> os.stat_result | Refused:
@@ -219,8 +253,8 @@ def _read(path: Path, max_bytes: int) -> tuple[bytes, datetime]:
 
 
 def _decoded(path: Path, data: bytes, modified: datetime) -> TextFile | Refused:
-    encoding, mark = next(((name, mark) for mark, name in _MARKS.items() if data.startswith(mark)), ("utf-8", b""))
-    binary = None if encoding.startswith("utf-16") else _binary(data)
+    encoding, mark = encoding_of(data)
+    binary = None if encoding.startswith("utf-16") else binary_reason(data)
     if binary:
         return Refused(path, binary)
     try:
@@ -241,7 +275,13 @@ def _decoded(path: Path, data: bytes, modified: datetime) -> TextFile | Refused:
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
-def _binary(data: bytes) -> str | None:
+def encoding_of(data: bytes) -> tuple[str, bytes]:
+    """Return the encoding that a byte order mark tells, and the mark; UTF-8 and b"" without one."""
+    return next(((name, mark) for mark, name in _MARKS.items() if data.startswith(mark)), ("utf-8", b""))
+
+
+def binary_reason(data: bytes) -> str | None:
+    """Return why bytes that are not UTF-16 are no text, in a sentence; None where they may be."""
     head = data[:SNIFFED_BYTES]
     if b"\0" in head:
         return f"It is a binary file: there is a NUL byte at offset {head.index(0)}."
@@ -303,4 +343,5 @@ _NOT_PLAIN = frozenset("[]{}|>&*!%@`#,?")
 
 def _title(path: Path, text: str, metadata: Mapping[str, str], *, markdown: bool) -> str:
     heading = first_heading(text[:HEADING_WITHIN]) if markdown and not metadata.get("title") else None
-    return metadata.get("title") or heading or path.stem
+    name = path.name if path.suffix.lower() in CODE_SUFFIXES else path.stem
+    return metadata.get("title") or heading or name

@@ -21,7 +21,8 @@ from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] (it 
 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseReadOnly, EmbedderError, ModelMismatch
-from aya.ingest import FileResult, Labels, Manner, Progress, absolute, add_files
+from aya.file_results import FileResult
+from aya.ingest import Labels, Manner, Progress, absolute, add_files
 from aya.knowledge.documents import Documents
 from aya.knowledge.places import Places
 from aya.watch_gone import Asked, FolderGone, NotMeant, Taking, prune

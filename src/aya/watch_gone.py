@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aya.errors import DocumentError
-from aya.ingest import FileResult, Progress, absolute
+from aya.file_results import FileResult
+from aya.ingest import Progress, absolute
 from aya.knowledge.places import Places
 from aya.knowledge.vanishing import Placed, Vanishing, decide
 from aya.textfile import shown_path

@@ -18,7 +18,7 @@ from aya.assistants.conversation import Labels
 from aya.bulk import Tally, add_many
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderUnavailable
-from aya.ingest import FileResult
+from aya.file_results import FileResult
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Changes, NewDocument
 from aya.records import Record

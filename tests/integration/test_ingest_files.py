@@ -24,7 +24,8 @@ from tests.integration.conftest import Knowledge
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseUnavailable, EmbedderOverloaded, EmbedderUnavailable
-from aya.ingest import FileResult, Labels, add_files, add_records
+from aya.file_results import FileResult
+from aya.ingest import Labels, add_files, add_records
 from aya.knowledge.documents import Beside, Documents
 from aya.knowledge.types import Added, Changes, Filters, NewDocument
 from aya.records import read_records
@@ -99,7 +100,8 @@ GOOD: dict[str, str | bytes] = {
     "😀 name.md": "A file name may hold anything else.",
 }
 BAD: dict[str, tuple[str | bytes, str, str]] = {
-    "paper.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "skipped", "a .pdf file, which is not read from a folder"),
+    "paper.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "failed", "It is damaged, or no PDF."),
+    "backup.tar": (b"x", "skipped", "a .tar file, which is not read from a folder"),
     "picture.md": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "failed", "a binary file"),
     "empty.md": ("", "failed", "is empty"),
     "blank.md": (" \n\t\n", "failed", "only white space"),
@@ -137,14 +139,49 @@ async def test_a_folder_of_good_and_bad_files(knowledge: Knowledge, tmp_path: Pa
     assert await whole(knowledge)
 
 
-async def test_a_pdf_that_is_named_is_tried_and_said_to_be_binary(knowledge: Knowledge, tmp_path: Path) -> None:
+async def test_a_file_that_is_named_is_tried_whatever_it_is_called(knowledge: Knowledge, tmp_path: Path) -> None:
     """Named files are looked into, whatever their suffix."""
-    written(tmp_path, {"paper.pdf": b"%PDF-1.7\n" + bytes(range(256)) * 8, "notes.cfg": "words = 1"})
-    results = await added(knowledge, tmp_path / "paper.pdf", tmp_path / "notes.cfg", tmp_path / "nowhere.md")
-    assert results["paper.pdf"].status == "failed"
-    assert "binary file" in (results["paper.pdf"].reason or "")
+    written(tmp_path, {"disk.img": b"MBR\n" + bytes(range(256)) * 8, "notes.cfg": "words = 1"})
+    results = await added(knowledge, tmp_path / "disk.img", tmp_path / "notes.cfg", tmp_path / "nowhere.md")
+    assert results["disk.img"].status == "failed"
+    assert "binary file" in (results["disk.img"].reason or "")
     assert results["notes.cfg"].status == "indexed"
     assert "does not exist" in (results["nowhere.md"].reason or "")
+
+
+async def test_formats_arrive_with_their_documents_and_positions(knowledge: Knowledge, tmp_path: Path) -> None:
+    """A page's heading, a table's rows and an archive's messages are found; adding again changes what changed."""
+    message = "From x\nMessage-ID: <{0}@x>\nSubject: {0}\n\nThe {0} departs at noon.\n\n"
+    mbox = message.format("ferry") + message.format("train")
+    folder = written(
+        tmp_path / "in",
+        {
+            "bees.html": "<main><h1>Bees</h1><h2>Winter</h2><p>They cluster around the queen.</main>",
+            "trips.mbox": mbox,
+            "tools.csv": "tool,use\nchisel,carving joints\n",
+            "out/generated.md": "Not this.",
+            ".ayaignore": "out\n",
+        },
+    )
+    first = await added(knowledge, folder)
+    assert {name: result.status for name, result in first.items()} == {
+        "bees.html": "indexed",
+        "trips.mbox": "indexed",
+        "tools.csv": "indexed",
+        "in": "skipped",
+    }
+    assert first["trips.mbox"].reason == "documents: 2 indexed"
+    for query, place, heading in [
+        ("where do bees cluster", "bees.html", "Bees > Winter"),
+        ("when does the train depart", "trips.mbox#train@x", "train"),
+        ("what is a chisel for", "tools.csv#row-1", "tools, rows 1 to 1 > chisel"),
+    ]:
+        (hit,) = await knowledge.searcher.search(query, limit=1)
+        assert hit.uri is not None
+        assert (hit.uri, hit.heading) == (str(folder / place), heading)
+    written(folder, {"trips.mbox": mbox + message.format("bus")})
+    assert (await added(knowledge, folder))["trips.mbox"].reason == "documents: 1 indexed, 2 unchanged"
+    assert await whole(knowledge)
 
 
 @contextmanager

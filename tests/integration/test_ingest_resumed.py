@@ -16,7 +16,8 @@ from tests.integration.conftest import Knowledge
 from aya import queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.ingest import LOOKED_UP_AT_ONCE, FileResult, Ingested, Labels, Manner, add_files
+from aya.file_results import FileResult, Ingested
+from aya.ingest import LOOKED_UP_AT_ONCE, Labels, Manner, add_files
 from aya.knowledge.documents import Beside, Documents
 from aya.knowledge.places import Known, Places
 from aya.knowledge.types import Added, NewDocument

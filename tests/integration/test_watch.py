@@ -12,7 +12,8 @@ import pytest
 from tests.integration.conftest import Knowledge
 
 from aya.errors import AyaError
-from aya.ingest import FileResult, Labels
+from aya.file_results import FileResult
+from aya.ingest import Labels
 from aya.knowledge.places import Places
 from aya.knowledge.types import Changes, Document, NewDocument
 from aya.watch import Attaching, Followed, add_and_prune, follow

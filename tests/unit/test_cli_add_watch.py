@@ -9,8 +9,9 @@ import pytest
 
 from aya.cli import add, add_watch
 from aya.errors import UsageError
+from aya.file_results import FileResult, Status
 from aya.home import Home
-from aya.ingest import FileResult, Labels, Status
+from aya.ingest import Labels
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from aya.cli import list as list_verb
 from aya.cli import search as search_verb
 from aya.cli.draft import draft
 from aya.errors import AyaError, EmbedderUnavailable
+from aya.file_results import FileResult, Ingested
 from aya.home import Home
-from aya.ingest import FileResult, Ingested
 from aya.knowledge.types import Document, Hit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from aya import errors
-from aya.ingest import FileResult, Labels, concerns_all, find, new_document, result_of
+from aya.file_results import FileResult, Status, result_of, together
+from aya.ingest import Labels, concerns_all, find, new_document
 from aya.knowledge.types import Added
 from aya.knowledge.validation import LONGEST_SOURCE
 from aya.textfile import Found, TextFile
@@ -107,3 +109,41 @@ def test_the_folder_above_has_its_own_name(tmp_path: Path, monkeypatch: pytest.M
 def test_every_outcome_has_its_result(added: Added, expected: FileResult) -> None:
     """A duplicate is skipped and names the document that has its content."""
     assert result_of("f", added) == expected
+
+
+TOGETHER: list[tuple[list[Status], Status]] = [
+    (["indexed", "unchanged"], "indexed"),
+    (["unchanged", "updated"], "updated"),
+    (["indexed", "failed", "indexed"], "failed"),
+    (["skipped", "unchanged"], "unchanged"),
+    ([], "failed"),
+]
+
+
+@pytest.mark.parametrize(("statuses", "status"), TOGETHER)
+def test_a_file_of_several_documents_ends_as_the_worst_of_them(statuses: list[Status], status: Status) -> None:
+    """So no failure is hidden behind what went well."""
+    results = [FileResult(f"/m.mbox#{at}", each, None, at, 2) for at, each in enumerate(statuses)]
+    one = together("/m.mbox", results)
+    assert (one.path, one.status, one.document_id) == ("/m.mbox", status, None)
+    assert one.chunks == 2 * sum(each in {"indexed", "updated"} for each in statuses)
+
+
+def test_a_file_of_several_documents_tells_counts_and_the_first_failures() -> None:
+    """Each with the document's name in the file; what concerns the file has none."""
+    failures = [FileResult(f"/m.mbox#{at}", "failed", f"Reason {at}.") for at in range(9)]
+    good = FileResult("/m.mbox#x", "indexed", None, 1, 1)
+    said = together("/m.mbox", [good, FileResult("/m.mbox", "failed", "Cut."), *failures]).reason
+    assert said == "documents: 10 failed, 1 indexed; the rest: Cut.; 0: Reason 0.; 1: Reason 1."
+
+
+def test_a_file_of_one_document_is_told_as_it_is() -> None:
+    """With its document's id."""
+    result = FileResult("/a.pdf", "indexed", "Page 2 has no text.", 7, 3)
+    assert together("/a.pdf", [result]) == result
+
+
+def test_a_document_inside_a_file_has_a_place_of_its_own() -> None:
+    """The file's, with its name in the file."""
+    part = replace(text_file(Path("/n/m.mbox")), fragment="1@x")
+    assert new_document(Path("/n"), part, Labels()).uri == "/n/m.mbox#1@x"

@@ -259,9 +259,9 @@ def walked(folder: Path, *, hidden: bool = False) -> list[str]:
 
 def test_a_folder_is_walked_in_order_for_known_suffixes(tmp_path: Path) -> None:
     """Text files come by name; other kinds are skipped with a reason, hidden ones silently."""
-    for name in ["b.md", "a/z.TXT", "a/b/c.org", "a.log", "c.pdf", "README", ".git/config.txt", ".hidden.md"]:
+    for name in ["b.md", "a/z.TXT", "a/b/c.org", "a.log", "c.zip", "README", ".git/config.txt", ".hidden.md"]:
         written(tmp_path, name)
-    assert walked(tmp_path) == ["(README)", "a/b/c.org", "a/z.TXT", "a.log", "b.md", "(c.pdf)"]
+    assert walked(tmp_path) == ["(README)", "a/b/c.org", "a/z.TXT", "a.log", "b.md", "(c.zip)"]
     assert walked(tmp_path, hidden=True)[:2] == [".git/config.txt", ".hidden.md"]
     assert all(each.skipped for each in discover([tmp_path]) if isinstance(each, Refused))
 

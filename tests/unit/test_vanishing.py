@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aya import errors
-from aya.ingest import FileResult
+from aya.file_results import FileResult
 from aya.knowledge.vanishing import Placed, Vanishing, decide
 from aya.watch import passes
 from aya.watch_gone import FolderGone, result_of

@@ -20,8 +20,9 @@ from rich.text import Text
 from aya.cli import output, session
 from aya.cli.given import check_words, explicitly, standard_input
 from aya.errors import EXIT_FAILED, AyaError, DocumentError, UsageError
+from aya.file_results import FileResult, Ingested, Status, result_of
 from aya.home import Home
-from aya.ingest import FileResult, Ingested, Labels, Manner, Status, add_files, result_of
+from aya.ingest import Labels, Manner, add_files
 from aya.knowledge.places import Places
 from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
@@ -126,7 +127,8 @@ def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, 
         ingested = session.run(home, node, add)
     if ingested.stopped_by is None and not ingested.counts:
         raise DocumentError(
-            f"there is nothing to read in {', '.join(map(str, roots))}", hint="aya add takes Markdown and plain text"
+            f"there is nothing to read in {', '.join(map(str, roots))}",
+            hint="which formats aya add takes: docs/ingestion.md",
         )
     return ingested
 
@@ -219,9 +221,11 @@ def told(counts: Mapping[Status, int]) -> str:
 
 def line_of(result: FileResult) -> str:
     """Return what a person reads of one file; pure."""
-    detail = f"  ({result.reason})" if result.reason else ""
+    told = [result.reason] if result.reason else []
     if result.status in {"indexed", "updated"}:
-        detail = f"  (document {result.document_id}, {result.chunks} chunk{'s' if result.chunks != 1 else ''})"
+        one = [f"document {result.document_id}"] if result.document_id is not None else []
+        told = [", ".join([*one, f"{result.chunks} chunk{'s' if result.chunks != 1 else ''}"]), *told]
+    detail = f"  ({'; '.join(told)})" if told else ""
     return f"{result.status:<9}  {result.path}{detail}"
 
 

@@ -14,8 +14,9 @@ import click
 from aya.cli import output, session
 from aya.cli.add import Shown, again, report, told
 from aya.errors import AyaError, UsageError
+from aya.file_results import FileResult, Ingested
 from aya.home import Home
-from aya.ingest import FileResult, Ingested, Labels
+from aya.ingest import Labels
 from aya.knowledge.places import Places
 from aya.textfile import shown_path
 from aya.watch import Attaching, Followed, add_and_prune, follow

@@ -17,7 +17,7 @@ from rich.progress import Progress as RichProgress
 
 from aya.bulk import Tally
 from aya.cli import output
-from aya.ingest import FileResult, Status
+from aya.file_results import FileResult, Status
 from aya.knowledge.types import NewDocument
 from aya.sqlite_import import judge
 from aya.sqlite_import.run import Imported, Rehearsal

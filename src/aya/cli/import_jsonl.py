@@ -12,8 +12,9 @@ from aya.cli import session
 from aya.cli.add import Shown, report
 from aya.cli.given import check_words, explicitly
 from aya.errors import UsageError
+from aya.file_results import Ingested
 from aya.home import Home
-from aya.ingest import Ingested, Labels, add_records
+from aya.ingest import Labels, add_records
 from aya.knowledge.validation import check_labels, parse_metadata
 from aya.records import read_records
 from aya.textfile import shown_path
