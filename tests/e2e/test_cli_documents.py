@@ -109,11 +109,11 @@ def count(machine: Machine) -> int:
 
 def test_a_folder_with_a_bad_file_and_the_same_again(machine: Machine, tmp_path: Path) -> None:
     """A line for each file, a summary, exit code 1 for the bad one; the second time nothing changes."""
-    folder = written(tmp_path / "my notes", NOTES | {"latin.txt": "Größe".encode("latin-1"), "paper.pdf": b"%PDF"})
+    folder = written(tmp_path / "my notes", NOTES | {"latin.txt": "Größe".encode("latin-1"), "paper.tar": b"x"})
     done = machine.aya("add", str(folder), expect=1)
     for name in NOTES:
         assert f"indexed    {folder}/{name}  (document " in done.stdout
-    assert f"skipped    {folder}/paper.pdf  (It is a .pdf file, which is not read from a folder" in done.stdout
+    assert f"skipped    {folder}/paper.tar  (It is a .tar file, which is not read from a folder" in done.stdout
     assert f"failed     {folder}/latin.txt  (It is not valid UTF-8: byte 0xf6 at offset 2." in done.stdout
     assert done.stderr.endswith('3 indexed, 1 skipped, 1 failed. Next: aya search "what you want to know"\n')
     (folder / "latin.txt").unlink()
