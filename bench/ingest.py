@@ -33,10 +33,10 @@ import psutil
 from random_texts import random_texts
 
 from aya import ingest
-from aya.file_results import FileResult
 from aya.chunking import chunk
 from aya.cli import session
 from aya.embedder_client import EmbedderClient
+from aya.file_results import FileResult
 from aya.home import Home
 from aya.knowledge import indexing
 from aya.knowledge.documents import Documents

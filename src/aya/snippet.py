@@ -24,10 +24,12 @@ class Snippet:
 
     text: white space runs are one space; … stands where something was cut off.
     highlights: (start, end) in code points of `text`, end excluded, in order, of the words the query has too.
+    at: where the first of them, or without any the line, begins in the passage, in code points.
     """
 
     text: str
     highlights: list[Span] = field(default_factory=list[Span])
+    at: int = 0
 
 
 def snippet(text: str, query: str, *, width: int = 240) -> Snippet:
@@ -45,8 +47,9 @@ def snippet(text: str, query: str, *, width: int = 240) -> Snippet:
     start, end = (0, len(line)) if len(line) <= width else _window(line, matches, width - 2 * len(ELLIPSIS))
     before, after = ELLIPSIS if start else "", ELLIPSIS if end < len(line) else ""
     shift = len(before) - start
-    highlights = [(low + shift, high + shift) for low, high, _ in matches if start <= low and high <= end]
-    return Snippet(before + line[start:end] + after, highlights)
+    shown = [(low, high) for low, high, _ in matches if start <= low and high <= end]
+    highlights = [(low + shift, high + shift) for low, high in shown]
+    return Snippet(before + line[start:end] + after, highlights, _in_text(text, line, shown[0][0] if shown else start))
 
 
 _LEAST_WIDTH = 16
@@ -94,6 +97,17 @@ def _akin(word: str, asked: str) -> bool:
     )
     longer = max(len(word), len(asked))
     return word == asked or (shared >= SHARED_LETTERS and shared >= SHARED_SHARE * longer)
+
+
+def _in_text(text: str, line: str, at: int) -> int:
+    """Return where in `text` stands what is at `at` in the line made of it: behind as many signs that are no blanks."""
+    before = at - line.count(" ", 0, at)
+    for place, sign in enumerate(text):
+        if not sign.isspace():
+            if not before:
+                return place
+            before -= 1
+    return 0
 
 
 def _window(line: str, matches: list[tuple[int, int, str]], room: int) -> Span:

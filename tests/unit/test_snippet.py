@@ -93,6 +93,8 @@ def test_a_snippet_is_a_part_of_the_text_within_the_width(text: str, query: str,
     edges = [at for span in found.highlights for at in span]
     assert edges == sorted(edges)
     assert all(0 <= start < end <= len(found.text) for start, end in found.highlights)
+    for start, end in found.highlights[:1]:
+        assert text.startswith(found.text[start:end], found.at)
     assert found == snippet(text, query, width=width)
 
 

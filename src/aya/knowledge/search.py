@@ -182,8 +182,9 @@ def _hit(row: asyncpg.Record, passage: Passage, query: str, near: Mapping[int, f
     fields = dict(row)
     best = passage[0].ranked
     window = snippet(fields["chunk_text"], query)
+    begins = None if fields["char_start"] is None else fields["char_start"] + window.at
     return Hit(
-        page=page_of(fields.pop("pages"), fields["char_start"]),
+        page=page_of(fields.pop("pages"), begins),
         **fields,
         chunk_ids=tuple(piece.ranked.id for piece in sorted(passage, key=_index)),
         snippet=window.text,

@@ -102,7 +102,7 @@ class Hit:
     chunk_id: the best of its chunks, which chunk_index, heading, score, distance and ranks speak of. chunk_ids: all of
     them, in order.
     char_start, char_end: where it stands in the document, in characters; None for a chunk typed by hand.
-    page: the page on which it begins, 1 for the first; None where there are none.
+    page: the page that the snippet's first highlight stands on, 1 for the first; None where there are none.
     highlights: ranges in snippet, in characters.
     score: 1 at most; of a hybrid search the mean of likeness and words (aya.fusion).
     """

@@ -40,7 +40,7 @@ _RESULT = of_object(
         "heading": MAYBE_TEXT,
         "char_start": described(MAYBE_COUNT, "where the passage stands in the document, in characters"),
         "char_end": MAYBE_COUNT,
-        "page": described(MAYBE_COUNT, "the page on which it begins"),
+        "page": described(MAYBE_COUNT, "the page of the snippet's first found word"),
         "snippet": TEXT,
         "score": described({"type": "number"}, "higher is better; orders the results"),
         "uri": described(MAYBE_TEXT, "where the document was read from"),
