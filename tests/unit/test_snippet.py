@@ -40,7 +40,7 @@ def test_the_words_of_the_query_are_marked(text: str, query: str, words: list[st
 
 def test_a_short_passage_is_shown_whole_on_one_line() -> None:
     """White space becomes single spaces; nothing is cut, so there is no ellipsis."""
-    assert snippet(" one\n\n\ttwo ", "two") == Snippet("one two", [(4, 7)])
+    assert snippet(" one\n\n\ttwo ", "two") == Snippet("one two", [(4, 7)], 7)
 
 
 def test_the_window_holds_most_of_the_distinct_words() -> None:
