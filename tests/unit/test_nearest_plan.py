@@ -1,0 +1,42 @@
+"""How the nearest vectors are looked for: a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from aya.knowledge.nearest import MOST_ROWS_EXACT, SEARCH_WIDTH, Scan, plan_scan, search_width, statement
+
+MANY = MOST_ROWS_EXACT + 1
+
+
+@pytest.mark.parametrize(
+    ("count", "matching", "total", "scan"),
+    [
+        pytest.param(50, None, 0, Scan("vector_all", SEARCH_WIDTH, 20_000), id="no filter"),
+        pytest.param(300, None, 0, Scan("vector_all", 600, 20_000), id="twice what is wanted"),
+        pytest.param(900, None, 0, Scan("vector_all", 1000, 20_000), id="no wider than pgvector can"),
+        pytest.param(50, 0, 200_000, Scan("vector_exact"), id="nothing passes"),
+        pytest.param(50, MOST_ROWS_EXACT, 200_000, Scan("vector_exact"), id="few pass"),
+        pytest.param(50, MANY, 200_000, Scan("vector_graph", SEARCH_WIDTH, 4000), id="an eighth passes"),
+        pytest.param(50, MANY, 30_000, Scan("vector_graph", SEARCH_WIDTH, 1000), id="nearly all pass"),
+        pytest.param(50, MANY, 1_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="a fortieth passes"),
+        pytest.param(50, MANY, 10_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="no farther than is worth it"),
+    ],
+)
+def test_few_rows_are_compared_many_go_through_the_graph(
+    count: int, matching: float | None, total: float, scan: Scan
+) -> None:
+    """What passes the filters decides, and how large the base is."""
+    assert plan_scan(count, matching=matching, total=total) == scan
+
+
+def test_the_graph_keeps_more_in_mind_than_is_asked_for() -> None:
+    """A search that keeps as many as it returns finds its last ones poorly."""
+    for count in range(1, 500):
+        assert search_width(count) >= 2 * count
+
+
+def test_a_query_names_the_dimension_as_its_index_does() -> None:
+    """The expression of the index has the dimension, and a query with another one does not use it."""
+    assert "halfvec(384)" in statement("vector_all", 384)
+    assert "halfvec(768)" not in statement("vector_graph", 384)
