@@ -1,8 +1,7 @@
-"""A throw-away server with the base that bench/vector_index.py searches; kept and used again where that is asked for."""
+"""A throw-away server with the base that bench/vector_index.py searches; kept where that is asked for."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json

@@ -1,9 +1,10 @@
 """What bench/vector_index.py searches: vectors that are made, and behave like those of sentences.
 
-There are 18,120 real texts (scifact, squad-dev); a base of 200,000 chunks is made of them. A chunk's vector is two real
-vectors side by side, a text's and one of its nearest neighbours', turned by a fixed rotation, and a little noise: a mixture
-around real places, in twice the dimensions. Twelve chunks share the first text: they are three documents. Everything follows
-from one seed. Sources are topics (what is nearest to one text): the worst case of a filter for a graph; categories are chance.
+There are 18,120 real texts (scifact, squad-dev); a base of 200,000 chunks is made of them. A chunk's vector is two
+real vectors side by side, a text's and one of its nearest neighbours', turned by a fixed rotation, and a little noise:
+a mixture around real places, in twice the dimensions. Twelve chunks share the first text: they are three documents.
+Everything follows from one seed. Sources are topics (what is nearest to one text), the worst case of a filter for a
+graph; categories are chance.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import embedder_worker
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 SHARES = {"0.1": 0.001, "1": 0.01, "10": 0.1, "50": 0.5}
@@ -29,6 +27,7 @@ _DOCUMENTS_OF_TEXT = 3
 _CHARACTERS, _EMBEDDED_CHARACTERS = 700, 250
 _NEIGHBOURS = 16
 _HELD_OUT = 1000
+_SEED = 11
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -64,9 +63,9 @@ def real(directory: Path) -> tuple[Matrix, list[str]]:
     return np.load(kept), texts
 
 
-def make(vectors: Matrix, texts: list[str], chunks: int, dimension: int, *, noise: float, seed: int = 11) -> Made:
+def make(vectors: Matrix, texts: list[str], chunks: int, dimension: int, *, noise: float) -> Made:
     """Make a base of so many chunks of the real `vectors`; dimension: theirs, or twice that."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(_SEED)
     order = random.permutation(len(vectors))
     held, places = order[:_HELD_OUT], order[_HELD_OUT:]
     documents = chunks // CHUNKS_OF_DOCUMENT

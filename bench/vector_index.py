@@ -3,8 +3,9 @@
     python bench/vector_index.py [--chunks 200000] [--dimension 768] [--seconds 6] [--keep DIRECTORY] [--only ours]
         [--plot docs/pictures]
 
-A server of its own, in /tmp, goes afterwards; with --keep it stays, and the next run begins where this one ended. Every search
-asks for fifty candidates, as `aya search` does, and recall@10 is judged on the first ten. Milliseconds are a client's.
+A server of its own, in /tmp, goes afterwards; with --keep it stays, and the next run begins where this one ended.
+Every search asks for fifty candidates, as `aya search` does, and recall@10 is judged on the first ten. Milliseconds are
+a client's.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _EXACT = "SELECT id FROM chunks ORDER BY (embedding <=> $1::vector) + 0 LIMIT $2
 _BY_COLUMN = "SELECT id FROM chunks ORDER BY embedding <=> $1::vector LIMIT $2"
 _HALF = "USING hnsw ((embedding::halfvec({0})) halfvec_cosine_ops)"
 _PLANS = "CREATE TABLE plans AS SELECT id, embedding FROM chunks LIMIT 0"
+_GRAPH = "SET hnsw.iterative_scan = relaxed_order; SET enable_sort = off"
 _SEARCH = queries.load("aya.knowledge", "search.sql")
 
 
@@ -195,7 +197,7 @@ async def alternatives(bench: Bench, dimension: int, chunks: int) -> dict[str, l
         short = each.setting.partition(".")[2]
         found[each.name] = [
             await bench.line(f"{each.name}, {short} {value}", by(each.query),
-                             f"SET {each.setting} = {value}; SET hnsw.iterative_scan = relaxed_order; SET enable_sort = off")
+                             f"SET {each.setting} = {value}; {_GRAPH}")
             for value in each.values
         ]  # fmt: skip
     return found
@@ -217,7 +219,7 @@ async def filtered(bench: Bench) -> None:
         our = await bench.measured(ours(filters), truth)
         exact = await bench.measured(_one_by_one(filters, "vector_exact"), truth)
         graph = await bench.measured(_one_by_one(filters, "vector_graph"), truth,
-                                     "SET hnsw.ef_search = 40; SET hnsw.iterative_scan = relaxed_order; SET enable_sort = off")  # fmt: skip
+                                     f"SET hnsw.ef_search = 40; {_GRAPH}")  # fmt: skip
         count = int(passing.sum()) * vector_corpus.CHUNKS_OF_DOCUMENT
         print(f"| {name} | {count:,} | {our[0]:.3f} | {our[1]:.1f} / {our[2]:.1f} | {exact[1]:.1f} / {exact[2]:.1f} |"
               f" {graph[0]:.2f}, {graph[1]:.1f} / {graph[2]:.1f} |", flush=True)  # fmt: skip
@@ -245,8 +247,10 @@ def described(base: Base) -> str:
     nearness = made.queries[:200] @ made.vectors.T
     top = -np.sort(-nearness, axis=1)[:, [0, 9, 99]]
     first, tenth, hundredth = (1 - np.median(top, axis=0)).tolist()
-    return (f"{len(made.vectors):,} x {made.vectors.shape[1]}, {len(set(made.topics)) - 1} topics; median cosine distance of the"
-            f" 1st, 10th, 100th nearest: {first:.3f}, {tenth:.3f}, {hundredth:.3f}; of any: {1 - np.median(nearness):.3f}")  # fmt: skip
+    return (
+        f"{len(made.vectors):,} x {made.vectors.shape[1]}; median cosine distance of the 1st, 10th, 100th nearest:"
+        f" {first:.3f}, {tenth:.3f}, {hundredth:.3f}; of any: {1 - np.median(nearness):.3f}"
+    )
 
 
 def drawn(found: dict[str, list[Line]]) -> str:

@@ -60,8 +60,8 @@ CREATE TABLE chunks (
     chunk_tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', left(chunk_text, 200000))) STORED
 );
 
--- Vectors stay in their rows, two of the usual size to a page: to fetch one from a table beside takes three times as long
--- as to compare it.
+-- Vectors stay in their rows, two of the usual size to a page: to fetch one from a table beside takes three times as
+-- long as to compare it.
 ALTER TABLE chunks SET (toast_tuple_target = 4080);
 ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 

@@ -1,7 +1,7 @@
--- The vectors are indexed in half precision: half the size, the same answers (docs/adr/0020). The column stays as it is.
+-- The vectors are indexed in half precision: half the size, the same answers (docs/adr/0020). The column stays.
 
--- Vectors stay in their rows, two of the usual size to a page: to fetch one from a table beside takes three times as long
--- as to compare it. Of rows that are written from now on; VACUUM FULL chunks brings the others in.
+-- Vectors stay in their rows, two of the usual size to a page: to fetch one from a table beside takes three times as
+-- long as to compare it. Of rows that are written from now on; VACUUM FULL chunks brings the others in.
 ALTER TABLE chunks SET (toast_tuple_target = 4080);
 ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
 
@@ -135,7 +135,7 @@ $$;
 END
 $do$;
 
--- Searches go on with the old index until the new one is made; writers wait. A move to another model has one of its own.
+-- Searches go on with the old index until the new one is made; writers wait. A move to another model has its own.
 DO $do$
 DECLARE
     each record;

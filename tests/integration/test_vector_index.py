@@ -66,7 +66,9 @@ async def base(database: DatabaseSettings) -> AsyncIterator[Base]:
     )
     await connection.copy_records_to_table(
         "documents",
-        records=[(each + 1, "x", str(source), "even" if each % 2 else "odd", b"") for each, source in enumerate(sources)],
+        records=[
+            (each + 1, "x", str(source), "even" if each % 2 else "odd", b"") for each, source in enumerate(sources)
+        ],
         columns=["id", "content", "source", "category", "content_sha256"],
     )
     await connection.copy_records_to_table(

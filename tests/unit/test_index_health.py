@@ -37,7 +37,10 @@ SWOLLEN = replace(GOOD.state, bytes=3 * GOOD.state.bytes)
         pytest.param(replace(GOOD, state=BROKEN), "broken", "aya index build", id="a build was cut"),
         pytest.param(replace(GOOD, state=OTHER), "another kind", "aya index build --rebuild", id="of an older AYA"),
         pytest.param(
-            replace(GOOD, sample=Sample(50, 0.9, 2, 3, 90)), "90% of the nearest", "aya index build --rebuild", id="poor"
+            replace(GOOD, sample=Sample(50, 0.9, 2, 3, 90)),
+            "90% of the nearest",
+            "aya index build --rebuild",
+            id="poor",
         ),
         pytest.param(replace(GOOD, state=SWOLLEN), "3.0 times", "aya index build --rebuild", id="swollen"),
         pytest.param(replace(GOOD, dead=ROWS), "10000 dead rows", "psql: VACUUM chunks", id="dead rows"),
@@ -71,9 +74,18 @@ def test_what_is_well_is_left_alone(seen: IndexStatus) -> None:
 def test_a_person_reads_recall_times_and_sizes() -> None:
     """All that was measured stands in a line of its own."""
     text = "\n".join(lines(GOOD))
-    for words in ("whole", "1.0 times", "10000 of 768 dimensions", "recall@10 0.990 of 50", "p95 3.0 ms", "10 dead rows"):
+    for words in (
+        "whole",
+        "1.0 times",
+        "10000 of 768 dimensions",
+        "recall@10 0.990 of 50",
+        "p95 3.0 ms",
+        "10 dead rows",
+    ):
         assert words in text
-    assert "recall not measured" in "\n".join(lines(replace(GOOD, state=None, sample=Sample(0, None, None, None, None))))
+    assert "recall not measured" in "\n".join(
+        lines(replace(GOOD, state=None, sample=Sample(0, None, None, None, None)))
+    )
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (1500, "1.5 kB"), (2_000_000, "2.0 MB"), (3e9, "3.0 GB")])

@@ -20,7 +20,9 @@ MANY = MOST_ROWS_EXACT + 1
         pytest.param(50, MANY, 200_000, Scan("vector_graph", SEARCH_WIDTH, 4000), id="an eighth passes"),
         pytest.param(50, MANY, 30_000, Scan("vector_graph", SEARCH_WIDTH, 1000), id="nearly all pass"),
         pytest.param(50, MANY, 1_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="a fortieth passes"),
-        pytest.param(50, MANY, 10_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="no farther than is worth it"),
+        pytest.param(
+            50, MANY, 10_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="no farther than is worth it"
+        ),
     ],
 )
 def test_few_rows_are_compared_many_go_through_the_graph(

@@ -1,6 +1,6 @@
 -- name: estimate_matching
--- About how many chunks the filters leave, and about how many there are. The documents that pass are counted, no further
--- than the limit ($6, in chunks) needs; chunks that typed hands left without a document pass no filter.
+-- About how many chunks the filters leave, and about how many there are. The documents that pass are counted, no
+-- further than the limit ($6, in chunks) needs; chunks without a document pass no filter.
 WITH sizes AS (
     SELECT
         (SELECT greatest(r.reltuples, 1) FROM pg_class AS r WHERE r.oid = 'chunks'::regclass) AS total,
@@ -25,9 +25,9 @@ SELECT
 FROM sizes AS s;
 
 -- name: set_scan
--- For this transaction: how wide the graph is searched, and how far it goes on until enough rows pass the filters. The
--- planner thinks that comparing a few thousand vectors and sorting them is cheaper than the graph; it takes ten times as
--- long. To compile a query takes longer than to run it.
+-- For this transaction: how wide the graph is searched, and how far it goes on until enough rows pass the filters.
+-- The planner thinks that comparing a few thousand vectors and sorting them is cheaper than the graph; it takes ten
+-- times as long. To compile a query takes longer than to run it.
 SELECT
     set_config('hnsw.ef_search', $1, true),
     set_config('hnsw.max_scan_tuples', $2, true),

@@ -19,7 +19,10 @@ SELECT
         SELECT s.n_dead_tup FROM pg_stat_user_tables AS s
         WHERE s.relid = 'chunks'::regclass AND NOT pg_is_in_recovery()
     ) AS dead,
-    (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = 'chunks'::regclass AND a.attname = 'embedding') AS dimension,
+    (
+        SELECT a.atttypmod FROM pg_attribute AS a
+        WHERE a.attrelid = 'chunks'::regclass AND a.attname = 'embedding'
+    ) AS dimension,
     pg_is_in_recovery() AS is_standby,
     (SELECT s.setting::bigint * 8192 FROM pg_settings AS s WHERE s.name = 'shared_buffers') AS shared_buffers
 FROM chunks AS c;
@@ -41,9 +44,12 @@ SELECT
     c.id,
     c.embedding
 FROM chunks AS c
-WHERE c.embedding IS NOT NULL AND hashint4extended(c.id, $2) % greatest(1, (
-    SELECT r.reltuples::bigint / (2 * $1::integer) FROM pg_class AS r WHERE r.oid = 'chunks'::regclass
-)) = 0
+WHERE
+    c.embedding IS NOT NULL
+    AND hashint4extended(c.id, $2) % greatest(1, (
+        SELECT r.reltuples::bigint / (2 * $1::integer) FROM pg_class AS r
+        WHERE r.oid = 'chunks'::regclass
+    )) = 0
 ORDER BY hashint4extended(c.id, $2)
 LIMIT $1;
 
