@@ -11,11 +11,13 @@ import sys
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import numpy as np
+import psutil
 import vector_corpus
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 # All of it in memory, as on the Macs; nothing here must outlive a crash.
 _SETTINGS = "shared_buffers='4GB'\nmaintenance_work_mem='1500MB'\nmax_wal_size='8GB'\nfsync=off\nfull_page_writes=off\n"
 _LONG_SECONDS = 3600.0
+FIRST_DAY, BETWEEN = datetime(2025, 1, 1), timedelta(minutes=10)  # noqa: DTZ001 - as the column has it
+"""When the first document was made, and how long after it the next."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class Base:
 
     settings: DatabaseSettings
     made: Made
+    postmaster: psutil.Process
+
+    def processor_ms(self) -> float:
+        """Return the processor time that the server has taken, of all its processes, also those that have ended."""
+        ended = self.postmaster.cpu_times()
+        living = [child.cpu_times() for child in self.postmaster.children()]
+        taken = ended.children_user + ended.children_system + sum(each.user + each.system for each in living)
+        return 1000 * float(taken)
 
     async def connected(self) -> asyncpg.Connection[Any]:
         """Return a connection as a search has it: each query is planned for its values."""
@@ -75,7 +87,7 @@ async def opened(keep: Path | None, chunks: int, dimension: int, noise: float) -
     cluster, secrets, is_new = _cluster(directory)
     try:
         made = _made(directory, chunks, dimension, noise)
-        base = Base(owner_settings(cluster, secrets), made)
+        base = Base(owner_settings(cluster, secrets), made, psutil.Process(cluster.postmaster_pid()))
         if is_new:
             await provision_primary(cluster, secrets)
             await migrations.migrate(base.settings, node="alpha")

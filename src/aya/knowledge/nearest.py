@@ -99,14 +99,9 @@ async def _scanned(
     if scan.search_width:
         await connection.execute(_SQL["set_scan"], str(scan.search_width), str(scan.max_tuples))
     extra = () if scan.query == "vector_all" else filter_arguments(filters)
-    rows = await connection.fetch(statement(scan.query, _dimension(vector)), vector, count, *extra)
+    rows = await connection.fetch(statement(scan.query, len(vector)), vector, count, *extra)
     await connection.execute(_SQL["leave_graph"])
     return rows
-
-
-def _dimension(vector: Vector) -> int:
-    # A vector that was read from the database is pgvector's own type.
-    return int(vector.dimensions()) if hasattr(vector, "dimensions") else len(vector)
 
 
 async def distances(connection: Connection, vector: Vector, ids: Sequence[int]) -> Mapping[int, float]:

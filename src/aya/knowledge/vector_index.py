@@ -18,6 +18,7 @@ from aya.knowledge.types import Filters
 
 if TYPE_CHECKING:
     from aya.db import Connection
+    from aya.embedder_client import Vector
 
 _SQL = queries.load("aya.knowledge", "vector_index.sql")
 _SEED = 1
@@ -59,11 +60,12 @@ async def _sampled(connection: Connection, wanted: int, seconds: float) -> Sampl
     for row in await connection.fetch(_SQL["sample"], wanted, _SEED):
         if took and time.monotonic() > until:
             break
+        vector: Vector = row["embedding"].to_numpy()
         began = time.perf_counter()
         async with connection.transaction(readonly=True):
-            near = list(await nearest(connection, row["embedding"], RECALL_AT, Filters()))
+            near = list(await nearest(connection, vector, RECALL_AT, Filters()))
         between = time.perf_counter()
-        exact = {each["id"] for each in await connection.fetch(_SQL["exact"], row["embedding"], RECALL_AT)}
+        exact = {each["id"] for each in await connection.fetch(_SQL["exact"], vector, RECALL_AT)}
         took.append((between - began) * 1000)
         exact_took.append((time.perf_counter() - between) * 1000)
         found += len(exact.intersection(near))
