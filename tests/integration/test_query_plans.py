@@ -68,6 +68,7 @@ MANY = filter_arguments(Filters(source="s"))
 CASES: list[tuple[str, str, tuple[object, ...], str]] = [
     ("the nearest of all", statement("vector_all", 384), (QUERY, 50), "idx_chunks_embedding"),
     ("the nearest of many", statement("vector_graph", 384), (QUERY, 10, *MANY), "idx_chunks_embedding"),
+    ("the nearest, and who passes", statement("vector_near", 384), (QUERY, 10, *MANY, 600), "idx_chunks_embedding"),
     ("the nearest of few", NEAREST["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
     ("how many match", NEAREST["estimate_matching"], (*FEW, 25_000), "idx_documents_category"),
     ("a rare word", LEXICAL["text_search"], ("word77", 10, *ALL), "idx_chunks_tsv"),

@@ -105,6 +105,7 @@ async def test_filtered_searches_find_what_comparing_all_finds(
 ) -> None:
     """Through the graph or one by one, whether a filter is chance or a topic, and with exact distances."""
     monkeypatch.setattr(nearest, "MOST_ROWS_EXACT", most_rows_exact)
+    monkeypatch.setattr(nearest, "LEAST_ROWS_GRAPH", most_rows_exact)
     topic = base.sources == "topic"
     even = np.arange(ROWS) % 2 == 1
     for filters, passing in (

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import pytest
 
-from aya.knowledge.nearest import MOST_ROWS_EXACT, SEARCH_WIDTH, Scan, plan_scan, search_width, statement
+from aya.knowledge.nearest import MOST_ROWS_EXACT, SEARCH_WIDTH, Scan, plan_scans, search_width, statement
 
 MANY = MOST_ROWS_EXACT + 1
 
 
+EXACT = Scan("vector_exact")
+
+
+def near(rows: int) -> Scan:
+    """So many of the nearest of all are looked at."""
+    return Scan("vector_near", SEARCH_WIDTH, 20_000, rows)
+
+
+def far(tuples: int) -> Scan:
+    """The graph walks so far."""
+    return Scan("vector_graph", SEARCH_WIDTH, tuples)
+
+
 @pytest.mark.parametrize(
-    ("count", "matching", "total", "scan"),
+    ("count", "matching", "total", "scans"),
     [
-        pytest.param(50, None, 0, Scan("vector_all", SEARCH_WIDTH, 20_000), id="no filter"),
-        pytest.param(300, None, 0, Scan("vector_all", 600, 20_000), id="twice what is wanted"),
-        pytest.param(900, None, 0, Scan("vector_all", 1000, 20_000), id="no wider than pgvector can"),
-        pytest.param(50, 0, 200_000, Scan("vector_exact"), id="nothing passes"),
-        pytest.param(50, MOST_ROWS_EXACT, 200_000, Scan("vector_exact"), id="few pass"),
-        pytest.param(50, MANY, 200_000, Scan("vector_graph", SEARCH_WIDTH, 4000), id="an eighth passes"),
-        pytest.param(50, MANY, 30_000, Scan("vector_graph", SEARCH_WIDTH, 1000), id="nearly all pass"),
-        pytest.param(50, MANY, 1_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="a fortieth passes"),
-        pytest.param(
-            50, MANY, 10_000_000, Scan("vector_graph", SEARCH_WIDTH, 20_000), id="no farther than is worth it"
-        ),
+        pytest.param(50, None, 0, (Scan("vector_all", SEARCH_WIDTH, 20_000),), id="no filter"),
+        pytest.param(300, None, 0, (Scan("vector_all", 600, 20_000),), id="twice what is wanted"),
+        pytest.param(900, None, 0, (Scan("vector_all", 1000, 20_000),), id="no wider than pgvector can"),
+        pytest.param(50, 0, 200_000, (EXACT,), id="nothing passes"),
+        pytest.param(50, 5000, 200_000, (EXACT,), id="few pass"),
+        pytest.param(50, 20_000, 200_000, (near(750), EXACT), id="a tenth passes"),
+        pytest.param(50, MANY, 200_000, (near(600), far(4000), EXACT), id="an eighth or more passes"),
+        pytest.param(50, MANY, 30_000, (near(90), far(1000), EXACT), id="nearly all pass"),
+        pytest.param(50, 11_000, 1_000_000, (EXACT,), id="few of a million"),
+        pytest.param(50, 12_500, 1_000_000, (near(6000), EXACT), id="more of a million"),
+        pytest.param(50, MANY, 1_000_000, (near(3000), far(20_000), EXACT), id="a fortieth passes"),
+        pytest.param(50, MOST_ROWS_EXACT, 10_000_000, (EXACT,), id="few of ten million"),
+        pytest.param(50, MANY, 10_000_000, (near(20_000), far(20_000), EXACT), id="no farther than is worth it"),
     ],
 )
 def test_few_rows_are_compared_many_go_through_the_graph(
-    count: int, matching: float | None, total: float, scan: Scan
+    count: int, matching: float | None, total: float, scans: tuple[Scan, ...]
 ) -> None:
     """What passes the filters decides, and how large the base is."""
-    assert plan_scan(count, matching=matching, total=total) == scan
+    assert plan_scans(count, matching=matching, total=total) == scans
 
 
 def test_the_graph_keeps_more_in_mind_than_is_asked_for() -> None:

@@ -1,9 +1,11 @@
 """The nearest chunks to a query's vector: through the graph where it finds them, else compared one by one.
 
 The graph (HNSW, of half precision) does not know the filters: it walks outwards from the query and drops what does not
-pass. Where few pass, or all that pass are somewhere else (a source is a topic), it walks long and finds little. So what
-filters leave is compared one by one up to MOST_ROWS_EXACT; beyond, the graph is asked first, and when it has walked as
-far as is worth it without finding enough, one by one after all. Sources: docs/adr/0020, docs/benchmarks.md.
+pass. Where few pass, or all that pass are somewhere else (a source is a topic), it walks long and finds little. So few
+rows are compared one by one. With more, the graph is asked for as many of the nearest of all as would do if chance
+decided who passes, and half as many again: when enough of them pass, those are the answer. Else the rows that pass are
+compared one by one after all; beyond MOST_ROWS_EXACT not before the graph has walked far. Sources: docs/adr/0020,
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import TYPE_CHECKING, Literal, LiteralString, cast
 
 from aya import queries
 from aya.embedder_client import Vector
@@ -26,24 +28,37 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge", "nearest.sql")
 
 MOST_ROWS_EXACT = 25_000
-"""Up to here comparing the matching rows one by one takes no longer than the graph may, and is exact."""
+"""Up to here comparing the matching rows one by one is quick enough to be what the graph is followed by."""
+LEAST_ROWS_GRAPH = 5_000
+"""Up to here comparing them is quicker than any walk; see `few_rows` for large bases."""
+# The graph takes some 3 µs for each tuple of 50 / share, comparing 1.2 µs for each row of share * total: they are equal
+# at the square root of so many times the total (docs/benchmarks.md, processor time).
+_BREAK_EVEN = 125
 SEARCH_WIDTH = 200
 """hnsw.ef_search: how many candidates the graph keeps in mind; more finds more, and takes longer."""
 # pgvector's own limit for it.
 _WIDEST_SEARCH = 1000
-# How far the graph walks: ten times what it takes when chance decides who passes, in these bounds.
-_LEAST_TUPLES, _MOST_TUPLES, _MARGIN = 1000, 20_000, 10
+# How many of the nearest of all are looked at, and how far the graph walks after that, as multiples of what it takes
+# when chance decides who passes; and the bounds of the latter.
+_MORE, _FAR, _LEAST_TUPLES, _MOST_TUPLES = 1.5, 10, 1000, 20_000
 # The queries are written for this dimension; another one takes its place.
 _WRITTEN_DIMENSION = 768
 
 
+Query = Literal["vector_all", "vector_near", "vector_graph", "vector_exact"]
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """How the nearest are looked for. max_tuples: hnsw.max_scan_tuples, 0 where the graph is not asked."""
+    """One way to look for the nearest. max_tuples: hnsw.max_scan_tuples; both 0 where the graph is not asked.
 
-    query: str
+    near: how many of the nearest of all are looked at, for the query vector_near alone.
+    """
+
+    query: Query
     search_width: int = 0
     max_tuples: int = 0
+    near: int = 0
 
 
 def search_width(count: int) -> int:
@@ -51,18 +66,28 @@ def search_width(count: int) -> int:
     return min(_WIDEST_SEARCH, max(SEARCH_WIDTH, 2 * count))
 
 
-def plan_scan(count: int, *, matching: float | None, total: float) -> Scan:
-    """Return how to find the `count` nearest; pure.
+def few_rows(total: float) -> float:
+    """Return up to how many rows are compared rather than looked for in a graph of `total`; pure."""
+    return min(MOST_ROWS_EXACT, max(LEAST_ROWS_GRAPH, (_BREAK_EVEN * total) ** 0.5))
+
+
+def plan_scans(count: int, *, matching: float | None, total: float) -> tuple[Scan, ...]:
+    """Return how to find the `count` nearest: one way after another, until one finds so many; pure.
 
     matching: about how many chunks pass the filters, None without any; total: about how many there are.
     """
+    width, exact = search_width(count), Scan("vector_exact")
     if matching is None:
-        return Scan("vector_all", search_width(count), _MOST_TUPLES)
+        return (Scan("vector_all", width, _MOST_TUPLES),)
+    if matching <= few_rows(total):
+        return (exact,)
+    # Nobody counts on beyond the limit: a share of that many rows is the least that it can be.
+    by_chance = count * total / min(matching, MOST_ROWS_EXACT)
+    near = Scan("vector_near", width, _MOST_TUPLES, min(_MOST_TUPLES, int(_MORE * by_chance)))
     if matching <= MOST_ROWS_EXACT:
-        return Scan("vector_exact")
-    # The least share that comes here: nobody counts on beyond the limit.
-    far = _MARGIN * count * total / MOST_ROWS_EXACT
-    return Scan("vector_graph", search_width(count), int(min(_MOST_TUPLES, max(_LEAST_TUPLES, far))))
+        return near, exact
+    far = min(_MOST_TUPLES, max(_LEAST_TUPLES, int(_FAR * by_chance)))
+    return near, Scan("vector_graph", width, far), exact
 
 
 @cache
@@ -77,29 +102,32 @@ async def nearest(connection: Connection, vector: Vector, count: int, filters: F
 
     vector: shape (dimension,). Sets the scan's parameters for the rest of the transaction.
     """
-    scan = await _planned(connection, count, filters)
-    rows = await _scanned(connection, scan, vector, count, filters)
-    if scan.query == "vector_graph" and len(rows) < count:
-        rows = await _scanned(connection, Scan("vector_exact"), vector, count, filters)
+    rows: Sequence[asyncpg.Record] = ()
+    for scan in await _planned(connection, count, filters):
+        rows = await _scanned(connection, scan, vector, count, filters)
+        if len(rows) >= count:
+            break
     # An iterative scan in relaxed order returns rows slightly out of order, and its order is of half precision.
     return {row["id"]: row["distance"] for row in sorted(rows, key=lambda row: row["distance"])}
 
 
-async def _planned(connection: Connection, count: int, filters: Filters) -> Scan:
+async def _planned(connection: Connection, count: int, filters: Filters) -> tuple[Scan, ...]:
     if filters == Filters():
-        return plan_scan(count, matching=None, total=0)
+        return plan_scans(count, matching=None, total=0)
     row = await connection.fetchrow(_SQL["estimate_matching"], *filter_arguments(filters), MOST_ROWS_EXACT)
     assert row is not None  # noqa: S101 - it counts
-    return plan_scan(count, matching=row["matching"], total=row["total"])
+    return plan_scans(count, matching=row["matching"], total=row["total"])
 
 
 async def _scanned(
     connection: Connection, scan: Scan, vector: Vector, count: int, filters: Filters
 ) -> Sequence[asyncpg.Record]:
-    if scan.search_width:
-        await connection.execute(_SQL["set_scan"], str(scan.search_width), str(scan.max_tuples))
     extra = () if scan.query == "vector_all" else filter_arguments(filters)
-    rows = await connection.fetch(statement(scan.query, len(vector)), vector, count, *extra)
+    query = statement(scan.query, len(vector))
+    if scan.query == "vector_exact":
+        return await connection.fetch(query, vector, count, *extra)
+    await connection.execute(_SQL["set_scan"], str(scan.search_width), str(scan.max_tuples))
+    rows = await connection.fetch(query, vector, count, *extra, *([scan.near] if scan.near else []))
     await connection.execute(_SQL["leave_graph"])
     return rows
 

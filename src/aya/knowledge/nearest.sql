@@ -52,6 +52,34 @@ WHERE c.embedding IS NOT NULL
 ORDER BY c.embedding::halfvec(768) <=> $1::vector::halfvec(768)
 LIMIT $2;
 
+-- name: vector_near
+-- Of the $8 nearest chunks of all, through the graph, those that pass the filters: when there are enough of them, they
+-- are the nearest of those that pass.
+WITH near AS MATERIALIZED (
+    SELECT
+        c.id,
+        c.document_id,
+        c.embedding <=> $1::vector AS distance
+    FROM chunks AS c
+    WHERE c.embedding IS NOT NULL
+    ORDER BY c.embedding::halfvec(768) <=> $1::vector::halfvec(768)
+    LIMIT $8
+)
+
+SELECT
+    n.id,
+    n.distance
+FROM near AS n
+INNER JOIN documents AS d ON n.document_id = d.id
+WHERE
+    ($3::text IS NULL OR d.category = $3)
+    AND ($4::text IS NULL OR d.source = $4)
+    AND ($5::jsonb IS NULL OR d.metadata @> $5)
+    AND ($6::timestamp IS NULL OR d.created_at >= $6)
+    AND ($7::timestamp IS NULL OR d.created_at < $7)
+ORDER BY n.distance
+LIMIT $2;
+
 -- name: vector_graph
 -- The nearest chunks that pass the filters, through the graph (an iterative scan): for filters that leave many rows.
 SELECT
