@@ -99,7 +99,8 @@ class _Mixture:
     def _batch(self, firsts: Numbers, dimension: int, random: np.random.Generator) -> Matrix:
         first = self.vectors[firsts]
         second = self.vectors[self._beside(firsts, random)]
-        wide = np.hstack([first, second]) if dimension > first.shape[1] else first + 0.7 * second
+        parts = [first, second] if dimension > first.shape[1] else [first + np.float32(0.7) * second]
+        wide: Matrix = np.concatenate(parts, axis=1)
         wide /= np.linalg.norm(wide, axis=1, keepdims=True)
         wide += self.noise / np.sqrt(dimension) * random.standard_normal(wide.shape, dtype=np.float32)
         turned = wide @ self.rotation

@@ -10,6 +10,7 @@ docs/benchmarks.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +32,8 @@ MOST_ROWS_EXACT = 25_000
 """Up to here comparing the matching rows one by one is quick enough to be what the graph is followed by."""
 LEAST_ROWS_GRAPH = 5_000
 """Up to here comparing them is quicker than any walk; see `few_rows` for large bases."""
-# The graph takes some 3 µs for each tuple of 50 / share, comparing 1.2 µs for each row of share * total: they are equal
-# at the square root of so many times the total (docs/benchmarks.md, processor time).
+# The graph takes some 13 µs for each of the 50 / share tuples that it walks, comparing 4 µs for each of the share * total
+# rows: they are equal at the square root of about so many times the total (docs/benchmarks.md, processor time).
 _BREAK_EVEN = 125
 SEARCH_WIDTH = 200
 """hnsw.ef_search: how many candidates the graph keeps in mind; more finds more, and takes longer."""
@@ -68,7 +69,7 @@ def search_width(count: int) -> int:
 
 def few_rows(total: float) -> float:
     """Return up to how many rows are compared rather than looked for in a graph of `total`; pure."""
-    return min(MOST_ROWS_EXACT, max(LEAST_ROWS_GRAPH, (_BREAK_EVEN * total) ** 0.5))
+    return min(MOST_ROWS_EXACT, max(LEAST_ROWS_GRAPH, math.sqrt(_BREAK_EVEN * total)))
 
 
 def plan_scans(count: int, *, matching: float | None, total: float) -> tuple[Scan, ...]:
