@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import embedder_worker
 import numpy as np
@@ -100,7 +100,7 @@ class _Mixture:
         first = self.vectors[firsts]
         second = self.vectors[self._beside(firsts, random)]
         parts = [first, second] if dimension > first.shape[1] else [first + np.float32(0.7) * second]
-        wide: Matrix = np.concatenate(parts, axis=1)
+        wide = cast("Matrix", np.concatenate(parts, axis=1))
         wide /= np.linalg.norm(wide, axis=1, keepdims=True)
         wide += self.noise / np.sqrt(dimension) * random.standard_normal(wide.shape, dtype=np.float32)
         turned = wide @ self.rotation

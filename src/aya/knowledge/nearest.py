@@ -3,8 +3,8 @@
 The graph (HNSW, of half precision) does not know the filters: it walks outwards from the query and drops what does not
 pass. Where few pass, or all that pass are somewhere else (a source is a topic), it walks long and finds little. So few
 rows are compared one by one. With more, the graph is asked for as many of the nearest of all as would do if chance
-decided who passes, and half as many again: when enough of them pass, those are the answer. Else the rows that pass are
-compared one by one after all; beyond MOST_ROWS_EXACT not before the graph has walked far. Sources: docs/adr/0020,
+decided who passes, and half as many again: when enough of them pass, those are the answer, else the rows that pass are
+compared one by one after all. Beyond MOST_ROWS_EXACT the graph walks until it has enough. Sources: docs/adr/0020,
 docs/benchmarks.md.
 """
 
@@ -32,16 +32,16 @@ MOST_ROWS_EXACT = 25_000
 """Up to here comparing the matching rows one by one is quick enough to be what the graph is followed by."""
 LEAST_ROWS_GRAPH = 5_000
 """Up to here comparing them is quicker than any walk; see `few_rows` for large bases."""
-# The graph takes some 13 µs for each of the 50 / share tuples that it walks, comparing 4 µs for each of the share * total
-# rows: they are equal at the square root of about so many times the total (docs/benchmarks.md, processor time).
+# The graph takes some 13 µs for each of the 50 / share tuples that it walks, comparing 4 µs for each row of the share:
+# they are equal at the square root of about so many times the total (docs/benchmarks.md, processor time).
 _BREAK_EVEN = 125
 SEARCH_WIDTH = 200
 """hnsw.ef_search: how many candidates the graph keeps in mind; more finds more, and takes longer."""
 # pgvector's own limit for it.
 _WIDEST_SEARCH = 1000
-# How many of the nearest of all are looked at, and how far the graph walks after that, as multiples of what it takes
-# when chance decides who passes; and the bounds of the latter.
-_MORE, _FAR, _LEAST_TUPLES, _MOST_TUPLES = 1.5, 10, 1000, 20_000
+# How many of the nearest of all are looked at, as a multiple of what it takes when chance decides who passes; and how
+# far the graph walks at most. A walk that ends there is filled up with what it had passed over.
+_MORE, _MOST_TUPLES = 1.5, 20_000
 # The queries are written for this dimension; another one takes its place.
 _WRITTEN_DIMENSION = 768
 
@@ -82,13 +82,9 @@ def plan_scans(count: int, *, matching: float | None, total: float) -> tuple[Sca
         return (Scan("vector_all", width, _MOST_TUPLES),)
     if matching <= few_rows(total):
         return (exact,)
-    # Nobody counts on beyond the limit: a share of that many rows is the least that it can be.
-    by_chance = count * total / min(matching, MOST_ROWS_EXACT)
-    near = Scan("vector_near", width, _MOST_TUPLES, min(_MOST_TUPLES, int(_MORE * by_chance)))
-    if matching <= MOST_ROWS_EXACT:
-        return near, exact
-    far = min(_MOST_TUPLES, max(_LEAST_TUPLES, int(_FAR * by_chance)))
-    return near, Scan("vector_graph", width, far), exact
+    if matching > MOST_ROWS_EXACT:
+        return Scan("vector_graph", width, _MOST_TUPLES), exact
+    return Scan("vector_near", width, _MOST_TUPLES, min(_MOST_TUPLES, int(_MORE * count * total / matching))), exact
 
 
 @cache
