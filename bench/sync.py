@@ -129,7 +129,9 @@ class Bench:
         """Have no vector index for a while; it is built afterwards, which takes less than row by row."""
         await self.run(name, "DROP INDEX idx_chunks_embedding")
         yield
-        await self.run(name, "CREATE INDEX idx_chunks_embedding ON chunks USING hnsw (embedding vector_cosine_ops)")
+        await self.run(
+            name, await self.run(name, "SELECT aya_vector_index_statement('idx_chunks_embedding', 'embedding')")
+        )
 
     async def follow(self, name: str) -> None:
         """Have one copy follow and the other rest; an empty name: both rest."""

@@ -351,8 +351,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 CREATE FUNCTION aya_build_vector_index() RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    CREATE INDEX IF NOT EXISTS idx_chunks_embedding ON chunks USING hnsw (embedding vector_cosine_ops);
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF to_regclass('idx_chunks_embedding') IS NULL THEN
+        PERFORM set_config('maintenance_work_mem', aya_vector_index_memory(), true);
+        EXECUTE aya_vector_index_statement('idx_chunks_embedding', 'embedding');
+    END IF;
+END
 $$;
 
 -- Be bound to the model that the primary is bound to. taken: its row of embedding_model. Vectors of another model go,
@@ -370,6 +375,7 @@ BEGIN
     UPDATE chunks SET embedding = NULL WHERE embedding IS NOT NULL;
     DROP INDEX IF EXISTS idx_chunks_embedding;
     EXECUTE format('ALTER TABLE chunks ALTER COLUMN embedding TYPE vector(%s)', model.dimension);
+    ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
     DELETE FROM embedding_model;
     INSERT INTO embedding_model SELECT model.*;
     PERFORM aya_enqueue_document(d.id) FROM documents AS d

@@ -59,7 +59,8 @@ async def test_the_vectors_dimension_follows_the_model_while_there_are_none(data
         assert await bound(database) == model
         assert await ask(database, DIMENSION) == model.dimension
         definition = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_chunks_embedding'"
-        assert "hnsw (embedding vector_cosine_ops)" in str(await ask(database, definition))
+        expected = f"hnsw (((embedding)::halfvec({model.dimension})) halfvec_cosine_ops)"
+        assert expected in str(await ask(database, definition))
     await ask(database, ADD_VECTOR.format(384))
     with pytest.raises(DatabaseError, match="expected 384 dimensions, not 768"):
         await ask(database, ADD_VECTOR.format(768))

@@ -7,14 +7,12 @@ import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pytest
 from tests.integration.conftest import Knowledge
 
 from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError, EmbedderUnavailable, ModelMismatch, UsageError
 from aya.knowledge.documents import Documents
-from aya.knowledge.nearest import MOST_ROWS_EXACT, plan_scan
 from aya.knowledge.search import Searcher, candidates, page_of
 from aya.knowledge.types import Filters, Mode, NewDocument
 
@@ -141,30 +139,6 @@ async def test_a_chunk_typed_by_hand_is_found(knowledge: Knowledge) -> None:
     assert (hit.document_id, hit.char_start, hit.chunk_index) == (document_id, None, 0)
 
 
-async def test_the_scan_that_is_planned_agrees_with_comparing_all(knowledge: Knowledge) -> None:
-    """Graph, filtered graph and exact scan return the same nearest chunks of a set (recall@10 ≥ 0.9)."""
-    random = np.random.default_rng(7)
-    # Of rank 12, as real embeddings have far fewer directions than dimensions.
-    vectors = (random.normal(size=(MOST_ROWS_EXACT + 500, 12)) @ random.normal(size=(12, 384))).astype(np.float32)
-    async with knowledge.database.transaction() as connection:
-        document_id = await connection.fetchval(
-            "INSERT INTO documents (content, category) VALUES ('x', 'big') RETURNING id"
-        )
-        await connection.copy_records_to_table(
-            "chunks",
-            records=[(document_id, "x", each) for each in vectors],
-            columns=["document_id", "chunk_text", "embedding"],
-        )
-    for filters in (Filters(), Filters(category="big")):
-        hits = await knowledge.searcher.search("anything at all", mode="vector", limit=10, filters=filters)
-        identity = await knowledge.embedder.identity()
-        query = (await knowledge.embedder.embed(["anything at all"], prompt="query", expect=identity.fingerprint))[0]
-        distances = 1 - (vectors @ query) / np.linalg.norm(vectors, axis=1)
-        nearest = np.sort(distances)[:10]
-        found = sum(hit.distance is not None and hit.distance <= nearest[-1] + 1e-6 for hit in hits)
-        assert found >= 9
-
-
 async def test_a_chunk_without_a_document_is_found_like_any_other(knowledge: Knowledge) -> None:
     """document_id may be NULL, by the contract; such a chunk has no document to show, and no filter matches it."""
     identity = await knowledge.embedder.identity()
@@ -206,20 +180,6 @@ async def test_a_search_sees_one_moment(filled: Knowledge) -> None:
             assert all(hit.chunk_text for hit in await filled.searcher.search("sourdough", mode="text", limit=20))
 
     await asyncio.gather(churn(), look(), look())
-
-
-@pytest.mark.parametrize(
-    ("filtered", "matching", "scan"),
-    [
-        (False, 10, "vector_exact"),
-        (True, MOST_ROWS_EXACT, "vector_exact"),
-        (True, MOST_ROWS_EXACT + 1, "vector_graph"),
-        (False, MOST_ROWS_EXACT + 1, "vector_all"),
-    ],
-)
-def test_few_rows_are_compared_many_go_through_the_graph(*, filtered: bool, matching: int, scan: str) -> None:
-    """The scan is planned by how many rows match."""
-    assert plan_scan(filtered=filtered, matching=matching) == scan
 
 
 def test_the_fusion_gets_more_candidates_than_hits() -> None:

@@ -11,7 +11,7 @@ from aya import queries
 from aya.identity import ModelIdentity
 from aya.knowledge import reembedding
 from aya.knowledge.documents import filter_arguments
-from aya.knowledge.nearest import MOST_ROWS_EXACT
+from aya.knowledge.nearest import statement
 from aya.knowledge.types import Filters
 from aya.settings import DatabaseSettings
 
@@ -29,8 +29,8 @@ QUERY = Vector([1.0] + [0.0] * 383)
 
 @pytest.fixture
 async def large(knowledge: Knowledge) -> Knowledge:
-    """More documents than are compared exactly, a chunk each; one in a hundred is "rare", a handful is due."""
-    count = MOST_ROWS_EXACT + 1000
+    """Six thousand documents, a chunk each; one in a hundred is "rare", a handful is due."""
+    count = 6000
     vectors = np.random.default_rng(3).normal(size=(count, 384)).astype(np.float32)
     async with knowledge.database.transaction() as connection:
         await connection.execute(
@@ -56,7 +56,8 @@ async def plan(knowledge: Knowledge, query: str, *arguments: object) -> str:
     """Return the plan that the query gets in a search's transaction."""
     async with knowledge.database.transaction(readonly=True) as connection:
         await connection.execute(SEARCH["plan_for_values"])
-        await connection.execute(NEAREST["set_scan"], "100")
+        if "halfvec" in query:
+            await connection.execute(NEAREST["set_scan"], "200", "4000")
         rows = await connection.fetch(f"EXPLAIN {query}", *arguments)
     return "\n".join(row[0] for row in rows)
 
@@ -66,9 +67,11 @@ FEW = filter_arguments(Filters(category="rare"))
 MANY = filter_arguments(Filters(source="s"))
 # what it is for, the query, its arguments, the index it must use
 CASES: list[tuple[str, str, tuple[object, ...], str]] = [
-    ("the nearest of all", NEAREST["vector_all"], (QUERY, 10), "idx_chunks_embedding"),
-    ("the nearest of many", NEAREST["vector_graph"], (QUERY, 10, *MANY), "idx_chunks_embedding"),
+    ("the nearest of all", statement("vector_all", 384), (QUERY, 50), "idx_chunks_embedding"),
+    ("the nearest of many", statement("vector_graph", 384), (QUERY, 10, *MANY), "idx_chunks_embedding"),
+    ("the nearest, and who passes", statement("vector_near", 384), (QUERY, 10, *MANY, 600), "idx_chunks_embedding"),
     ("the nearest of few", NEAREST["vector_exact"], (QUERY, 10, *FEW), "idx_documents_category"),
+    ("how many match", NEAREST["estimate_matching"], (*FEW, 25_000), "idx_documents_category"),
     ("a rare word", LEXICAL["text_search"], ("'word77'", 10, *ALL, 30_000, "{1:1}/1000000000"), "idx_chunks_tsv"),
     ("a file", STORE["find_place"], ("/notes/7",), "idx_documents_places"),
     ("a content", STORE["find_by_content"], (b"x" * 32,), "idx_documents_content_sha256"),

@@ -210,7 +210,7 @@ async def check_vectors(base: Knowledge, target: ModelIdentity) -> None:
     )
     assert [row["id"] for row in rows if row["embedding"] is None] == []
     np.testing.assert_allclose(np.stack([row["embedding"].to_numpy() for row in rows]), expected, atol=1e-5)
-    assert "hnsw (embedding vector_cosine_ops)" in index
+    assert f"hnsw (((embedding)::halfvec({target.dimension})) halfvec_cosine_ops)" in index
     assert await ask(base, LEFT_BEHIND) is None
 
 

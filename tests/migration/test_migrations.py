@@ -136,7 +136,7 @@ async def test_a_step_that_fails_leaves_nothing_of_itself(empty_database: Databa
     connection = await asyncpg.connect(empty_database.dsn())
     try:
         assert await connection.fetchval("SELECT to_regclass('half')") is None
-        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 9
+        assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 10
     finally:
         await connection.close()
 

@@ -58,6 +58,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "dev": ("aya.cli.dev:command", "Faults on purpose: kill, freeze and cut this machine's nodes."),
     "backup": ("aya.cli.backup:command", "Make, list and check base backups and the WAL archive."),
     "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),
+    "index": ("aya.cli.index:command", "Show and build the index on the vectors."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }

@@ -31,16 +31,9 @@ DROP INDEX CONCURRENTLY IF EXISTS idx_chunks_embedding_next;
 DROP INDEX CONCURRENTLY IF EXISTS idx_chunks_without_next;
 
 -- name: create_graph_statement
--- The statement that makes the index of the next vectors, with the options of the present one, if that is a graph, too.
--- On a column that is still empty: it takes two looks at the table, and grows with the vectors.
-SELECT
-    'CREATE INDEX CONCURRENTLY idx_chunks_embedding_next ON chunks USING hnsw (embedding_next vector_cosine_ops)'
-    || coalesce((
-        SELECT ' WITH (' || array_to_string(c.reloptions, ', ') || ')'
-        FROM pg_class AS c
-        INNER JOIN pg_am AS a ON c.relam = a.oid
-        WHERE c.oid = to_regclass('idx_chunks_embedding') AND a.amname = 'hnsw'
-    ), '');
+-- The statement that makes the index of the next vectors. On a column that is still empty: it takes two looks at the
+-- table, and grows with the vectors.
+SELECT aya_vector_index_statement('idx_chunks_embedding_next', 'embedding_next', 'CONCURRENTLY');
 
 -- name: create_list
 -- The chunks that still have no next vector, in order: no look for them costs more than there are.
