@@ -123,7 +123,7 @@ BEGIN
     frequencies := '{}';
     FOREACH wanted IN ARRAY lexemes LOOP
         share := (frequent ->> wanted)::float8;
-        IF share * total > 2000 THEN
+        IF share IS NOT NULL THEN
             found := round(share * total);
         ELSE
             EXECUTE 'SELECT count(*) FROM (SELECT FROM chunks WHERE chunk_tsv @@ $1 LIMIT 20000) AS few'

@@ -92,6 +92,8 @@ def _matches(line: str, words: list[str]) -> list[tuple[int, int, str]]:
 
 def _akin(word: str, asked: str) -> bool:
     """Tell whether two words are the same, or differ in their endings only."""
+    if word[:SHARED_LETTERS] != asked[:SHARED_LETTERS]:
+        return False
     shared = next(
         (at for at, (a, b) in enumerate(zip(word, asked, strict=False)) if a != b), min(len(word), len(asked))
     )

@@ -30,7 +30,8 @@ class Words:
 
     @classmethod
     async def read(cls, connection: Connection, query: str) -> Words:
-        """Ask the database how rare the words of `query` are."""
+        """Ask the database how rare the words of `query` are. Tables are read by their indexes from then on."""
+        await connection.execute(_SQL["by_index"])
         return cls(connection, [Term(**dict(row)) for row in await connection.fetch(_SQL["query_terms"], query)])
 
     async def matching(self, count: int, filters: Filters) -> dict[int, float]:

@@ -1,3 +1,8 @@
+-- name: by_index
+-- For the rest of the transaction. To read all passages and compare each with the words takes ten times as long as to
+-- ask the index for many of them: the words of a long passage lie in a table beside, which the planner does not reckon.
+SET LOCAL enable_seqscan = off;
+
 -- name: query_terms
 -- The words of a query as PostgreSQL's English dictionary leaves them, each once, with how many chunks hold it.
 WITH wanted AS (

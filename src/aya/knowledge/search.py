@@ -156,7 +156,7 @@ async def _centre(connection: Connection, document_id: int) -> tuple[Vector, int
         raise DocumentError(f"there is no document {document_id}", hint="aya list")
     if row["vector"] is None:
         raise DocumentError(f"document {document_id} has no vector yet", hint="aya status")
-    return row["vector"], row["chunk_count"]
+    return row["vector"].to_numpy(), row["chunk_count"]
 
 
 async def _hits(
