@@ -13,6 +13,8 @@ from aya.knowledge.types import Added
 # The last three: files that are gone (aya.watch).
 Status = Literal["indexed", "updated", "unchanged", "skipped", "failed", "renamed", "removed", "kept"]
 
+KEPT: frozenset[Status] = frozenset({"indexed", "updated", "unchanged"})
+"""What the file says is in the base."""
 _WORST_FIRST: tuple[Status, ...] = ("failed", "indexed", "updated", "unchanged", "skipped")
 _MOST_REASONS = 3
 

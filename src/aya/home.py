@@ -8,6 +8,7 @@ nodes/NAME/launchd/*.plist   the node's processes, rendered for this machine
 nodes/NAME/log/              what they print
 nodes/NAME/archive/          the WAL, segment by segment, each with its checksum (of PostgreSQL's user, mode 700)
 nodes/NAME/backups/          base backups (likewise)
+read.sqlite3                 the files that this machine has read
 restored/                    clusters that `aya restore` has made
 nodes/NAME/embedder/         vectors that the embedder has computed before
 nodes/NAME/watchdog.json     what the watchdog has promised its partner (mode 600)
@@ -100,6 +101,11 @@ class Home:
     def backup_directory(self, node: str) -> Path:
         """Return where the node's base backups are."""
         return self.node_directory(node) / "backups"
+
+    @property
+    def read_file(self) -> Path:
+        """Which files this machine has read (aya.read_here)."""
+        return self.path / "read.sqlite3"
 
     @property
     def restored_directory(self) -> Path:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseConflict, DatabaseError, DocumentError, EmbedderOverloaded, TextTooLong
-from aya.file_results import FileResult, Ingested, Status, result_of, together
+from aya.file_results import KEPT, FileResult, Ingested, Status, result_of, together
 from aya.knowledge.documents import Documents
 from aya.knowledge.indexing import content_sha256
 from aya.knowledge.places import Known
@@ -80,12 +80,13 @@ class Manner:
 
     known: asked for many files at once, so that one that says what it said costs no question of its own; None: each is
     asked for by itself. wanted: only these absolute paths; None: all. listed: keep every result; False: count them
-    only, so that memory does not grow with the files.
+    only, so that memory does not grow with the files. noted: told of every file that is kept, by its absolute path.
     """
 
     known: KnownPlaces | None = None
     wanted: Wanted | None = None
     listed: bool = True
+    noted: Callable[[str], None] | None = None
 
 
 ONE_BY_ONE = Manner()
@@ -117,15 +118,15 @@ async def add_files(
         over.set()
         progress.total(walked)
 
+    async def add(entry: Entry) -> FileResult:
+        result = await _add_entry(documents, readers, entry, labels)
+        if manner.noted is not None and (result.document_id is not None or result.status in KEPT):
+            manner.noted(str(absolute(entry.found.path)))
+        return result
+
     try:
         async with Readers() as readers:
-            return await _all(
-                entries(),
-                lambda entry: _add_entry(documents, readers, entry, labels),
-                progress,
-                beside=count,
-                listed=manner.listed,
-            )
+            return await _all(entries(), add, progress, beside=count, listed=manner.listed)
     finally:
         over.set()
 

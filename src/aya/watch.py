@@ -25,6 +25,7 @@ from aya.file_results import FileResult
 from aya.ingest import Labels, Manner, Progress, absolute, add_files
 from aya.knowledge.documents import Documents
 from aya.knowledge.places import Places
+from aya.read_here import ReadHere
 from aya.watch_gone import Asked, FolderGone, NotMeant, Taking, prune
 from aya.watch_plan import Hints, Moment, Scan, concerns, hints, rescan
 
@@ -57,11 +58,15 @@ class Shown(Progress, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is followed, and how. meant: asked when so much is gone at once that it may be a mistake."""
+    """What is followed, and how. meant: asked when so much is gone at once that it may be a mistake.
+
+    ledger: what this machine has read, which alone may be gone.
+    """
 
     roots: Sequence[Path]
     labels: Labels
     meant: Asked
+    ledger: ReadHere
 
 
 class Attaching:
@@ -112,14 +117,14 @@ async def add_and_prune(
     hinted: look only there. Raises the AyaError that concerns all files; what was done before stays done.
     """
     looks = None if hinted is None else _looks(hinted)
-    manner = Manner(known=places.known, wanted=looks, listed=False)
+    manner = Manner(known=places.known, wanted=looks, listed=False, noted=followed.ledger.note)
     if hinted is None or await asyncio.to_thread(lambda: any(map(os.path.lexists, hinted))):
         ingested = await add_files(documents, followed.roots, followed.labels, shown, manner)
         if ingested.stopped_by is not None:
             raise ingested.stopped_by
     results: list[FileResult] = []
     try:
-        taking = Taking(followed.meant, frozenset(shown.attached))
+        taking = Taking(followed.meant, followed.ledger.has, frozenset(shown.attached))
         results += await prune(places, followed.roots, shown, taking, hinted)
     finally:
         shown.released(results)

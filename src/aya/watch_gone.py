@@ -20,6 +20,8 @@ from aya.watch_plan import Hints, is_suspicious, tops
 _MOST_LOOKED_AT = 50
 Asked = Callable[[str], bool]
 """Asks a person whether a sentence is meant; False where nobody can be asked."""
+WasRead = Callable[[str], bool]
+"""Tells whether this machine has read the file at an absolute path (aya.read_here)."""
 
 
 class FolderGone(DocumentError):
@@ -32,9 +34,13 @@ class NotMeant(DocumentError):
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """How documents are taken out. meant: asked when much goes. attached: the ids of those that just got a file."""
+    """How documents are taken out. meant: asked when much goes. attached: the ids of those that just got a file.
+
+    read_here: what it never says of a file, the file of another machine may stand for: it is not gone.
+    """
 
     meant: Asked
+    read_here: WasRead
     attached: frozenset[int] = frozenset()
 
 
@@ -48,7 +54,7 @@ async def prune(
     folders = [absolute(root) for root in roots]
     for folder in folders:
         await check(places, folder)
-    gone = _Gone(folders)
+    gone = _Gone(folders, taking.read_here)
     found = [each async for each in _found(places, folders, gone, _missing(hinted))]
     removed = sum(each.fate == "removed" for each in found)
     await _refuse_what_is_not_meant(places, folders, removed, taking.meant)
@@ -87,13 +93,17 @@ def _has_entries(folder: Path) -> bool:
 
 
 class _Gone:
-    """Whether no file stands any more at a place below the folders; a place elsewhere is never said to be gone."""
+    """Whether no file stands any more at a place below the folders that was read here; no other is said to be gone."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], read_here: WasRead) -> None:
+        self._read_here = read_here
         self._prefixes = tuple(f"{folder}/".replace("//", "/") for folder in folders)
 
     def __call__(self, place: str) -> bool:
-        return place.startswith(self._prefixes) and not any(_stands(Path(file)) for file in _files(place))
+        if not place.startswith(self._prefixes):
+            return False
+        files = _files(place)
+        return any(map(self._read_here, files)) and not any(_stands(Path(file)) for file in files)
 
 
 def _files(place: str) -> list[str]:

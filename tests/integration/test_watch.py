@@ -16,6 +16,7 @@ from aya.file_results import FileResult
 from aya.ingest import Labels
 from aya.knowledge.places import Places
 from aya.knowledge.types import Changes, Document, NewDocument
+from aya.read_here import ReadHere
 from aya.watch import Attaching, Followed, add_and_prune, follow
 from aya.watch_gone import FolderGone, NotMeant
 
@@ -70,12 +71,14 @@ async def looked(
     hinted: frozenset[Path] | None = None,
     meant: Callable[[str], bool] = never,
     everything: bool = False,
+    ledger: Path | None = None,
 ) -> Told:
-    """Look at folders once; return what is said of it, sorted."""
+    """Look at folders once; return what is said of it, sorted. ledger: of another machine than the one that looks."""
     heard = Heard()
-    followed = Followed(roots, Labels(), meant)
     progress = Attaching(heard, set(), everything=everything)
-    await add_and_prune(knowledge.documents, Places(knowledge.database), followed, progress, hinted)
+    with ReadHere(ledger or roots[0].parent / "read.sqlite3") as read_here:
+        followed = Followed(roots, Labels(), meant, read_here)
+        await add_and_prune(knowledge.documents, Places(knowledge.database), followed, progress, hinted)
     return sorted(heard.all())
 
 
@@ -258,15 +261,15 @@ async def followed(knowledge: Knowledge, folder: Path) -> AsyncGenerator[Callabl
         async with asyncio.timeout(20):
             return sorted([await heard.lines.get() for _ in range(count)])
 
-    run = asyncio.create_task(
-        follow(knowledge.documents, Places(knowledge.database), Followed([folder], Labels(), never), heard)
-    )
-    try:
-        yield lines
-    finally:
-        run.cancel()
-        with suppress(asyncio.CancelledError):
-            await run
+    with ReadHere(folder.parent / "read.sqlite3") as read_here:
+        what = Followed([folder], Labels(), never, read_here)
+        run = asyncio.create_task(follow(knowledge.documents, Places(knowledge.database), what, heard))
+        try:
+            yield lines
+        finally:
+            run.cancel()
+            with suppress(asyncio.CancelledError):
+                await run
 
 
 async def test_a_day_with_a_folder_that_is_followed(knowledge: Knowledge, tmp_path: Path) -> None:
@@ -314,3 +317,28 @@ async def test_too_much_at_once_is_told_and_the_rest_is_followed(knowledge: Know
         notes(folder, "new.md")
         assert await lines(1) == [("indexed", "new.md")]
     assert len(await kept(knowledge)) == 16
+
+
+async def test_what_another_machine_has_read_is_not_gone(knowledge: Knowledge, tmp_path: Path) -> None:
+    """Two Macs with different files under one path: neither takes out what only the other has, its own it does."""
+    folder = notes(tmp_path / "n", "both.md", "theirs.md")
+    await looked(knowledge, folder)
+    (folder / "theirs.md").unlink()
+    other = tmp_path / "other.sqlite3"
+    assert await looked(knowledge, folder, ledger=other) == []
+    assert set(await kept(knowledge)) == {"both.md", "theirs.md"}
+    (folder / "both.md").unlink()
+    notes(folder, "new.md")
+    assert await looked(knowledge, folder, ledger=other) == [("indexed", "new.md"), ("removed", "both.md")]
+    assert await looked(knowledge, folder) == [("removed", "theirs.md")]
+
+
+async def test_what_was_made_on_a_laptop_is_found_gone_too(knowledge: Knowledge, tmp_path: Path) -> None:
+    """AIR numbers what the primary has not taken yet downwards from -1."""
+    folder = notes(tmp_path / "n", "a.md", "b.md")
+    await looked(knowledge, folder)
+    async with knowledge.database.connection() as connection:
+        await connection.execute("ALTER TABLE chunks DROP CONSTRAINT chunks_document_id_fkey")
+        await connection.execute("UPDATE documents SET id = -id")
+    (folder / "a.md").unlink()
+    assert await looked(knowledge, folder) == [("removed", "a.md")]

@@ -26,6 +26,7 @@ from aya.ingest import Labels, Manner, add_files
 from aya.knowledge.places import Places
 from aya.knowledge.types import NewDocument
 from aya.knowledge.validation import check_labels, parse_metadata
+from aya.read_here import ReadHere
 
 _ALWAYS: tuple[Status, ...] = ("indexed", "updated", "unchanged", "skipped", "failed")
 _OF_GONE_FILES: tuple[Status, ...] = ("renamed", "removed", "kept")
@@ -120,10 +121,10 @@ def _add_text(home: Home, node: str | None, text: str, title: str | None, labels
 
 def _add_paths(home: Home, node: str | None, roots: list[Path], labels: Labels, *, quiet: bool) -> Ingested:
     async def add(opened: session.Session) -> Ingested:
-        manner = Manner(known=Places(opened.database).known, listed=quiet)
+        manner = Manner(known=Places(opened.database).known, listed=quiet, noted=ledger.note)
         return await add_files(opened.documents, roots, labels, shown, manner)
 
-    with Shown(quiet=quiet) as shown:
+    with ReadHere(home.read_file) as ledger, Shown(quiet=quiet) as shown:
         ingested = session.run(home, node, add)
     if ingested.stopped_by is None and not ingested.counts:
         raise DocumentError(

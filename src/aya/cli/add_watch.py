@@ -18,6 +18,7 @@ from aya.file_results import FileResult, Ingested
 from aya.home import Home
 from aya.ingest import Labels
 from aya.knowledge.places import Places
+from aya.read_here import ReadHere
 from aya.textfile import shown_path
 from aya.watch import Attaching, Followed, add_and_prune, follow
 
@@ -48,12 +49,14 @@ def run(home: Home, node: str | None, folders: Folders, *, watch: bool, as_json:
 
 def _add_and_prune(home: Home, node: str | None, folders: Folders, *, quiet: bool) -> Ingested:
     async def work(opened: session.Session) -> None:
-        followed = Followed(folders.roots, folders.labels, lambda question: folders.yes or _asked(shown, question))
+        followed = Followed(
+            folders.roots, folders.labels, lambda question: folders.yes or _asked(shown, question), ledger
+        )
         progress = Attaching(shown, set(), everything=True)
         await add_and_prune(opened.documents, Places(opened.database), followed, progress)
 
     stopped_by: AyaError | None = None
-    with Shown(quiet=quiet) as shown:
+    with ReadHere(home.read_file) as ledger, Shown(quiet=quiet) as shown:
         try:
             session.run(home, node, work)
         except AyaError as error:
@@ -70,11 +73,11 @@ def _asked(shown: Shown, question: str) -> bool:
 
 
 def _follow(home: Home, node: str | None, folders: Folders) -> int:
-    with Shown(quiet=False) as shown:
+    with ReadHere(home.read_file) as ledger, Shown(quiet=False) as shown:
         following = _Following(shown, yes=folders.yes)
 
         async def work(opened: session.Session) -> None:
-            followed = Followed(folders.roots, folders.labels, following.meant)
+            followed = Followed(folders.roots, folders.labels, following.meant, ledger)
             await follow(opened.documents, Places(opened.database), followed, following)
 
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SQL = queries.load("aya.knowledge", "places.sql")
 _STORE = queries.load("aya.knowledge")
 _PAGE = 1000
+# What AIR made and the primary has not taken yet has negative ids.
+_BEFORE_ALL = -(2**31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Places:
         return self._pages("placed_at", list(paths))
 
     async def _pages(self, query: str, wanted: object) -> AsyncGenerator[list[Placed]]:
-        after = 0
+        after = _BEFORE_ALL
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(_SQL[query], wanted, after, _PAGE)
