@@ -46,6 +46,11 @@ class Cluster:
         found: dict[str, Any] = json.loads(done.stdout)["nodes"][0]
         return found
 
+    def answer(self, node: str, query: str) -> list[tuple[str, float, float]]:
+        """Return the passages that a node finds, with their scores and distances, the best first."""
+        found = json.loads(self.aya("search", "--node", node, "--json", query))["results"]
+        return [(hit["chunk_text"], round(hit["score"], 6), round(hit["distance"], 6)) for hit in found]
+
     def texts(self, node: str) -> list[str]:
         """Return the titles on a node."""
         return sorted(one["title"] or "" for one in json.loads(self.aya("list", "--node", node, "--json"))["documents"])
@@ -99,6 +104,9 @@ def test_what_is_written_offline_is_found_there_and_arrives(cluster: Cluster, tm
     cluster.aya("sync", "now")
     assert cluster.texts("alpha") == cluster.texts("air") == ["ducks", "otters"]
     assert "Otters" in cluster.aya("search", "-k", "1", "animals holding hands")
+    for query in ("animals holding hands", "ducks that sleep", "sleep with one hand open"):
+        assert cluster.answer("alpha", query) == cluster.answer("air", query)
+        assert len(cluster.answer("air", query)) == 2
     assert cluster.node("alpha")["counts"]["waiting"] == 0
     indexed = (cluster.home / "nodes" / "alpha" / "log" / "indexer.log").read_text(encoding="utf-8")
     assert "document.indexed" not in indexed
