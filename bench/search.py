@@ -34,6 +34,7 @@ from aya.home import Home
 from aya.ingest import add_records
 from aya.knowledge.lexical import Words
 from aya.knowledge.nearest import nearest
+from aya.knowledge.search import candidates
 from aya.knowledge.types import Filters, Mode
 from aya.knowledge.writing import as_array
 from aya.queries import parse
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 SQL = parse(Path(__file__).with_name("search.sql").read_text(encoding="utf-8"), "bench/search.sql")
 FOUND = 30  # passages asked for, so that ten documents are among them
-LISTED = 50
+LISTED = candidates(FOUND)  # as many as a hybrid search asks each side for
 RRF_K = 60
 BATCH = 200
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
@@ -128,7 +129,7 @@ async def beside(opened: Session, query: str, vector: Any, contenders: dict[str,
     """Ask the peers."""
     async with opened.database.transaction(readonly=True) as connection:
         near = list(await nearest(connection, vector, LISTED, Filters()))
-        old = [row["id"] for row in await connection.fetch(SQL["words_by_ts_rank"], query)]
+        old = [row["id"] for row in await connection.fetch(SQL["words_by_ts_rank"], query, LISTED)]
         words = list(await (await Words.read(connection, query)).matching(LISTED, Filters()))
         for name, chunks in (
             ("words by ts_rank", old),

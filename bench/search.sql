@@ -8,7 +8,7 @@ WITH wanted AS (
 SELECT c.id FROM wanted AS w
 INNER JOIN chunks AS c ON c.chunk_tsv @@ w.query
 ORDER BY ts_rank(c.chunk_tsv, w.query) DESC, c.id
-LIMIT 50;
+LIMIT $2;
 
 -- name: documents_of
 -- The documents of chunks.

@@ -118,13 +118,13 @@ BEGIN
     END INTO total FROM pg_class AS c WHERE c.oid = 'chunks'::regclass;
     SELECT jsonb_object_agg(e.lexeme, e.share) INTO frequent
     FROM pg_stats AS s, unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS e (lexeme, share)
-    WHERE s.tablename = 'chunks' AND s.attname = 'chunk_tsv' AND s.schemaname = current_schema()
-        AND e.lexeme = ANY (lexemes);
+    WHERE s.schemaname = (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'chunks'::regclass)
+        AND s.tablename = 'chunks' AND s.attname = 'chunk_tsv' AND e.lexeme = ANY (lexemes);
     frequencies := '{}';
     FOREACH wanted IN ARRAY lexemes LOOP
         share := (frequent ->> wanted)::float8;
         IF share IS NOT NULL THEN
-            found := round(share * total);
+            found := greatest(1, round(share * total));
         ELSE
             EXECUTE 'SELECT count(*) FROM (SELECT FROM chunks WHERE chunk_tsv @@ $1 LIMIT 20000) AS few'
             INTO found USING (quote_literal(wanted))::tsquery;

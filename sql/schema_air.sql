@@ -354,6 +354,8 @@ CREATE FUNCTION aya_build_vector_index() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF to_regclass('idx_chunks_embedding') IS NULL THEN
+        -- how many rows there are says how much memory it takes, and which words are frequent
+        ANALYZE chunks;
         PERFORM set_config('maintenance_work_mem', aya_vector_index_memory(), true);
         EXECUTE aya_vector_index_statement('idx_chunks_embedding', 'embedding');
     END IF;

@@ -1,10 +1,5 @@
 -- The vectors are indexed in half precision: half the size, the same answers (docs/adr/0020). The column stays.
 
--- Vectors stay in their rows, two of the usual size to a page: to fetch one from a table beside takes three times as
--- long as to compare it. Of rows that are written from now on; VACUUM FULL chunks brings the others in.
-ALTER TABLE chunks SET (toast_tuple_target = 4080);
-ALTER TABLE chunks ALTER COLUMN embedding SET STORAGE MAIN;
-
 -- The statement that makes the index of a column of vectors, with the options of the present one, if that is a graph,
 -- too. The one place that says what kind of index it is; its dimension is the column's.
 CREATE FUNCTION aya_vector_index_statement(index_name text, column_name text, how text DEFAULT '') RETURNS text
@@ -100,6 +95,8 @@ BEGIN
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF to_regclass('idx_chunks_embedding') IS NULL THEN
+        -- how many rows there are says how much memory it takes, and which words are frequent
+        ANALYZE chunks;
         PERFORM set_config('maintenance_work_mem', aya_vector_index_memory(), true);
         EXECUTE aya_vector_index_statement('idx_chunks_embedding', 'embedding');
     END IF;
@@ -135,7 +132,7 @@ $$;
 END
 $do$;
 
--- Searches go on with the old index until the new one is made; writers wait. A move to another model has its own.
+-- 0009 took the indexes away. Until they are made searches compare all rows, and writers wait.
 DO $do$
 DECLARE
     each record;
@@ -147,12 +144,9 @@ BEGIN
             (
                 VALUES ('idx_chunks_embedding', 'embedding'), ('idx_chunks_embedding_next', 'embedding_next')
             ) AS v (index_name, column_name)
-        WHERE to_regclass(v.index_name) IS NOT NULL
+        INNER JOIN pg_attribute AS a ON a.attrelid = 'chunks'::regclass AND v.column_name = a.attname
     LOOP
-        EXECUTE format('ALTER TABLE chunks ALTER COLUMN %I SET STORAGE MAIN', each.column_name);
-        EXECUTE aya_vector_index_statement('idx_chunks_half', each.column_name);
-        EXECUTE format('DROP INDEX %I', each.index_name);
-        EXECUTE format('ALTER INDEX idx_chunks_half RENAME TO %I', each.index_name);
+        EXECUTE aya_vector_index_statement(each.index_name, each.column_name);
     END LOOP;
 END
 $do$;

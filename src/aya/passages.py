@@ -29,7 +29,7 @@ def joined(pieces: Iterable[Piece[Ranked]], limit: int) -> list[list[Piece[Ranke
     """Return `limit` passages at most, the best first, each the chunks of it, the best of them first.
 
     pieces: the best first. A chunk next to a passage that was found before it joins it instead of taking a place of its
-    own, so that no two passages of the answer continue each other.
+    own. (Two passages that meet by what joined them stay two.)
     """
     passages: list[list[Piece[Ranked]]] = []
     for piece in pieces:

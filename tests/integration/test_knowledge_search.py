@@ -216,23 +216,46 @@ async def test_a_hit_names_its_page(knowledge: Knowledge) -> None:
         assert (hit.page, hit.metadata, hit.chunk_text) == (page, {"by": "me"}, text)
 
 
-PAGES: list[tuple[object, int | None, int | None]] = [
-    ([0, 10, 20], 0, 1),
-    ([0, 10, 20], 9, 1),
-    ([0, 10, 20], 10, 2),
-    ([0, 10, 20], 500, 3),
-    ([5], 0, None),
-    ([0], None, None),
-    (None, 3, None),
-    ("0", 3, None),
-    (["x"], 3, None),
-]
+@pytest.mark.parametrize(("char_start", "page"), [(0, 1), (9, 1), (10, 2), (500, 3), (None, None)])
+def test_the_page_of_a_character(char_start: int | None, page: int | None) -> None:
+    """A page begins at its offset."""
+    assert page_of([0, 10, 20], char_start) == page
+    assert page_of([], char_start) is None
 
 
-@pytest.mark.parametrize(("pages", "char_start", "page"), PAGES)
-def test_the_page_of_a_character(pages: object, char_start: int | None, page: int | None) -> None:
-    """A page begins at its offset; what somebody else wrote under that name is no page."""
-    assert page_of(pages, char_start) == page
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"pages": 320},
+        {"pages": [12, 13]},
+        {"pages": [0, "x"]},
+        {"pages": [0, 9, 3]},
+        {"pages": []},
+        {"pages": [True]},
+        None,
+        "pages",
+        3,
+        [1, "pages"],
+    ],
+)
+async def test_what_somebody_else_keeps_under_that_name_is_no_page(knowledge: Knowledge, theirs: object) -> None:
+    """Metadata may be any JSON, typed by hand: it comes back as it is, and no search fails for it."""
+    added = await knowledge.documents.add(NewDocument("Penguins march over the ice."))
+    async with knowledge.database.connection() as connection:
+        await connection.execute("UPDATE documents SET metadata = $2 WHERE id = $1", added.document_id, theirs)
+    hit = (await knowledge.searcher.search("penguins marching", limit=1))[0]
+    assert (hit.page, hit.metadata) == (None, theirs if theirs is not None else {})
+
+
+async def test_a_vector_of_zeros_has_no_distance(knowledge: Knowledge) -> None:
+    """It is found by its words, and what has no direction is not told as a number that is none."""
+    async with knowledge.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO chunks (chunk_text, embedding) VALUES ('penguins march', array_fill(0, ARRAY[384])::vector)"
+        )
+    hit = (await knowledge.searcher.search("penguins", limit=1))[0]
+    assert hit.distance is None
+    assert hit.score > 0
 
 
 async def test_more_like_a_document(filled: Knowledge) -> None:

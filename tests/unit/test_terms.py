@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aya.knowledge.terms import Term, best_possible, candidate_query, query_vector
+from aya.knowledge.terms import Term, best_possible, candidate_queries, query_vector
 
 
 def term(lexeme: str, frequency: int, total: int = 1_000_000) -> Term:
@@ -20,33 +20,45 @@ TERMS = st.lists(
     unique_by=lambda each: each.lexeme,
 )
 
-# what it is for, the words with their frequency, what chooses
-CHOSEN: list[tuple[str, dict[str, int], str | None]] = [
-    ("no word", {}, None),
-    ("a word that nobody holds", {"zebra": 0}, None),
-    ("few passages hold them: all are compared", {"oil": 900, "chain": 40}, "'chain' | 'oil'"),
-    ("a frequent word only adds to the score", {"chain": 40, "use": 300_000}, "'chain'"),
-    ("rare ones as long as they are few together", {"a": 6_000, "b": 4_000, "c": 1}, "'c' | 'b'"),
-    ("all are frequent: they have to stand together", {"use": 300_000, "time": 30_000}, "'time' & 'use'"),
-    ("two are enough", {"use": 300_000, "time": 30_000, "way": 50_000}, "'time' & 'way'"),
-    ("a single frequent word", {"use": 300_000}, "'use'"),
+# what it is for, the words with their frequency, what is asked for, one after the other
+CHOSEN: list[tuple[str, dict[str, int], tuple[str, ...]]] = [
+    ("no word", {}, ()),
+    ("a word that nobody holds", {"zebra": 0}, ()),
+    ("few passages hold them: all are compared", {"oil": 900, "chain": 40}, ("'chain' | 'oil'",)),
+    ("a frequent word only adds to the score", {"chain": 40, "use": 300_000}, ("'chain'", "'chain' | 'use'")),
+    ("rare ones as long as they are few", {"a": 6_000, "b": 4_000, "c": 1}, ("'c' | 'b'", "'c' | 'b' | 'a'")),
+    ("all are frequent", {"use": 300_000, "time": 30_000}, ("'time' & 'use'", "'time' | 'use'")),
+    (
+        "two are enough",
+        {"use": 300_000, "time": 30_000, "way": 50_000},
+        ("'time' & 'way'", "'time' | 'way' | 'use'"),
+    ),
+    ("a single frequent word", {"use": 300_000}, ("'use'",)),
 ]
 
 
 @pytest.mark.parametrize(("words", "chosen"), [row[1:] for row in CHOSEN], ids=[row[0] for row in CHOSEN])
-def test_which_passages_are_compared(words: dict[str, int], chosen: str | None) -> None:
-    """The rarest words choose, and never more than a bounded number of passages."""
-    assert candidate_query([term(*each) for each in words.items()]) == chosen
+def test_which_passages_are_compared(words: dict[str, int], chosen: tuple[str, ...]) -> None:
+    """The rarest words choose; only where they find too few, whoever holds any word is looked at."""
+    assert candidate_queries([term(*each) for each in words.items()]) == chosen
+
+
+def test_in_a_small_base_nothing_is_left_out() -> None:
+    """However frequent the words, whoever holds any of them is compared."""
+    assert candidate_queries([term("b", 8_000, 9_000), term("a", 3_000, 9_000)]) == ("'a' | 'b'",)
 
 
 @given(TERMS)
 def test_the_candidates_are_bounded(terms: list[Term]) -> None:
-    """Whatever the words: those joined by OR make up ten thousand passages at most."""
-    query = candidate_query(terms)
-    assert (query is None) == all(each.frequency == 0 for each in terms)
-    if query is not None and " | " in query:
+    """Whatever the words: what is asked first is made up by ten thousand passages at most, and all words come last."""
+    asked = candidate_queries(terms)
+    held = {each.quoted for each in terms if each.frequency > 0}
+    assert (asked == ()) == (not held)
+    if asked:
+        assert set(asked[-1].split(" | ")) == held
+    for query in asked[:-1]:
         chosen = query.split(" | ")
-        assert sum(each.frequency for each in terms if each.quoted in chosen) <= 10_000
+        assert " & " in query or sum(each.frequency for each in terms if each.quoted in chosen) <= 10_000
 
 
 @given(st.integers(1, 10**7), st.integers(0, 10**7), st.integers(0, 10**7))

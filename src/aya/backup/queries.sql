@@ -23,7 +23,7 @@ SELECT
     ) AS orphans;
 
 -- name: nearest
--- How many of the five passages nearest to the first one are found, by the index as a person's search has it.
+-- How many of the five passages nearest to the first one are found, when all are compared: every vector is read.
 WITH first AS (SELECT embedding FROM chunks WHERE embedding IS NOT NULL ORDER BY id LIMIT 1),
 
 nearest AS (SELECT c.id FROM chunks AS c ORDER BY c.embedding <=> (SELECT first.embedding FROM first) LIMIT 5)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from aya import queries
 from aya.knowledge.documents import filter_arguments
-from aya.knowledge.terms import MOST_CANDIDATES, Term, best_possible, candidate_query, query_vector
+from aya.knowledge.terms import MOST_CANDIDATES, Term, best_possible, candidate_queries, query_vector
 from aya.knowledge.types import Filters
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from aya.db import Connection
 
 _SQL = queries.load("aya.knowledge", "lexical.sql")
@@ -39,12 +41,13 @@ class Words:
 
         Empty where no word is found, or the query has none but function words.
         """
-        wanted = candidate_query(self._terms)
-        if wanted is None:
-            return {}
-        rows = await self._connection.fetch(
-            _SQL["text_search"], wanted, count, *filter_arguments(filters), _MOST_LOOKED_AT, self._vector
-        )
+        rows: Sequence[asyncpg.Record] = ()
+        for wanted in candidate_queries(self._terms):
+            rows = await self._connection.fetch(
+                _SQL["text_search"], wanted, count, *filter_arguments(filters), _MOST_LOOKED_AT, self._vector
+            )
+            if len(rows) >= count:
+                break
         return {row["id"]: row["score"] / self._most for row in rows}
 
     async def shares(self, ids: Sequence[int]) -> dict[int, float]:

@@ -80,11 +80,13 @@ def plan_scans(count: int, *, matching: float | None, total: float) -> tuple[Sca
     width, exact = search_width(count), Scan("vector_exact")
     if matching is None:
         return (Scan("vector_all", width, _MOST_TUPLES),)
+    total = max(total, matching)  # a base that was not analysed lately says that it has none
     if matching <= few_rows(total):
         return (exact,)
     if matching > MOST_ROWS_EXACT:
         return Scan("vector_graph", width, _MOST_TUPLES), exact
-    return Scan("vector_near", width, _MOST_TUPLES, min(_MOST_TUPLES, int(_MORE * count * total / matching))), exact
+    near = max(count, min(_MOST_TUPLES, int(_MORE * count * total / matching)))
+    return Scan("vector_near", width, _MOST_TUPLES, near), exact
 
 
 @cache
@@ -124,7 +126,7 @@ async def _scanned(
     if scan.query == "vector_exact":
         return await connection.fetch(query, vector, count, *extra)
     await connection.execute(_SQL["set_scan"], str(scan.search_width), str(scan.max_tuples))
-    rows = await connection.fetch(query, vector, count, *extra, *([scan.near] if scan.near else []))
+    rows = await connection.fetch(query, vector, count, *extra, *([scan.near] if scan.query == "vector_near" else []))
     await connection.execute(_SQL["leave_graph"])
     return rows
 

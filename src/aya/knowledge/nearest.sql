@@ -1,27 +1,38 @@
 -- name: estimate_matching
 -- About how many chunks the filters leave, and about how many there are. The documents that pass are counted, no
--- further than the limit ($6, in chunks) needs; chunks without a document pass no filter.
+-- further than the limit ($6, in chunks) needs; of a few their chunks, for one of them may be a whole library. Chunks
+-- without a document pass no filter.
 WITH sizes AS (
     SELECT
         (SELECT greatest(r.reltuples, 1) FROM pg_class AS r WHERE r.oid = 'chunks'::regclass) AS total,
         (SELECT greatest(r.reltuples, 1) FROM pg_class AS r WHERE r.oid = 'documents'::regclass) AS documents
+),
+
+passing AS MATERIALIZED (
+    SELECT d.id
+    FROM documents AS d
+    WHERE
+        ($1::text IS NULL OR d.category = $1)
+        AND ($2::text IS NULL OR d.source = $2)
+        AND ($3::jsonb IS NULL OR d.metadata @> $3)
+        AND ($4::timestamp IS NULL OR d.created_at >= $4)
+        AND ($5::timestamp IS NULL OR d.created_at < $5)
+    LIMIT (SELECT ($6::integer / greatest(1, s.total / s.documents) + 101)::bigint FROM sizes AS s)
 )
 
 SELECT
     s.total,
-    greatest(1, s.total / s.documents) * (
-        SELECT count(*) FROM (
-            SELECT
-            FROM documents AS d
-            WHERE
-                ($1::text IS NULL OR d.category = $1)
-                AND ($2::text IS NULL OR d.source = $2)
-                AND ($3::jsonb IS NULL OR d.metadata @> $3)
-                AND ($4::timestamp IS NULL OR d.created_at >= $4)
-                AND ($5::timestamp IS NULL OR d.created_at < $5)
-            LIMIT ($6::integer / greatest(1, s.total / s.documents) + 2)::bigint
-        ) AS passing
-    ) AS matching
+    CASE
+        WHEN (SELECT count(*) FROM passing) <= 100
+            THEN (
+                SELECT count(*) FROM (
+                    SELECT FROM chunks AS c
+                    WHERE c.document_id = any(array(SELECT p.id FROM passing AS p LIMIT 100))
+                    LIMIT $6::integer + 1
+                ) AS counted
+            )
+        ELSE greatest(1, s.total / s.documents) * (SELECT count(*) FROM passing)
+    END AS matching
 FROM sizes AS s;
 
 -- name: set_scan

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aya import queries
 from aya.db import Database
@@ -182,25 +183,40 @@ def _hit(row: asyncpg.Record, passage: Passage, query: str, near: Mapping[int, f
     fields = dict(row)
     best = passage[0].ranked
     window = snippet(fields["chunk_text"], query)
+    pages, fields["metadata"] = pages_of(fields["metadata"])
     begins = None if fields["char_start"] is None else fields["char_start"] + window.at
+    distance = near.get(best.id)
     return Hit(
-        page=page_of(fields.pop("pages"), begins),
         **fields,
+        page=page_of(pages, begins),
         chunk_ids=tuple(piece.ranked.id for piece in sorted(passage, key=_index)),
         snippet=window.text,
         highlights=tuple(window.highlights),
         score=best.score,
-        distance=near.get(best.id),
+        # a vector of zeros has no direction, and so no distance
+        distance=None if distance is None or math.isnan(distance) else distance,
         ranks=best.ranks,
     )
 
 
-def page_of(pages: object, char_start: int | None) -> int | None:
-    """Return the page, 1 for the first, on which a character stands; None where pages are not told; pure.
+def pages_of(metadata: object) -> tuple[list[int], Any]:
+    """Return where a document's pages begin, and its metadata without that; pure.
 
-    pages: the offsets at which the pages begin, in order, as a reader of PDF notes them in the metadata.
+    A reader of PDF notes under "pages" the offset at which each begins, the first at 0. Whatever else somebody keeps
+    under that name is theirs: metadata may be any JSON.
     """
-    if not isinstance(pages, list) or char_start is None:
-        return None
-    begins = [each for each in cast("list[object]", pages) if isinstance(each, int)]
-    return bisect_right(begins, char_start) or None
+    if not isinstance(metadata, dict):
+        return [], metadata
+    kept = cast("dict[str, Any]", metadata)
+    pages = kept.get("pages")
+    if not isinstance(pages, list):
+        return [], kept
+    begins = [each for each in cast("list[object]", pages) if type(each) is int]
+    if len(begins) != len(cast("list[object]", pages)) or begins[:1] != [0] or begins != sorted(begins):
+        return [], kept
+    return begins, {name: value for name, value in kept.items() if name != "pages"}
+
+
+def page_of(pages: Sequence[int], char_start: int | None) -> int | None:
+    """Return the page, 1 for the first, on which a character stands; None where there are no pages; pure."""
+    return None if char_start is None else bisect_right(pages, char_start) or None

@@ -30,11 +30,10 @@ SELECT
     (SELECT min(place) FROM jsonb_object_keys(d.places) AS place) AS uri,
     d.category,
     d.source,
-    d.metadata -> 'pages' AS pages,
     coalesce(c.chunk_index, 0) AS chunk_index,
     CASE WHEN f.id = l.id THEN c.chunk_text ELSE substr(d.content, f.char_start + 1, l.char_end - f.char_start) END
         AS chunk_text,
-    coalesce(d.metadata, '{}') - 'pages' AS metadata,
+    coalesce(d.metadata, '{}') AS metadata,
     coalesce(d.created_at, c.created_at) AS created_at,
     coalesce(d.content, c.chunk_text) AS document_content
 FROM unnest($1::integer[], $2::integer[], $3::integer[]) AS w (id, first_id, last_id)

@@ -54,22 +54,37 @@ def best_possible(terms: Sequence[Term]) -> float:
     return MOST_WEIGHT * math.fsum(each.rarity for each in terms)
 
 
-def candidate_query(terms: Sequence[Term], most: int = MOST_CANDIDATES) -> str | None:
-    """Return the tsquery of the passages worth comparing, about `most` of them; None when no word is held anywhere.
+def candidate_queries(terms: Sequence[Term], most: int = MOST_CANDIDATES) -> tuple[str, ...]:
+    """Return the tsqueries of the passages worth comparing, to be asked until one finds enough; () when none can.
 
-    The rarest words first, as many as fit together: a passage that holds none of them holds only words that say little.
-    Where even the rarest is held by more, passages have to hold the next rarest with it, until they are few enough.
+    First the rarest words, as many as about `most` passages hold: who holds none of them holds only words that say
+    little. Where even the rarest is held by more, passages have to hold the next rarest with it, until they are few
+    enough. Last, where filters or such a demand leave too few, whoever holds any word. In a base of at most `most`
+    passages that is all there is to ask.
     """
     held = sorted((each for each in terms if each.frequency > 0), key=lambda each: (each.frequency, each.lexeme))
     if not held:
-        return None
-    chosen = 0
+        return ()
+    everything = _any(held)
+    if held[0].total <= most:
+        return (everything,)
+    return tuple(dict.fromkeys((_any(_rarest(held, most)) or _together(held, most), everything)))
+
+
+def _any(terms: Sequence[Term]) -> str:
+    return " | ".join(each.quoted for each in terms)
+
+
+def _rarest(held: Sequence[Term], most: int) -> Sequence[Term]:
     passages = 0
-    while chosen < len(held) and passages + held[chosen].frequency <= most:
-        passages += held[chosen].frequency
-        chosen += 1
-    if chosen:
-        return " | ".join(each.quoted for each in held[:chosen])
+    for chosen, each in enumerate(held):
+        passages += each.frequency
+        if passages > most:
+            return held[:chosen]
+    return held
+
+
+def _together(held: Sequence[Term], most: int) -> str:
     expected = float(held[0].frequency)
     together = 1
     while together < len(held) and expected > most:
