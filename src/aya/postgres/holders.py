@@ -54,6 +54,23 @@ def observe(data_directory: Path, environ: Mapping[str, str]) -> Observation:
     )
 
 
+def forget(data_directory: Path) -> None:
+    """Remove a lock that no PostgreSQL holds, and that of its socket, which names the same process.
+
+    Only after `decide` said so. The file's lines: pid, data directory, start time, port, the socket's directory
+    (https://www.postgresql.org/docs/18/storage-file-layout.html).
+    """
+    lock = data_directory / "postmaster.pid"
+    try:
+        pid, _, _, port, sockets, *_ = files.read_text(lock).split("\n")
+        beside = Path(sockets) / f".s.PGSQL.{port}.lock"
+        if sockets and files.read_text(beside).split("\n", 1)[0] == pid:
+            beside.unlink(missing_ok=True)
+    except (OSError, ValueError):
+        pass  # it was never written to its end, or has no socket
+    lock.unlink(missing_ok=True)
+
+
 def _locked_by(data_directory: Path) -> int | None:
     try:
         pid = int(files.read_text(data_directory / "postmaster.pid").split("\n", 1)[0])

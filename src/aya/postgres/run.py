@@ -85,7 +85,7 @@ def clear_lock_file(cluster: Cluster, environ: Mapping[str, str]) -> None:
         if verdict.action == "start":
             return
         if verdict.action == "remove":
-            (data / "postmaster.pid").unlink(missing_ok=True)
+            holders.forget(data)
             return
         if verdict.action == "refuse" or time.monotonic() > deadline:
             raise PostgresError(f"{data}: {verdict.reason}", hint="ps -ef | grep postgres; end it, then aya up")

@@ -28,8 +28,9 @@ _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
-# How often a former primary's server may fail to start before what only it has is given up.
+# How often, and for how long, a former primary's server may fail to start before what only it has is given up.
 _EXPORT_STARTS = 2
+_EXPORT_SECONDS = 10.0
 
 
 class Actor:
@@ -50,6 +51,7 @@ class Actor:
         self.exported = way_back.is_broken(server.cluster)
         self._way = ""
         self._starts = 0
+        self._first_start = inf
         self.why = "created"
         self._reason = "created"
         self.by = ""
@@ -104,8 +106,10 @@ class Actor:
         state = self.state
         if state.rejoin:
             # For its rows to be kept; one that does not come up has none to give.
+            now = asyncio.get_running_loop().time()
             self._starts += 1
-            self.exported = self._starts > _EXPORT_STARTS
+            self._first_start = min(self._first_start, now)
+            self.exported = self._starts > _EXPORT_STARTS and now - self._first_start >= _EXPORT_SECONDS
         elif state.role == "standby" and state.intent is None and not self._server.follows:
             self._server.cluster.mark_standby()
         if self.resigned is not None:
@@ -210,7 +214,7 @@ class Actor:
         resigned = self.resigned is not None
         await self.become(lambda state: protocol.yield_to(state, peer.epoch, resigned=resigned))
         self.resigned, self.resigned_at = None, -inf
-        self.exported, self._starts = way_back.is_broken(self._server.cluster), 0
+        self.exported, self._starts, self._first_start = way_back.is_broken(self._server.cluster), 0, inf
         if was == "standby" and self.state.intent is None and self._server.pid is not None:
             await self._server.reload(self.guard())
 

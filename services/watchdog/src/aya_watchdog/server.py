@@ -19,6 +19,7 @@ import psutil
 
 from aya import log, queries
 from aya.errors import PostgresError
+from aya.postgres import holders, lockfile
 from aya.postgres.cluster import Cluster, postmaster_pid
 from aya.postgres.config import Guard
 from aya.postgres.provision import superuser_settings
@@ -66,6 +67,7 @@ class Server:
 
     def _start(self, guard: Guard) -> None:
         check(self.cluster)
+        self._forget_lock()
         ports.require_free(self.cluster.config.port, "PostgreSQL's")
         self.cluster.configure()
         self.cluster.guard(guard)
@@ -81,6 +83,16 @@ class Server:
                 start_new_session=True,
                 **self.cluster.user.process_identity(),
             )
+
+    def _forget_lock(self) -> None:
+        """Remove a lock that no PostgreSQL holds: its number is another process's, or a dead one's.
+
+        PostgreSQL would refuse to start for as long as there is a process of that number. Nobody else starts a server
+        meanwhile: the watchdog is alone on the directory (aya.postgres.holders).
+        """
+        data = self.cluster.data_directory
+        if lockfile.decide(holders.observe(data, self._environment)).action == "remove":
+            holders.forget(data)
 
     async def stop(self, *, seconds: float = _STOP_SECONDS) -> None:
         """Stop it fast: clients are cut, everything is sent to the standby. At once when that takes too long."""
