@@ -182,7 +182,9 @@ async def measure(opened: Session, collection: Collection) -> None:
     }
     identity = await opened.documents.identity()
     for query in collection.queries.values():
-        embedded = await opened.searcher.embedder.embed([query], prompt="query", expect=identity.fingerprint)
+        embedded = await opened.searcher.embedder.embed(
+            [query], prompt="query", truncate=True, expect=identity.fingerprint
+        )
         for mode in MODES:
             started = time.perf_counter()
             hits = await opened.searcher.search(query, mode=mode, limit=FOUND)
