@@ -280,9 +280,14 @@ class Lab:
                     return found
             if time.monotonic() - began > seconds:
                 said = {node: (one["role"], one["condition"], one["why"], one["epoch"]) for node, one in found.items()}
-                raise AssertionError(f"not within {seconds:g} s: {what} {said}")
+                raise AssertionError(f"not within {seconds:g} s: {what} {said}\n{self._last_words()}")
             self._poll()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _last_words(self) -> str:
+        """Return the ends of the watchdogs' logs, which go with the lab."""
+        logs = {node: self.home.log_directory(node) / "watchdog.log" for node in NODES}
+        return "\n".join(f"{node}: {file.read_text()[-4000:]}" for node, file in logs.items() if file.exists())
 
     async def in_sync(self, leader: str | None = None, *, seconds: float = 30.0) -> str:
         """Wait until one node leads and the other is armed; return who leads."""

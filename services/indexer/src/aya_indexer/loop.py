@@ -16,7 +16,7 @@ import asyncpg
 
 from aya import db, log
 from aya.embedder_client import EmbedderClient
-from aya.errors import AyaError
+from aya.errors import AyaError, EmbedderError
 from aya.identity import ModelIdentity
 from aya.knowledge.indexing import embed_documents, prepare
 from aya.knowledge.types import POISON_ATTEMPTS
@@ -71,8 +71,13 @@ class Indexer:
                 shorten_at = time.monotonic() + _SHORTEN_SECONDS
                 if gone := await store.shorten_log():
                     log.get_logger().info("changes.forgotten", entries=gone)
-            identity = await self._models.ready(store.moves, embedder)
-            await self._drain(store, embedder, identity, stop)
+            try:
+                identity = await self._models.ready(store.moves, embedder)
+                await self._drain(store, embedder, identity, stop)
+            except EmbedderError as error:
+                # The move has no turn before that is over, and waits for the same embedder.
+                await store.moves.note_error(error.message)
+                raise
             self._outage.over()
             due = await unless(stop, self._mover.step(store.moves, embedder))
             if due:

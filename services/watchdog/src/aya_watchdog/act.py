@@ -14,9 +14,10 @@ from math import inf
 import asyncpg
 
 from aya import log
-from aya.errors import PostgresError
+from aya.errors import AyaError, PostgresError
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import Guard, replication_role, slot_name
+from aya.reach import FAILED
 from aya_watchdog import protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
@@ -28,9 +29,11 @@ _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
-# How often, and for how long, a former primary's server may fail to start before what only it has is given up.
+# How often, and for how long, a former primary's server may fail to start, or what only it has may fail to be read,
+# before that is given up.
 _EXPORT_STARTS = 2
 _EXPORT_SECONDS = 10.0
+_UNREAD: tuple[type[Exception], ...] = (AyaError, ValueError, *FAILED)
 
 
 class Actor:
@@ -51,7 +54,7 @@ class Actor:
         self.exported = way_back.is_broken(server.cluster)
         self._way = ""
         self._starts = 0
-        self._first_start = inf
+        self._first_start = self._first_export = inf
         self.why = "created"
         self._reason = "created"
         self.by = ""
@@ -110,6 +113,8 @@ class Actor:
             self._starts += 1
             self._first_start = min(self._first_start, now)
             self.exported = self._starts > _EXPORT_STARTS and now - self._first_start >= _EXPORT_SECONDS
+            if self.exported:
+                self._not_kept("its server does not start")
         elif state.role == "standby" and state.intent is None and not self._server.follows:
             self._server.cluster.mark_standby()
         if self.resigned is not None:
@@ -214,7 +219,8 @@ class Actor:
         resigned = self.resigned is not None
         await self.become(lambda state: protocol.yield_to(state, peer.epoch, resigned=resigned))
         self.resigned, self.resigned_at = None, -inf
-        self.exported, self._starts, self._first_start = way_back.is_broken(self._server.cluster), 0, inf
+        self.exported, self._starts = way_back.is_broken(self._server.cluster), 0
+        self._first_start = self._first_export = inf
         if was == "standby" and self.state.intent is None and self._server.pid is not None:
             await self._server.reload(self.guard())
 
@@ -293,13 +299,25 @@ class Actor:
     # The way back
 
     async def export(self) -> None:
-        """Keep what only this server has in a file, once; then stop it."""
+        """Keep what only this server has in a file; then stop it.
+
+        Tried for a while, for the new primary may not let anybody in yet; then the way back is not barred.
+        """
+        now = asyncio.get_running_loop().time()
+        self._first_export = min(self._first_export, now)
         try:
             await self._export()
-        finally:
-            # Once is enough: what cannot be kept, cannot be kept the second time, and the way back is not barred.
-            self.exported = True
-            await self.stop()
+        except _UNREAD as error:
+            told = str(error) or type(error).__name__
+            if now - self._first_export < _EXPORT_SECONDS:
+                raise PostgresError(f"what only this server has was not read: {told}", hint="aya status") from error
+            self._not_kept(told)
+        self.exported = True
+        await self.stop()
+
+    def _not_kept(self, why: str) -> None:
+        log.get_logger().error("rows.not_kept", why=why, hint="docs/operations/failover.md")
+        self._tell("rows.not_kept", why=why)
 
     async def _export(self) -> None:
         partner, peer = self._config.partner, self.peer()
@@ -307,15 +325,8 @@ class Actor:
             return
         ours = int(self._observer.row.get("timeline") or 0)
         history = await way_back.history_of(partner, self._config.stream_password, self._config.node, peer.timeline)
-        forked = way_back.fork(history, ours)
-        if forked is None:
-            log.get_logger().warning("export.impossible", why="the primary does not come from this server's timeline")
-            return
-        rows = await way_back.only_here(self._server, forked)
-        if rows:
-            file = way_back.kept(self._config.directory / "only-here", rows)
-            log.get_logger().warning("rows.kept", file=str(file), rows=len(rows))
-            self._tell("rows.kept", file=str(file), rows=len(rows))
+        if kept := await way_back.export(self._server, history, ours, self._config.directory / "only-here"):
+            self._tell("rows.kept", file=str(kept.file), rows=kept.rows)
 
     async def rejoin(self) -> None:
         """Make the data directory the primary's again: rewound if that can be, else copied anew."""
