@@ -14,7 +14,7 @@ import time
 
 import psutil
 
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 
 _NO_DATABASE = {**os.environ, "DB_HOST": "127.0.0.1", "DB_PORT": "9", "EMBEDDING_URL": "http://127.0.0.1:9"}
 _MEBIBYTE = 1024 * 1024

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import stat
-import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -15,8 +12,8 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
 from aya.errors import ConfigError
+from aya.replacing import replace
 
-_NEW_FILE_MODE = 0o644
 # [embedder], embedder = {…}, and one whose parts stand in several places of the file.
 _TABLES = (AbstractTable, OutOfOrderTableProxy)
 
@@ -33,7 +30,7 @@ def set_key(file: Path, section: str, key: str, value: str) -> bool:
         after = edited(before, section, key, value)
         if after == before:
             return False
-        _replace(target, after)
+        replace(target, after)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {shlex.quote(str(file))}"
@@ -60,19 +57,3 @@ def edited(text: str, section: str, key: str, value: str) -> str:
     if table.get(key) != value:  # pyright: ignore[reportUnknownMemberType]
         table[key] = value
     return tomlkit.dumps(document)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _replace(target: Path, text: str) -> None:
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else _NEW_FILE_MODE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

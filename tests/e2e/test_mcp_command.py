@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aya.home import Home, Node
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 
 _COMMAND = (sys.executable, "-c", "from aya.cli import main; main()")
 

@@ -24,7 +24,7 @@ from aya.errors import DatabaseReadOnly
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Changes, NewDocument
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WRITERS = 3

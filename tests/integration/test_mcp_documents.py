@@ -22,7 +22,7 @@ from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError
 from aya.knowledge.binding import bind
 from aya.settings import OWNER, DatabaseSettings, NodeSettings
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 from aya_mcp.store import Base
 from aya_mcp.tools import Tools, TooSlow
 

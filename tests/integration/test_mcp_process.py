@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from aya import __version__
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 from aya_mcp.wire import LONGEST_LINE
 
 HANDSHAKES = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")

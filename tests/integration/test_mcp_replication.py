@@ -22,7 +22,7 @@ from aya.embedder_client import EmbedderClient
 from aya.knowledge.binding import bind
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 

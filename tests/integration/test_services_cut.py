@@ -17,7 +17,7 @@ from aya.backoff import Backoff
 from aya.postgres.provision import INDEXER_ROLE, MCP_ROLE
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
-from aya_mcp.probe import Probe
+from aya.mcp_probe import Probe
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 _QUICK = Backoff(first_seconds=0.02, cap_seconds=0.05)

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from aya.cli import mcp_install
 from aya.home import Home
 
 
@@ -24,5 +25,9 @@ def serve(home: Home, node: str | None) -> None:
     The process becomes the server: what the client sees of it, signals included, is the server's own.
     """
     environment = {**os.environ, "AYA_HOME": str(home.path), **({"AYA_NODE": node} if node else {})}
+    # -P: the folder in which a client starts us may be anybody's repository, and is no place to import from.
     # The service is named, not imported: the common package knows none of them.
-    os.execve(sys.executable, [sys.executable, "-m", "aya_mcp"], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "aya_mcp"], environment)  # noqa: S606
+
+
+command.add_command(mcp_install.command, "install")

@@ -29,7 +29,7 @@ class ProbeFailed(AyaError):
 class Probe:
     """A server process and the lines to and from it. Use it as a context manager: leaving it ends the process.
 
-    stderr: where the server's log goes; this process's own standard error when None.
+    stderr: where the server's log goes; this process's own standard error when None. cwd: where it is started.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Probe:
         command: Sequence[str] = SERVER_COMMAND,
         environ: Mapping[str, str] | None = None,
         stderr: IO[bytes] | int | None = None,
+        cwd: str | None = None,
     ) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ, cwd=cwd
         )
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._ids = itertools.count(1)

@@ -1,0 +1,30 @@
+"""Replacing a file that a person or another program has written: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+NEW_FILE_MODE = 0o644
+
+
+def replace(target: Path, text: str, *, new_mode: int = NEW_FILE_MODE) -> None:
+    """Write `text` in place of a file, whose mode stays; new_mode: of one that was not there. Raises OSError.
+
+    Follow links before: what is replaced is the file of that very name.
+    """
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else new_mode
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
