@@ -70,9 +70,12 @@ class Probe:
         self._stdin.close()
 
     def send_line(self, line: bytes) -> None:
-        """Send one line as it is."""
-        self._stdin.write(line + b"\n")
-        self._stdin.flush()
+        """Send one line as it is. Raises ProbeFailed when the server has ended."""
+        try:
+            self._stdin.write(line + b"\n")
+            self._stdin.flush()
+        except BrokenPipeError as error:
+            raise ProbeFailed("the server takes nothing more: it has ended", hint="read its log") from error
 
     def send(self, message: Message) -> None:
         """Send one message as it is."""
