@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -109,10 +110,12 @@ def made() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def person(made: Pair) -> Pair:
-    """At a machine whose servers are in sync; alpha leads."""
+def person(made: Pair) -> Iterator[Pair]:
+    """At a machine whose servers are in sync; alpha leads. What the watchdogs said is shown when a test fails."""
     made.in_sync("alpha")
-    return made
+    yield made
+    for node in NODES:
+        sys.stdout.write(f"{node}: {made.log(node)[-10_000:]}\n")
 
 
 def follow(person: Pair, heading: str, node: str = "") -> None:

@@ -21,6 +21,7 @@ from aya.reach import FAILED
 from aya_watchdog import protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
+from aya_watchdog.patience import Patience
 from aya_watchdog.protocol import Armed, State
 from aya_watchdog.server import SQL, Connection, Server
 from aya_watchdog.views import Peer
@@ -29,10 +30,6 @@ _PROMOTE_SECONDS = 20
 _CLOSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
-# How often, and for how long, a former primary's server may fail to start, or what only it has may fail to be read,
-# before that is given up.
-_EXPORT_STARTS = 2
-_EXPORT_SECONDS = 10.0
 _UNREAD: tuple[type[Exception], ...] = (AyaError, ValueError, *FAILED)
 
 
@@ -53,8 +50,7 @@ class Actor:
         self.resigned_at = -inf
         self.exported = way_back.is_broken(server.cluster)
         self._way = ""
-        self._starts = 0
-        self._first_start = self._first_export = inf
+        self._patience = Patience()
         self.why = "created"
         self._reason = "created"
         self.by = ""
@@ -109,10 +105,7 @@ class Actor:
         state = self.state
         if state.rejoin:
             # For its rows to be kept; one that does not come up has none to give.
-            now = asyncio.get_running_loop().time()
-            self._starts += 1
-            self._first_start = min(self._first_start, now)
-            self.exported = self._starts > _EXPORT_STARTS and now - self._first_start >= _EXPORT_SECONDS
+            self.exported = self._patience.is_over_at_start(time.monotonic())
             if self.exported:
                 self._not_kept("its server does not start")
         elif state.role == "standby" and state.intent is None and not self._server.follows:
@@ -219,8 +212,8 @@ class Actor:
         resigned = self.resigned is not None
         await self.become(lambda state: protocol.yield_to(state, peer.epoch, resigned=resigned))
         self.resigned, self.resigned_at = None, -inf
-        self.exported, self._starts = way_back.is_broken(self._server.cluster), 0
-        self._first_start = self._first_export = inf
+        self.exported = way_back.is_broken(self._server.cluster)
+        self._patience.begin_anew()
         if was == "standby" and self.state.intent is None and self._server.pid is not None:
             await self._server.reload(self.guard())
 
@@ -303,13 +296,12 @@ class Actor:
 
         Tried for a while, for the new primary may not let anybody in yet; then the way back is not barred.
         """
-        now = asyncio.get_running_loop().time()
-        self._first_export = min(self._first_export, now)
+        is_over = self._patience.is_over_at_try(time.monotonic())
         try:
             await self._export()
         except _UNREAD as error:
             told = str(error) or type(error).__name__
-            if now - self._first_export < _EXPORT_SECONDS:
+            if not is_over:
                 raise PostgresError(f"what only this server has was not read: {told}", hint="aya status") from error
             self._not_kept(told)
         self.exported = True
@@ -336,6 +328,7 @@ class Actor:
         peer, armed = self.peer(), self._observer.armed
         await self.become(lambda state: protocol.leave(state, max(armed.arming, peer.arming if peer else 0)))
         await self.stop()
+        await asyncio.to_thread(self._server.require_gone)
         upstream = way_back.source(self._server.cluster, partner, self._config.stream_password, self._config.node)
         if not await self._is_rewound(upstream):
             await way_back.copy(self._server.cluster, upstream, self._config.node)

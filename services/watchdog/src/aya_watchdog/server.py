@@ -44,6 +44,7 @@ class Server:
         self._log_file = log_file
         self._environment = {**os.environ, "AYA_NODE": node, "AYA_HOME": str(home)}
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -60,10 +61,30 @@ class Server:
         return (self.cluster.data_directory / "standby.signal").exists()
 
     async def start(self, guard: Guard) -> None:
-        """Start it with these settings, and return at once; nothing happens when it runs."""
+        """Start it with these settings, and return at once; nothing happens when it runs.
+
+        A start goes on when its caller is cancelled; who asks for another meanwhile, and everything that ends the
+        server, waits for it: two at once would take each other's lock for a dead one's, and one would run unseen.
+        """
         if self.pid is not None:
             return
-        await asyncio.to_thread(self._start, guard)
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(asyncio.to_thread(self._start, guard), name="start the server")
+            self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._starting)
+
+    async def _started(self) -> None:
+        """Wait for a start that is under way."""
+        if self._starting is not None:
+            await asyncio.wait((self._starting,))
+
+    def require_gone(self) -> None:
+        """Raise PostgresError while any PostgreSQL works in the data directory: before its files are changed."""
+        seen = holders.observe(self.cluster.data_directory, self._environment)
+        if seen.is_server or seen.others:
+            raise PostgresError(
+                f"{self.cluster.data_directory} is still worked in: {lockfile.decide(seen).reason}", hint="aya status"
+            )
 
     def _start(self, guard: Guard) -> None:
         check(self.cluster)
@@ -91,11 +112,15 @@ class Server:
         meanwhile: the watchdog is alone on the directory (aya.postgres.holders).
         """
         data = self.cluster.data_directory
-        if lockfile.decide(holders.observe(data, self._environment)).action == "remove":
+        verdict = lockfile.decide(holders.observe(data, self._environment))
+        if verdict.action == "remove":
             holders.forget(data)
+        elif verdict.action != "start":
+            raise PostgresError(f"{data}: {verdict.reason}", hint="aya status")
 
     async def stop(self, *, seconds: float = _STOP_SECONDS) -> None:
         """Stop it fast: clients are cut, everything is sent to the standby. At once when that takes too long."""
+        await self._started()
         for signum, patience in ((signal.SIGINT, seconds), (signal.SIGQUIT, _KILL_SECONDS), (signal.SIGKILL, None)):
             if await self._signal(signum, patience):
                 return
@@ -103,6 +128,7 @@ class Server:
 
     async def kill(self) -> None:
         """End it and all its processes at once, frozen ones too; the next start recovers."""
+        await self._started()
         pid = self.pid
         if pid is None:
             return
