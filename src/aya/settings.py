@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from aya.alerts import config as alerts_config
+from aya.alerts.config import NOBODY, AlertSettings
 from aya.errors import ConfigError
 from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
@@ -90,7 +92,7 @@ class Config:
 
     members: the servers on machines of their own, by name; empty when all are on this one. clients: addresses or
     networks from which clients are let in, beside these machines' own. witnesses: addresses that
-    answer as long as this machine has a network. on_event: commands that the watchdog runs when something happened.
+    answer as long as this machine has a network. alerts: who is told when something happened.
     backups_kept: how many good base backups stay. backup_at: hour and minute of the daily one, local time.
     primary_password_file: of an AIR on a machine of its own, by which its sync daemon enters the servers.
     """
@@ -102,7 +104,7 @@ class Config:
     members: Mapping[str, Member] = field(default_factory=dict[str, Member])
     witnesses: tuple[tuple[str, int], ...] = ()
     clients: tuple[str, ...] = ()
-    on_event: tuple[str, ...] = ()
+    alerts: AlertSettings = NOBODY
     backups_kept: int = 3
     backup_at: tuple[int, int] = (3, 30)
     primary_password_file: Path | None = None
@@ -112,7 +114,7 @@ _KNOWN_KEYS = {
     "postgres": {"major", "pg_config", "dsn"},
     "embedder": {"model"},
     "cluster": {"alpha", "beta", "clients", "witnesses"},
-    "watchdog": {"on_event"},
+    "alerts": alerts_config.KEYS,
     "backup": {"keep", "at"},
     "sync": {"primary_password_file"},
 }
@@ -137,7 +139,7 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         members=_members(table.get("cluster", {})),
         witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
         clients=_texts(table.get("cluster", {}).get("clients", []), "cluster.clients"),
-        on_event=_texts(table.get("watchdog", {}).get("on_event", []), "watchdog.on_event"),
+        alerts=alerts_config.parsed(table.get("alerts", {}), home.path),
         backups_kept=_count(table.get("backup", {}), "keep", 3),
         backup_at=_time_of_day(table.get("backup", {}), "at", "03:30"),
         primary_password_file=_file(home, table.get("sync", {}), "primary_password_file"),

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from aya import log, service
+from aya.alerts.of_home import alerts_of
 from aya.backup import archive, failed, schedule
 from aya.backup.catalogue import newest_good
 from aya.backup.create import Place, create, place, prune
@@ -30,7 +31,7 @@ def main() -> None:
         where = place(home, config, node)
     except AyaError as error:
         sys.exit(f"aya-backup: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
-    sys.exit(service.run("backup", lambda stop: run(where, config, stop), node=node))
+    sys.exit(service.run("backup", lambda stop: run(where, config, stop), node=node, told=alerts_of()))
 
 
 def read(environ: Mapping[str, str]) -> tuple[str, Home, Config]:

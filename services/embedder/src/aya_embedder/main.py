@@ -9,6 +9,7 @@ from functools import partial
 from typing import NoReturn
 
 from aya import service
+from aya.alerts.of_home import alerts_of
 from aya.errors import EXIT_FAILED, ConfigError
 from aya_embedder.config import Config
 from aya_embedder.server import serve
@@ -26,7 +27,7 @@ def main() -> None:
         sys.exit(f"aya-embedder: {error.message}\n  try: {error.hint}")
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        code = service.run("embedder", partial(serve, config), node=config.node)
+        code = service.run("embedder", partial(serve, config), node=config.node, told=alerts_of())
     except Exception:  # noqa: BLE001 a fault of ours: shown whole, and the supervisor starts us again
         traceback.print_exc()
         code = EXIT_FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from aya import service
+from aya.alerts.of_home import alerts_of
 from aya.errors import AyaError
 from aya_indexer.config import read
 from aya_indexer.loop import Indexer
@@ -16,4 +17,4 @@ def main() -> None:
         config = read()
     except AyaError as error:
         sys.exit(f"aya-indexer: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
-    sys.exit(service.run("indexer", Indexer(config).run, node=config.node))
+    sys.exit(service.run("indexer", Indexer(config).run, node=config.node, told=alerts_of()))

@@ -132,6 +132,10 @@ class Sync:
         self._has_backlog = full and sent.done > 0
         if sent.sent:
             log.get_logger().info("changes.pushed", done=sent.done, rejected=sent.rejected, conflicts=sent.conflicts)
+            if sent.conflicts:
+                log.get_logger().warning("conflicts.kept", conflicts=sent.conflicts, hint="aya conflicts")
+            if sent.rejected:
+                log.get_logger().warning("changes.rejected", changes=sent.rejected, hint="aya sync status")
             self._pull.wake.set()
         return sent.done > 0
 

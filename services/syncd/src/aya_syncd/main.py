@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from aya import log, service
+from aya.alerts.of_home import alerts_of
 from aya.errors import AyaError
 from aya_syncd.config import read
 from aya_syncd.loop import Sync
@@ -18,7 +19,7 @@ def main() -> None:
     except AyaError as error:
         sys.exit(f"aya-syncd: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
     work = Sync(config, config.primary).run if config.primary else _alone
-    sys.exit(service.run("syncd", work, node=config.node))
+    sys.exit(service.run("syncd", work, node=config.node, told=alerts_of()))
 
 
 async def _alone(stop: asyncio.Event) -> None:

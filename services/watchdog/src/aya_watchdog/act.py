@@ -36,15 +36,12 @@ _UNREAD: tuple[type[Exception], ...] = (AyaError, ValueError, *FAILED)
 class Actor:
     """Carries out decisions on one node. state: what the file holds; nobody else writes it."""
 
-    def __init__(
-        self, config: Config, server: Server, observer: Observer, state: State, *, tell: Callable[..., None]
-    ) -> None:
+    def __init__(self, config: Config, server: Server, observer: Observer, state: State) -> None:
         self._config = config
         self._server = server
         self._observer = observer
         self._file = state_file.path(config.directory)
         self._saving = asyncio.Lock()
-        self._tell = tell
         self.state = state
         self.resigned: int | None = None
         self.resigned_at = -inf
@@ -309,7 +306,6 @@ class Actor:
 
     def _not_kept(self, why: str) -> None:
         log.get_logger().error("rows.not_kept", why=why, hint="docs/operations/failover.md")
-        self._tell("rows.not_kept", why=why)
 
     async def _export(self) -> None:
         partner, peer = self._config.partner, self.peer()
@@ -317,8 +313,7 @@ class Actor:
             return
         ours = int(self._observer.row.get("timeline") or 0)
         history = await way_back.history_of(partner, self._config.stream_password, self._config.node, peer.timeline)
-        if kept := await way_back.export(self._server, history, ours, self._config.directory / "only-here"):
-            self._tell("rows.kept", file=str(kept.file), rows=kept.rows)
+        await way_back.export(self._server, history, ours, self._config.directory / "only-here")
 
     async def rejoin(self) -> None:
         """Make the data directory the primary's again: rewound if that can be, else copied anew."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aya import home as homes
+from aya.alerts.config import NOBODY, AlertSettings
 from aya.errors import ConfigError
 from aya.home import Home
 from aya.members import Member, members
@@ -32,7 +33,7 @@ class Config:
     partner: Member | None
     secrets: Mapping[str, str] = field(repr=False)
     witnesses: tuple[tuple[str, int], ...] = ()
-    on_event: tuple[str, ...] = ()
+    alerts: AlertSettings = NOBODY
     poll_seconds: float = POLL_SECONDS
 
     @property
@@ -88,7 +89,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
         partner=_reached(home, configured, node, known.get(other)),
         secrets=secrets,
         witnesses=configured.witnesses,
-        on_event=configured.on_event,
+        alerts=configured.alerts,
     )
 
 

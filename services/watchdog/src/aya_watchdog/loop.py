@@ -15,7 +15,6 @@ from aya.errors import AyaError, ConfigError, UsageError, WatchdogError
 from aya.postgres import holders
 from aya_watchdog import shown, state_file, way_back
 from aya_watchdog.act import LOST, Actor
-from aya_watchdog.alerts import Alerts
 from aya_watchdog.config import Config
 from aya_watchdog.decide import HANDOVER_SECONDS, Action, Decision, decide_primary, decide_standby
 from aya_watchdog.lineage import Lineage
@@ -45,7 +44,7 @@ _EPOCHS = 100
 class Watchdog:
     """One node's. `status` and the like are for whoever asks over HTTP."""
 
-    def __init__(self, config: Config, state: State) -> None:
+    def __init__(self, config: Config, state: State, counters: Metrics) -> None:
         self.config = config
         self.server = Server(
             config.cluster,
@@ -54,13 +53,12 @@ class Watchdog:
             node=config.node,
             home=config.home.path,
         )
-        self.counters = Metrics()
-        self.alerts = Alerts(config.node, config.on_event, count=self.counters.alerted)
+        self.counters = counters
         self._news = asyncio.Event()
         self._led = asyncio.Event()
         self.partner = self._make_partner()
         self.observer = Observer(self.server, config.node, self.partner, config.witnesses)
-        self.actor = Actor(config, self.server, self.observer, state, tell=self.alerts.tell)
+        self.actor = Actor(config, self.server, self.observer, state)
         self.actor.peer = lambda: self.partner.seen.peer if self.partner else None
         if self.partner:
             self.actor.tell_partner = self.partner.tell
@@ -92,7 +90,6 @@ class Watchdog:
                     tasks.create_task(self._work(), name="loop"),
                     tasks.create_task(self._slots(), name="slots"),
                     tasks.create_task(self._stream(), name="stream"),
-                    tasks.create_task(self.alerts.run(), name="alerts"),
                 ]
                 if self.partner:
                     lineage = Lineage(self.observer, self.partner.member, self.config.stream_password, self.config.node)
@@ -197,11 +194,7 @@ class Watchdog:
         if told != self._told:
             log.get_logger().info(
                 "condition.changed", condition=decision.state, action=decision.action, why=decision.why,
-                epoch=self.actor.state.epoch,
-            )  # fmt: skip
-            self.alerts.tell(
-                "condition.changed", condition=decision.state, why=decision.why, epoch=self.actor.state.epoch,
-                role=self.actor.state.role,
+                epoch=self.actor.state.epoch, role=self.actor.state.role,
             )  # fmt: skip
             self._told = told
         self.decision = decision
@@ -296,7 +289,7 @@ class Watchdog:
         return [{**dict(row), "began_at": row["began_at"].isoformat()} for row in rows]
 
 
-def open_watchdog(config: Config) -> Watchdog:
+def open_watchdog(config: Config, counters: Metrics) -> Watchdog:
     """Return the watchdog of a node that has a cluster. A node without a state file assumes the least."""
     file, newborn = state_file.path(config.directory), config.home.newborn_file(config.node)
     state = state_file.load(file)
@@ -307,7 +300,7 @@ def open_watchdog(config: Config) -> Watchdog:
         state = _begun(newborn, file, alone=config.partner is None)
         state_file.save(file, state)
     newborn.unlink(missing_ok=True)
-    return Watchdog(config, state)
+    return Watchdog(config, state, counters)
 
 
 def _begun(newborn: Path, file: Path, *, alone: bool) -> State:

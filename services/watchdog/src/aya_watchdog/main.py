@@ -12,6 +12,7 @@ from aya.processes.supervisor import own_directory
 from aya_watchdog.config import Config, read
 from aya_watchdog.hosting import Where, hosted
 from aya_watchdog.loop import open_watchdog
+from aya_watchdog.metrics import Metrics
 
 
 def main() -> None:
@@ -20,12 +21,16 @@ def main() -> None:
         config = read()
     except AyaError as error:
         sys.exit(f"aya-watchdog: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
-    sys.exit(service.run("watchdog", lambda stop: run(config, stop), node=config.node))
+    counters = Metrics()
+    told, count = config.alerts, counters.alerted
+    sys.exit(
+        service.run("watchdog", lambda stop: run(config, counters, stop), node=config.node, told=told, count=count)
+    )
 
 
-async def run(config: Config, stop: asyncio.Event) -> None:
+async def run(config: Config, counters: Metrics, stop: asyncio.Event) -> None:
     """Watch until `stop` is set."""
-    watchdog = open_watchdog(config)
+    watchdog = open_watchdog(config, counters)
     own_directory(config.socket.parent)
     files = identity(config.home.agent_directory(config.node))
     partner = config.partner.name if config.partner else None

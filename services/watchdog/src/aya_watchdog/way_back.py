@@ -12,7 +12,6 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,29 +71,18 @@ async def history_of(partner: Member, password: str, node: str, timeline: int) -
     return found.decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Row versions that were kept, and where."""
-
-    file: Path
-    rows: int
-
-
-async def export(server: Server, history: str, timeline: int, directory: Path) -> Kept | None:
-    """Keep what only this server has in a new file of `directory`; None when there is nothing.
+async def export(server: Server, history: str, timeline: int, directory: Path) -> None:
+    """Keep what only this server has in a new file of `directory`; none when there is nothing.
 
     history: of the primary's timeline. timeline: this server's.
     """
     forked = fork(history, timeline)
     if forked is None:
         log.get_logger().warning("export.impossible", why="the primary does not come from this server's timeline")
-        return None
-    rows = await only_here(server, forked)
-    if not rows:
-        return None
-    file = kept(directory, rows)
-    log.get_logger().warning("rows.kept", file=str(file), rows=len(rows))
-    return Kept(file, len(rows))
+        return
+    if rows := await only_here(server, forked):
+        file = kept(directory, rows)
+        log.get_logger().warning("rows.kept", file=str(file), rows=len(rows))
 
 
 async def only_here(server: Server, forked: int) -> list[dict[str, Any]]:
