@@ -60,6 +60,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "restore": ("aya.cli.restore:command", "Bring back a past moment, in a new cluster beside this one."),
     "index": ("aya.cli.index:command", "Show and build the index on the vectors."),
     "reembed": ("aya.cli.reembed:command", "Move all vectors to another model, online."),
+    "bugreport": ("aya.cli.bugreport:command", "Collect what somebody needs to help, in one file."),
+    "completions": ("aya.cli.completions:command", "Print a shell's completion script."),
     "mcp": ("aya.cli.mcp:command", "Serve the knowledge base to IDEs and agents (MCP)."),
 }
 

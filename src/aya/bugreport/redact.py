@@ -1,0 +1,109 @@
+"""Taking secrets, and what people have written, out of texts; pure.
+
+Twice: what is known to be secret is replaced wherever it stands, in the forms in which it may be written; and what
+looks like a secret is, too. `leaks` finds what went through, and then nothing is sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from urllib.parse import quote
+
+from aya.json_object import json_object
+
+_SHORTEST = 8
+# Of a log line: what people have written or asked, and what they call their files.
+_KNOWLEDGE = {"content", "chunk_text", "query", "text", "title", "uri", "path", "file", "files", "snippet", "context"}
+# A value of a name that says what it is; the name stays.
+_NAMED = re.compile(
+    r"""(?ix)(["']?[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|credentials)["']?\s*[=:]\s*)
+    (?: "(?:[^"\\]|\\.)+" | '[^']+' | [^\s,;&}\]"']+ )"""
+)
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "<key>"),
+    (re.compile(r"(?i)(?<=://)([^\s/:@]+):([^\s/@]+)@"), r"\1:<password>@"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 <token>"),
+    (re.compile(r"\bwhsec_[\w+/=-]+"), "<secret>"),
+    (re.compile(r"\bSCRAM-SHA-256\$[^\s\"']+"), "<verifier>"),
+)
+
+
+class Redactor:
+    """secrets: by what they are. user: the user's directory, which becomes ~."""
+
+    def __init__(self, secrets: Mapping[str, str], user: str = "") -> None:
+        known = {secret: what for what, secret in secrets.items() if len(secret) >= _SHORTEST}
+        self._forms = {form: f"<{what}>" for secret, what in known.items() for form in _forms(secret)}
+        found = sorted(self._forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, found))) if found else None
+        self._user = re.compile(re.escape(user.rstrip("/")) + r"(?=/|\s|[\"']|$)") if len(user) > 1 else None
+
+    def __call__(self, text: str) -> str:
+        """Return the text without what nobody else should see."""
+        if self._known:
+            text = self._known.sub(lambda match: self._forms[match[0]], text)
+        for pattern, instead in _PATTERNS:
+            text = pattern.sub(instead, text)
+        text = _NAMED.sub(_said_only_what, text)
+        return self._user.sub("~", text) if self._user else text
+
+    def log(self, text: str) -> str:
+        """Return a log, line by line: of an event's fields those that hold knowledge are only measured."""
+        return "\n".join(self(_without_knowledge(line)) for line in text.split("\n"))
+
+    def leaks(self, text: str) -> list[str]:
+        """Return which known secrets are still in a text, by what they are."""
+        if self._known is None:
+            return []
+        return sorted({self._forms[match[0]].strip("<>") for match in self._known.finditer(text)})
+
+
+def _forms(secret: str) -> set[str]:
+    """Return how a secret may be written: as it is, in JSON, in a URL, in base64 wherever it begins."""
+    written = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, safe="")}
+    for before in range(3):
+        bits = 8 * before, 8 * (before + len(secret.encode()))
+        coded = base64.b64encode(b"\0" * before + secret.encode()).decode()
+        # A character is six bits: those at the ends hold some of what stands beside it.
+        inner = coded[-(-bits[0] // 6) : bits[1] // 6]
+        written |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return {form for form in written if len(form) >= _SHORTEST}
+
+
+def _said_only_what(match: re.Match[str]) -> str:
+    value = match[0][len(match[1]) :]
+    if value.strip("\"'").startswith("<") or value.strip("\"'").lower() in {"null", "none", "true", "false"}:
+        return match[0]
+    return f"{match[1]}<removed>" if value[:1] not in "\"'" else f"{match[1]}{value[0]}<removed>{value[0]}"
+
+
+def _without_knowledge(line: str) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        event = json_object(json.loads(line))
+    except ValueError:
+        return line
+    return line if event is None else json.dumps(without_knowledge(event), ensure_ascii=False)
+
+
+def without_knowledge(value: object) -> object:
+    """Return a JSON value in which what people have written is replaced by how long it is."""
+    return _mapped(value, lambda text: f"<{len(text)} characters>")
+
+
+def _mapped(value: object, instead: Callable[[str], str]) -> object:
+    if isinstance(value, list):
+        return [_mapped(one, instead) for one in cast("list[object]", value)]
+    table = json_object(value)
+    if table is None:
+        return value
+    return {name: _hidden(one, instead) if name in _KNOWLEDGE else _mapped(one, instead) for name, one in table.items()}
+
+
+def _hidden(value: Any, instead: Callable[[str], str]) -> object:  # noqa: ANN401 - of JSON
+    return value if value is None or isinstance(value, (bool, int, float)) else instead(str(value))
