@@ -22,6 +22,7 @@ from aya.json_object import json_object
 from aya.members import Member, leaders, members, word_of
 from aya.pins import require_strong
 from aya.postgres.config import SYNC_ROLE
+from aya.proof import proof_options
 from aya.secret_file import read_token
 
 DEFAULT_DATABASE = "aya_rag"
@@ -91,8 +92,9 @@ class Config:
     """aya.toml, checked. None or the default where it says nothing.
 
     members: the servers on machines of their own, by name; empty when all are on this one. clients: addresses or
-    networks from which clients are let in, beside these machines' own. witnesses: addresses that
-    answer as long as this machine has a network. alerts: who is told when something happened.
+    networks from which clients are let in, beside these machines' own. witnesses: addresses that answer as long as this
+    machine has a network. tls: whether the servers speak TLS; None: as this machine's can. alerts: who is told when
+    something happened.
     backups_kept: how many good base backups stay. backup_at: hour and minute of the daily one, local time.
     primary_password_file: of an AIR on a machine of its own, by which its sync daemon enters the servers.
     """
@@ -104,6 +106,7 @@ class Config:
     members: Mapping[str, Member] = field(default_factory=dict[str, Member])
     witnesses: tuple[tuple[str, int], ...] = ()
     clients: tuple[str, ...] = ()
+    tls: bool | None = None
     alerts: AlertSettings = NOBODY
     backups_kept: int = 3
     backup_at: tuple[int, int] = (3, 30)
@@ -113,7 +116,7 @@ class Config:
 _KNOWN_KEYS = {
     "postgres": {"major", "pg_config", "dsn"},
     "embedder": {"model"},
-    "cluster": {"alpha", "beta", "clients", "witnesses"},
+    "cluster": {"alpha", "beta", "clients", "witnesses", "tls"},
     "alerts": alerts_config.KEYS,
     "backup": {"keep", "at"},
     "sync": {"primary_password_file"},
@@ -139,11 +142,19 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         members=_members(table.get("cluster", {})),
         witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
         clients=_texts(table.get("cluster", {}).get("clients", []), "cluster.clients"),
+        tls=_flag(table.get("cluster", {}), "cluster", "tls"),
         alerts=alerts_config.parsed(table.get("alerts", {}), home.path),
         backups_kept=_count(table.get("backup", {}), "keep", 3),
         backup_at=_time_of_day(table.get("backup", {}), "at", "03:30"),
         primary_password_file=_file(home, table.get("sync", {}), "primary_password_file"),
     )
+
+
+def _flag(table: Mapping[str, Any], section: str, key: str) -> bool | None:
+    value: object = table.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"aya.toml: {section}.{key} must be true or false, not {value!r}", hint="edit aya.toml")
+    return value
 
 
 def _count(table: Mapping[str, Any], key: str, default: int) -> int:
@@ -287,6 +298,8 @@ def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[
     if password is None:
         raise ConfigError(f"node {node} has no password for role {role}", hint="aya up")
     own = DatabaseSettings((("127.0.0.1", port),), DEFAULT_DATABASE, role, password)
+    if node in config.members:
+        own = replace(own, options=proof_options(home, config, node))
     return _settings(node, own, explicit_url or default_url, token, partners=_partners(home, config, node))
 
 
@@ -330,7 +343,8 @@ def primary_settings(
     hosts = leaders(home, config, node)
     if not hosts:
         raise ConfigError(f"{node} has no primary", hint="name alpha and beta in aya.toml: [cluster.alpha], addresses")
-    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, primary_password(home, config, node, role)))
+    password, proof = primary_password(home, config, node, role), proof_options(home, config, node)
+    return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password, options=proof))
 
 
 def primary_password(home: Home, config: Config, node: str, role: str) -> str:

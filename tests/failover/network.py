@@ -37,7 +37,8 @@ class Network:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._tag = f"a{os.getpid() % 100000}"
-        self._subnet = f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+        # Of the range of a tailnet: the embedded server has no TLS.
+        self._subnet = f"100.{64 + os.getpid() % 64}.{os.getpid() // 64 % 250}"
         self.addresses = {host: f"{self._subnet}.{number}" for number, host in enumerate(hosts, 1)}
         # A second way to each, as a tailnet is.
         self.relayed = {host: f"{self._subnet}.{100 + number}" for number, host in enumerate(hosts, 1)}

@@ -14,7 +14,7 @@ from aya.bugreport.redact import Redactor, without_knowledge
 
 SECRET = 'pa/ss+w"örd=1'
 REDACTOR = Redactor({"password of aya_user": SECRET, "short": "ab"}, "/Users/me")
-WORDS = st.text(st.characters(blacklist_categories=("Cs",)), min_size=8, max_size=40)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=40)
 
 
 @given(WORDS, st.text(max_size=20), st.text(max_size=20), st.integers(0, 2))

@@ -24,6 +24,7 @@ from aya.postgres.config import (
     SETTINGS_FILE,
     ClusterConfig,
     Guard,
+    TlsFiles,
     guard_text,
     host_access_text,
     initdb_options,
@@ -105,13 +106,20 @@ class Cluster:
 
     def upstream(self, addresses: tuple[str, ...], port: int, password: str, name: str) -> str:
         """Return how `name` streams from a primary; its password goes into a file beside the data directory."""
+        if self.config.tls:
+            self._copy_certificates(self.config.tls)
         passfile = self.data_directory.with_name("replication.pgpass")
         files.write_text(passfile, f"*:*:*:{replication_role(name)}:{password}\n", self.user)
         return (
             f"host={','.join(addresses)} port={port} user={replication_role(name)}"
-            f" passfile={conninfo_value(str(passfile))} application_name={name} connect_timeout=2"
+            f" passfile={conninfo_value(str(passfile))}{self._proof()} application_name={name} connect_timeout=2"
             " keepalives_idle=2 keepalives_interval=1 keepalives_count=3"
         )
+
+    def _proof(self) -> str:
+        """Return what the primary has to prove, as a connection string says it: that our authority knows it."""
+        tls = self.config.tls
+        return f" sslmode=verify-ca sslrootcert={conninfo_value(str(tls.copies[0][1]))}" if tls else ""
 
     def mark_standby(self) -> None:
         """Have the next start follow a primary."""
@@ -157,6 +165,8 @@ class Cluster:
     def configure(self) -> None:
         """Write aya.conf and pg_hba.conf, and include the former once; root does so without following links."""
         self.user.make_directory(self.config.socket_directory)
+        if self.config.tls:
+            self._copy_certificates(self.config.tls)
         if self.config.archive_command:
             install(self.data_directory.parent, self.user)
         include = f"include '{SETTINGS_FILE}'"
@@ -165,6 +175,16 @@ class Cluster:
             self._write("postgresql.conf", f"{text}\n{include}\n")
         self._write(SETTINGS_FILE, settings_text(self.config))
         self._write("pg_hba.conf", host_access_text(self.config))
+
+    def _copy_certificates(self, tls: TlsFiles) -> None:
+        """Copy them anew: the node's may have changed."""
+        try:
+            for source, copy in tls.copies:
+                files.write_text(copy, source.read_text(encoding="ascii"), self.user)
+        except OSError as error:
+            raise PostgresError(
+                f"the node's certificates cannot be copied: {error}", hint="docs/operations/failover.md#certificates"
+            ) from error
 
     def _read(self, name: str) -> str:
         file = self.data_directory / name

@@ -17,7 +17,26 @@ WATCHDOG_ROLE = "aya_watchdog"
 SYNC_ROLE = "aya_sync"
 # The two that replicate each other, whoever leads.
 SERVERS = ("alpha", "beta")
+_TLS_SETTINGS = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
 _LOOPBACK = ("127.0.0.1/32", "::1/128")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A node's certificates, with which its server proves who it is. directory: of copies that PostgreSQL reads."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+    directory: Path
+
+    @property
+    def copies(self) -> tuple[tuple[Path, Path], ...]:
+        """Each of the files with its copy: the authority's certificate, the node's, its key."""
+        names = ("server-ca.pem", "server-cert.pem", "server-key.pem")
+        return tuple(
+            zip((self.authority, self.certificate, self.key), map(self.directory.joinpath, names), strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,8 @@ class ClusterConfig:
 
     addresses: host names or IP addresses to listen on. neighbours: of the servers' machines, each with the node that
     may replicate from there; empty: this machine only. clients: addresses or networks whose clients are let in, too.
-    archive_command: what keeps a segment that is full; None: nothing does.
+    archive_command: what keeps a segment that is full; None: nothing does. tls: with what it proves to other machines
+    who it is, and nobody enters from there without; None: no other machine's way needs it.
     """
 
     port: int
@@ -36,6 +56,7 @@ class ClusterConfig:
     neighbours: tuple[tuple[str, str], ...] = ()
     clients: tuple[str, ...] = ()
     archive_command: str | None = None
+    tls: TlsFiles | None = None
 
     @property
     def local_address(self) -> str:
@@ -118,6 +139,12 @@ def settings_text(config: ClusterConfig) -> str:
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
+    if config.tls:
+        settings |= {
+            "ssl": "on",
+            **{name: str(copy) for name, (_, copy) in zip(_TLS_SETTINGS, config.tls.copies, strict=True)},
+            "ssl_min_protocol_version": "TLSv1.2",
+        }
     if config.platform == "darwin":
         # The default there does not flush the drive's own cache.
         settings["wal_sync_method"] = "fsync_writethrough"
@@ -135,7 +162,11 @@ def quoted(value: str) -> str:
 
 
 def host_access_text(config: ClusterConfig) -> str:
-    """Return pg_hba.conf: passwords everywhere, the named machines only, replication for a node's own role only."""
+    """Return pg_hba.conf: passwords everywhere, the named machines only, replication for a node's own role only.
+
+    From another machine with TLS only, where the server has it.
+    """
+    host_type = "hostssl" if config.tls else "host   "
     lines = [
         "# Written by aya. TYPE DATABASE USER ADDRESS METHOD",
         "local  all          all                             scram-sha-256",
@@ -146,9 +177,10 @@ def host_access_text(config: ClusterConfig) -> str:
     ]
     neighbours = config.neighbours or tuple(("127.0.0.1", node) for node in SERVERS)
     hosts = dict.fromkeys(_host(address) for address in (*(each for each, _ in neighbours), *config.clients))
-    lines += [f"host   all          all             {host}  scram-sha-256" for host in hosts if host not in _LOOPBACK]
+    lines += [f"{host_type} all  all  {host}  scram-sha-256" for host in hosts if host not in _LOOPBACK]
     lines += [
-        f"host   replication  {replication_role(node)}  {_host(address)}  scram-sha-256" for address, node in neighbours
+        f"{host_type} replication  {replication_role(node)}  {_host(address)}  scram-sha-256"
+        for address, node in neighbours
     ]
     return "\n".join((*lines, ""))
 

@@ -19,12 +19,13 @@ from types import FrameType
 from aya.backup.install import interpreter, put_command
 from aya.errors import AyaError, ConfigError, PostgresError
 from aya.home import Home, locate
-from aya.postgres import holders, homebrew, lockfile
+from aya.postgres import holders, homebrew, lockfile, tls
 from aya.postgres.binaries import resolve
 from aya.postgres.cluster import Cluster
-from aya.postgres.config import SERVERS, ClusterConfig
+from aya.postgres.config import SERVERS, ClusterConfig, TlsFiles
 from aya.postgres.privileges import RunAs, run_as
 from aya.processes import ports
+from aya.proof import speaks_tls
 from aya.settings import Config, load_config
 
 _SIGNALLED = 128
@@ -60,11 +61,25 @@ def _listening(home: Home, config: Config, node: str) -> ClusterConfig:
     if own is None:
         return ClusterConfig(home.node(node).postgres_port, sockets)
     neighbours = tuple((address, one.name) for one in config.members.values() for address in one.addresses)
-    return ClusterConfig(own.postgres_port, sockets, ("*",), neighbours=neighbours, clients=config.clients)
+    return ClusterConfig(
+        own.postgres_port, sockets, ("*",), neighbours=neighbours, clients=config.clients, tls=_tls(home, config, node)
+    )
+
+
+def _tls(home: Home, config: Config, node: str) -> TlsFiles | None:
+    if not speaks_tls(config):
+        return None
+    # Only here: it brings cryptography.
+    from aya.certificates import identity  # noqa: PLC0415
+
+    own = identity(home.agent_directory(node))
+    return TlsFiles(own.authority, own.certificate, own.key, home.node_directory(node))
 
 
 def check(cluster: Cluster) -> None:
     """Raise PostgresError or ConfigError when the server must not be started, saying why and what to do."""
+    if cluster.config.tls is None:
+        tls.require_safe((*(address for address, _ in cluster.config.neighbours), *cluster.config.clients))
     if not cluster.exists():
         raise PostgresError(f"{cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     cluster.check_version()

@@ -12,6 +12,7 @@ from aya.backoff import Backoff
 from aya.errors import ConfigError
 from aya.members import leaders
 from aya.postgres.config import SYNC_ROLE
+from aya.proof import proof_options
 from aya.settings import (
     DEFAULT_DATABASE,
     DEFAULT_POSTGRES_PORT,
@@ -64,7 +65,13 @@ def read(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> C
     if not hosts:
         return Config(node, local, None)
     password = primary_password(home, config, node, SYNC_ROLE)
-    primary = DatabaseSettings(hosts, DEFAULT_DATABASE, SYNC_ROLE, password, options=((TARGET, "read-write"),))
+    primary = DatabaseSettings(
+        hosts,
+        DEFAULT_DATABASE,
+        SYNC_ROLE,
+        password,
+        options=(*proof_options(home, config, node), (TARGET, "read-write")),
+    )
     return Config(node, local, primary)
 
 

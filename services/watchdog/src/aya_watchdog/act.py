@@ -312,7 +312,8 @@ class Actor:
         if partner is None or peer is None:
             return
         ours = int(self._observer.row.get("timeline") or 0)
-        history = await way_back.history_of(partner, self._config.stream_password, self._config.node, peer.timeline)
+        config = self._config
+        history = await way_back.history_of(partner, config.stream_password, config.node, peer.timeline, config.proof)
         await way_back.export(self._server, history, ours, self._config.directory / "only-here")
 
     async def rejoin(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from aya.members import Member, members
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SERVERS, WATCHDOG_ROLE, replication_role
 from aya.postgres.run import cluster_of
+from aya.proof import proof_context
 from aya.settings import Config as HomeConfig
 from aya.settings import load_config
 from aya.watchdog_client import socket_of
@@ -34,6 +36,7 @@ class Config:
     secrets: Mapping[str, str] = field(repr=False)
     witnesses: tuple[tuple[str, int], ...] = ()
     alerts: AlertSettings = NOBODY
+    proof: ssl.SSLContext | None = field(default=None, repr=False)
     poll_seconds: float = POLL_SECONDS
 
     @property
@@ -90,7 +93,17 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
         secrets=secrets,
         witnesses=configured.witnesses,
         alerts=configured.alerts,
+        proof=_proof(home, configured, node),
     )
+
+
+def _proof(home: Home, config: HomeConfig, node: str) -> ssl.SSLContext | None:
+    try:
+        return proof_context(home, config, node)
+    except OSError as error:
+        raise ConfigError(
+            f"the authority's certificate cannot be read: {error}", hint="docs/operations/failover.md#certificates"
+        ) from error
 
 
 def _reached(home: Home, config: HomeConfig, node: str, partner: Member | None) -> Member | None:

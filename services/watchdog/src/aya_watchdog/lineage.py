@@ -6,6 +6,7 @@ A standby that does not stream may just be replaying what it has. So evidence is
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 
 import asyncpg
@@ -48,8 +49,11 @@ def segments(timelines: tuple[int, ...], reached: int, segment_bytes: int) -> li
 class Lineage:
     """Looks into it for as long as a standby does not stream, and tells the observer what it found."""
 
-    def __init__(self, observer: Observer, partner: Member, password: str, node: str) -> None:
+    def __init__(
+        self, observer: Observer, partner: Member, password: str, node: str, proof: ssl.SSLContext | None
+    ) -> None:
         self._observer, self._partner, self._password, self._node = observer, partner, password, node
+        self._proof = proof
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -82,6 +86,7 @@ class Lineage:
                 user=replication_role(self._node),
                 password=self._password,
                 database="postgres",
+                ssl=self._proof,
             )
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from aya import log
-from aya.certificates import identity
 from aya.errors import AyaError, ConfigError, UsageError, WatchdogError
 from aya.postgres import holders
 from aya_watchdog import shown, state_file, way_back
@@ -77,10 +76,7 @@ class Watchdog:
         member = self.config.partner
         if member is None:
             return None
-        files = identity(self.config.home.agent_directory(self.config.node))
-        return Partner(
-            member, files, self.config.probe_password, seconds=self.config.poll_seconds, changed=self._news.set
-        )
+        return Partner(member, self.config, changed=self._news.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then say goodbye to the partner and stop the server."""
@@ -92,7 +88,8 @@ class Watchdog:
                     tasks.create_task(self._stream(), name="stream"),
                 ]
                 if self.partner:
-                    lineage = Lineage(self.observer, self.partner.member, self.config.stream_password, self.config.node)
+                    config, member = self.config, self.partner.member
+                    lineage = Lineage(self.observer, member, config.stream_password, config.node, config.proof)
                     work.append(tasks.create_task(self.partner.run(), name="partner"))
                     work.append(tasks.create_task(lineage.run(), name="lineage"))
                 await stop.wait()

@@ -12,10 +12,11 @@ from typing import Literal
 
 import asyncpg
 
-from aya.certificates import Identity, client_context
+from aya.certificates import client_context, identity
 from aya.members import Member
 from aya.postgres.config import WATCHDOG_ROLE
 from aya_watchdog.channel import Channel
+from aya_watchdog.config import Config
 from aya_watchdog.views import Peer
 
 _KNOCK_SECONDS = 0.5
@@ -42,17 +43,20 @@ class Seen:
 class Partner:
     """Looks after the other server from afar. `changed` is called when its word is not what it was."""
 
-    def __init__(
-        self, member: Member, identity: Identity, password: str, *, seconds: float, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, member: Member, config: Config, *, changed: Callable[[], None]) -> None:
         self.member = member
         self.seen = Seen()
-        self._password = password
-        self._seconds = seconds
+        self._password, self._proof = config.probe_password, config.proof
+        self._seconds = config.poll_seconds
         self._changed = changed
         self._hurry = asyncio.Event()
         self._news = asyncio.Event()
-        self._channel = Channel(member.name, member.addresses, member.agent_port, client_context(identity))
+        self._channel = Channel(
+            member.name,
+            member.addresses,
+            member.agent_port,
+            client_context(identity(config.home.agent_directory(config.node))),
+        )
 
     def hurry(self) -> None:
         """Ask at once: the partner says that it has news."""
@@ -117,6 +121,7 @@ class Partner:
                     user=WATCHDOG_ROLE,
                     password=self._password,
                     database="postgres",
+                    ssl=self._proof,
                     server_settings={"application_name": "aya-watchdog"},
                 )
         except ConnectionRefusedError:

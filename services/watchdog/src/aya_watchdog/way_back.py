@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,14 +55,18 @@ def committed(dump: str) -> list[int]:
     return [int(found) for found in _COMMITTED.findall(dump)]
 
 
-async def history_of(partner: Member, password: str, node: str, timeline: int) -> str:
-    """Return the partner's history file of its timeline. Raises OSError, TimeoutError or asyncpg's errors."""
+async def history_of(partner: Member, password: str, node: str, timeline: int, proof: ssl.SSLContext | None) -> str:
+    """Return the partner's history file of its timeline. proof: what its server has to prove.
+
+    Raises OSError, TimeoutError or asyncpg's errors.
+    """
     connection = await asyncpg.connect(
         host=list(partner.addresses),
         port=partner.postgres_port,
         user=replication_role(node),
         password=password,
         database="postgres",
+        ssl=proof,
         timeout=_CONNECT_SECONDS,
     )
     try:
