@@ -140,8 +140,9 @@ async def test_an_old_protocol_is_refused(servers: Servers) -> None:
 
 def test_the_key_is_postgresqls_alone(servers: Servers) -> None:
     """Mode 600; without it the server would not start."""
-    key = servers.primary.config.tls and servers.primary.config.tls.copies[2][1]
-    assert key is not None
+    tls = servers.primary.config.tls
+    assert tls is not None
+    key = tls.copies[2][1]
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.stat().st_uid == (servers.primary.data_directory).stat().st_uid
 
