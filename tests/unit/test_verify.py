@@ -116,7 +116,7 @@ def test_every_line_is_measured_described_and_stands_after_what_it_needs() -> No
     assert len(BY_ID) == len(CHECKS)
     assert {*re.findall(r"^\| `(\d\.\w+)`", PAGE, re.MULTILINE)} == {*BY_ID}
     for number, check in enumerate(CHECKS):
-        assert {*check.needs} <= {before.id for before in CHECKS[:number]}
+        assert {*check.needs, *check.uses} <= {before.id for before in CHECKS[:number]}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
@@ -205,6 +205,9 @@ def test_what_needs_a_line_that_failed_is_not_measured() -> None:
     search = line("5.insert", "not_reached")
     assert blocked(BY_ID["5.search"], "air", {("5.insert", "alpha"): search}) == search
     assert blocked(BY_ID["5.search"], "air", {}) is None
+    away = line("5.copy", "failed", "air", "copy")
+    assert blocked(BY_ID["5.search"], "air", {("5.copy", "air"): away}) == away
+    assert blocked(BY_ID["5.search"], "alpha", {("5.copy", "air"): away}) is None
 
 
 def test_the_plan_follows_the_roles_and_what_was_asked_for() -> None:
@@ -217,8 +220,10 @@ def test_the_plan_follows_the_roles_and_what_was_asked_for() -> None:
     assert fourth == sorted(fourth, key=["alpha", "beta", "air"].index)
     changed: dict[Where, str] = {**ROLES, "primary": "beta", "standby": "alpha"}
     assert {task.node for task in planned(CHECKS, changed, phases=[1])} == {"beta"}
-    assert {task.check.phase for task in planned(CHECKS, changed, nodes=["alpha"])} == {2, 4, 5}
+    assert {task.check.phase for task in planned(CHECKS, changed, nodes=["alpha"]) if task.node == "alpha"} == {2, 4, 5}
     assert planned(CHECKS, ROLES, nodes=["air"], phases=[1]) == []
+    found = [(task.check.id, task.node) for task in planned(CHECKS, ROLES, nodes=["beta"], phases=[5])]
+    assert found == [("5.insert", "alpha"), ("5.standby", "beta"), ("5.search", "beta")]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +255,7 @@ def test_the_table_tells_who_has_changed_places() -> None:
 def test_the_report_tells_all_of_it(tmp_path: Path) -> None:
     """As a document and in one line."""
     lines = (line("1.wal_level", "passed"), line("2.lag", "failed", "beta", "standby"))
-    report = Report(lines, "alpha", {"alpha": 3}, 12.3456)
+    report = Report(lines, "alpha", {"alpha": 3}, None, 12.3456)
     assert summary(report) == "1 passed, 1 failed; alpha leads; 12 s"
     said = document(Home(tmp_path), report)
     assert (said["passed"], said["leader"], said["left_over"], said["seconds"]) == (
@@ -262,5 +267,7 @@ def test_the_report_tells_all_of_it(tmp_path: Path) -> None:
     assert said["counts"] == counted(lines)
     fields = {"phase", "node", "id", "title", "figure", "unit", "limit", "result", "why", "hint", "seconds"}
     assert all(fields <= one.keys() for one in said["checks"])
+    assert document(Home(tmp_path), replace(report, lines=lines[:1]))["passed"]
+    assert not document(Home(tmp_path), replace(report, lines=lines[:1], not_removed="air is away"))["passed"]
     assert "nobody takes writes" in summary(replace(report, leader=None))
     assert shown(None) == "-"

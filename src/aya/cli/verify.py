@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aya.cli import output, session
+from aya.errors import EXIT_FAILED
 from aya.home import ROLE_OF_NODE, Home
 from aya.settings import load_config
 from aya.verify.checks import CHECKS, PHASES
@@ -32,6 +33,8 @@ _WORDS: dict[Result, str] = {
 _COLOURS: dict[Result, str] = {"passed": "green", "failed": "red", "not_reached": "yellow", "not_applicable": "blue"}
 _BORN: dict[str, str] = {**ROLE_OF_NODE}
 _NOW = {"primary": "leads", "standby": "follows", "copy": "copy"}
+# The whole of it stands below the table.
+_LONGEST_REASON = 60
 # So wide that nearly every line's cells stand under each other, as they are printed one by one.
 _WIDTHS = (max(map(len, _WORDS.values())), 5, 14, max(len(check.title) for check in CHECKS), 26)
 
@@ -55,7 +58,7 @@ def command(home: Home, /, *, nodes: tuple[str, ...], phases: tuple[int, ...], a
     else:
         _tell_failures(report)
         output.line(summary(report))
-    return exit_code(report.lines)
+    return 0 if _passed(report) else EXIT_FAILED
 
 
 def _run(home: Home, nodes: tuple[str, ...], phases: tuple[int, ...], tell: Callable[[Line], None]) -> Report:
@@ -96,8 +99,12 @@ def _printed(line: Line) -> str:
 def cells(line: Line) -> tuple[str, ...]:
     """Return a line's cells; pure. A node whose role is not that of its birth says so; no figure: the reason."""
     node = line.node if line.role == _BORN[line.node] else f"{line.node}, {_NOW[line.role]}"
-    found = shown(line.figure, line.unit) if line.figure is not None else line.why
+    found = shown(line.figure, line.unit) if line.figure is not None else _shortened(line.why)
     return (_WORDS[line.result], str(line.phase), node, line.title, line.limit, found)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 
 def row(texts: tuple[str, ...]) -> str:
@@ -110,13 +117,18 @@ def document(home: Home, report: Report) -> dict[str, Any]:
     """Return the document that aya.verify.types describes; pure."""
     return {
         "home": str(home.path),
-        "passed": exit_code(report.lines) == 0,
+        "passed": _passed(report),
         "leader": report.leader,
         "seconds": round(report.seconds, 3),
         "left_over": dict(report.left_over),
+        "not_removed": report.not_removed,
         "counts": counted(report.lines),
         "checks": [line.to_json() for line in report.lines],
     }
+
+
+def _passed(report: Report) -> bool:
+    return exit_code(report.lines) == 0 and report.not_removed is None
 
 
 def summary(report: Report) -> str:

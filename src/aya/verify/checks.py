@@ -69,7 +69,7 @@ PRIMARY = (
     ),
     Check(
         "1.search", "primary", "similarity search finds it, place", _FOUND, hint="aya index status",
-        needs=("1.insert",),
+        uses=("1.insert",),
     ),
 )  # fmt: skip
 
@@ -120,9 +120,9 @@ COPY = (
         "3.pushed", "copy", "a row queued here is on {primary} after", _MINUTE, "s", _SYNC,
         needs=("3.write_queue", "3.daemon", "3.primary"), patience_seconds=_LONG,
     ),
-    Check("3.marked", "copy", "and is marked", Limit("=", "synced"), hint=_SYNC, needs=("3.pushed",)),
+    Check("3.marked", "copy", "and is marked", Limit("=", "synced"), hint=_SYNC, uses=("3.pushed",)),
     Check(
-        "3.deleted", "copy", "deleted on {primary}, it is gone here after", _MINUTE, "s", _SYNC, needs=("3.pushed",),
+        "3.deleted", "copy", "deleted on {primary}, it is gone here after", _MINUTE, "s", _SYNC, uses=("3.pushed",),
         patience_seconds=_LONG,
     ),
 )  # fmt: skip
@@ -134,35 +134,37 @@ ASSISTANT = (
     ),
     Check(
         "4.capabilities", "each", "initialize: capabilities", Limit("contains", "tools"), hint=_SERVER_LOG,
-        needs=("4.protocol",), local=True,
+        uses=("4.protocol",), local=True,
     ),
     Check(
-        "4.server", "each", "initialize: serverInfo", Limit("=", "aya-rag"), hint=_SERVER_LOG, needs=("4.protocol",),
+        "4.server", "each", "initialize: serverInfo", Limit("=", "aya-rag"), hint=_SERVER_LOG, uses=("4.protocol",),
         local=True,
     ),
     Check(
-        "4.query_listed", "each", "tool query_aya_rag", Limit("=", "listed"), hint=_SERVER_LOG, needs=("4.protocol",),
+        "4.query_listed", "each", "tool query_aya_rag", Limit("=", "listed"), hint=_SERVER_LOG, uses=("4.protocol",),
         local=True,
     ),
     Check(
-        "4.add_listed", "each", "tool add_to_aya_rag", Limit("=", "listed"), hint=_SERVER_LOG, needs=("4.protocol",),
+        "4.add_listed", "each", "tool add_to_aya_rag", Limit("=", "listed"), hint=_SERVER_LOG, uses=("4.protocol",),
         local=True,
     ),
     Check(
-        "4.add", "each", "add_to_aya_rag called", Limit("=", "success"), hint=_SERVER_LOG, needs=("4.add_listed",),
+        "4.add", "each", "add_to_aya_rag called", Limit("=", "success"), hint=_SERVER_LOG,
+        needs=("4.add_listed",), uses=("4.protocol",),
         local=True,
     ),
     Check(
         "4.query", "each", "query_aya_rag finds it, place", _FOUND, hint=_SERVER_LOG,
-        needs=("4.query_listed", "4.add"), local=True,
+        needs=("4.query_listed",), uses=("4.protocol", "4.add"), local=True,
     ),
 )  # fmt: skip
 
 ARRIVAL = (
     Check("5.insert", "primary", "a document with its vector inserted", Limit("=", 1), "rows", _FAILOVER),
-    Check("5.standby", "standby", "it is on {standby} after", Limit("<", 1), "s", _FAILOVER, needs=("5.insert",)),
+    Check("5.standby", "standby", "it is on {standby} after", Limit("<", 1), "s", _FAILOVER, uses=("5.insert",)),
     Check(
-        "5.copy", "copy", "it is on {copy} after", _MINUTE, "s", _SYNC, needs=("5.insert", "3.daemon", "3.primary"),
+        "5.copy", "copy", "it is on {copy} after", _MINUTE, "s", _SYNC, needs=("3.daemon", "3.primary"),
+        uses=("5.insert",),
         patience_seconds=_LONG,
     ),
     Check(
@@ -171,7 +173,8 @@ ARRIVAL = (
     ),
     Check(
         "5.search", "each", "similarity search finds it, place", _FOUND, hint="aya index status --node {node}",
-        needs=("5.insert",), local=True,
+        needs=("5.standby", "5.copy"),
+        uses=("5.insert",), local=True,
     ),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aya import db
-from aya.errors import AyaError, SyncError
+from aya.errors import AyaError, DatabaseUnavailable, SyncError
 from aya.postgres.config import SYNC_ROLE
 from aya.settings import primary_settings
 from aya.sync import judge, store
@@ -43,15 +43,16 @@ async def primary(scene: Scene, place: Place) -> Measured:
     """Reach the primary by the copy's own way and as its daemon does: connect, ask, hear the answer."""
     settings = primary_settings(scene.home, place.node, role=SYNC_ROLE, environ={"AYA_DSN": scene.config.dsn or ""})
     began = time.monotonic()
-    with db.translated(settings):
-        connection = await db.connect(settings, application_name=NAME, command_timeout=_ANSWER_SECONDS)
-        try:
-            await connection.fetchval(SQL["read_alone"])
-            took = time.monotonic() - began
-            server = connection.where.display()
-        finally:
-            connection.terminate()
-    return Measured(round(took * 1000, 1), f"as {server}")
+    try:
+        with db.translated(settings):
+            connection = await db.connect(settings, application_name=NAME, command_timeout=_ANSWER_SECONDS)
+            try:
+                await connection.fetchval(SQL["read_alone"])
+            finally:
+                connection.terminate()
+    except DatabaseUnavailable as error:
+        raise SyncError(error.message, hint="aya sync status, then docs/operations/sync.md") from error
+    return Measured(round((time.monotonic() - began) * 1000, 1), f"as {connection.where.display()}")
 
 
 async def daemon(scene: Scene, place: Place) -> Measured:
@@ -93,6 +94,8 @@ async def count(scene: Scene, place: Place) -> Measured:
 
 async def pushed(scene: Scene, place: Place) -> Measured:
     """Type a row into the queue, and wait until its document is on the primary."""
+    if scene.places.leader is None:
+        raise SyncError("nobody takes writes, so nothing can be sent", hint="aya status")
     async with scene.entered(place) as here, scene.entered(scene.places.primary) as there:
         began = time.monotonic()
         scene.queued, scene.pushed = await scene.marks.queue(here, scene.marks.text("a queued row"))

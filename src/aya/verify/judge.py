@@ -73,13 +73,15 @@ def unmeasured(check: Check, place: tuple[str, str], result: Result, why: str, h
 def blocked(check: Check, node: str, done: Mapping[tuple[str, str], Line]) -> Line | None:
     """Return the line without which `check` says nothing at `node`, and which did not pass; None: go ahead.
 
-    done: by id and node. What was not asked for holds nobody up.
+    done: by id and node. What was not asked for holds nobody up, nor does what another node lacks.
     """
-    for need in check.needs:
-        found = done.get((need, node)) or next((line for (name, _), line in done.items() if name == need), None)
-        if found is not None and found.result != "passed":
-            return found
-    return None
+    needed = [done.get((need, node)) for need in check.needs]
+    used = [done.get((use, node)) or _anywhere(use, done) for use in check.uses]
+    return next((line for line in (*needed, *used) if line is not None and line.result != "passed"), None)
+
+
+def _anywhere(check_id: str, done: Mapping[tuple[str, str], Line]) -> Line | None:
+    return next((line for (name, _), line in done.items() if name == check_id), None)
 
 
 def counted(lines: Iterable[Line]) -> dict[Result, int]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from aya.errors import AyaError, ConfigError, UsageError
+from aya.errors import AyaError, ConfigError, DatabaseReadOnly, UsageError
 from aya.home import ROLE_OF_NODE, Home
 from aya.settings import DEFAULT_DATABASE, Config
 from aya.verify import arrival, assistant, copy, primary, standby
 from aya.verify.checks import CHECKS
 from aya.verify.judge import blocked, measured, unmeasured
-from aya.verify.marks import Marks
+from aya.verify.marks import Marks, Swept
 from aya.verify.places import Place, Places, find
 from aya.verify.plan import Task, named, planned
 from aya.verify.scene import Measure, Scene
@@ -28,16 +28,21 @@ MEASURES: dict[str, Measure] = {
     **assistant.MEASURES,
     **arrival.MEASURES,
 }
+_CLOSED = "aya status, then docs/operations/failover.md"
 Done = dict[tuple[str, str], Line]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A run. leader: who took writes when it began. left_over: documents of a run that was killed, by node."""
+    """A run. leader: who took writes when it began. left_over: documents of a run that was killed, by node.
+
+    not_removed: why rows of this run may be there still; None: none are.
+    """
 
     lines: tuple[Line, ...]
     leader: str | None
     left_over: Mapping[str, int]
+    not_removed: str | None
     seconds: float
 
 
@@ -54,14 +59,19 @@ async def verify(  # noqa: PLR0913 - what is measured, and who is told
 
     tell: called with each line as soon as it is judged; say: with what else a person wants to know.
     Raises UsageError for a node that is none, ConfigError where there is none at all, and AyaError when another run is
-    at work or rows of this one are left.
+    at work.
     """
     began = time.monotonic()
     places = await find(home, config)
     _require(places, nodes)
     marks = Marks(places.writable, places.copy.database)
     async with marks.alone():
-        left_over = {node: count for node, count in (await _swept(marks, places, say)).items() if count}
+        before = await _swept(marks, say)
+        left_over = {
+            node: count
+            for node, count in ((places.primary.node, before.leader), (places.copy.node, before.copy))
+            if count
+        }
         for node, count in left_over.items():
             say(f"removed {count} documents on {node}, which an earlier run that was killed had left")
         try:
@@ -70,8 +80,10 @@ async def verify(  # noqa: PLR0913 - what is measured, and who is told
                 tasks = planned(CHECKS, places.roles(), nodes=nodes, phases=phases)
                 lines = await _measured(scene, tasks, tell)
         finally:
-            await _swept(marks, places, say)
-    return Report(tuple(lines), places.leader, left_over, time.monotonic() - began)
+            after = await _swept(marks, say)
+            if after.problem:
+                say(f"what was inserted may be there still, for {after.problem}: the next aya verify removes it")
+    return Report(tuple(lines), places.leader, left_over, after.problem, time.monotonic() - began)
 
 
 def _require(places: Places, nodes: Collection[str]) -> None:
@@ -85,15 +97,21 @@ def _require(places: Places, nodes: Collection[str]) -> None:
             raise UsageError(place.missing.why, hint=place.missing.hint)
 
 
-async def _swept(marks: Marks, places: Places, say: Callable[[str], None]) -> dict[str, int]:
-    """Remove what is marked; whoever interrupts it waits for it."""
-    sweeping = asyncio.create_task(marks.sweep(say), name="sweep")
+async def _swept(marks: Marks, say: Callable[[str], None]) -> Swept:
+    """Remove what is marked; whoever interrupts it waits for it. Never raises what keeps it from that."""
+    sweeping = asyncio.create_task(_explained(marks.sweep(say)), name="sweep")
     try:
-        removed = await asyncio.shield(sweeping)
+        return await asyncio.shield(sweeping)
     except asyncio.CancelledError:
         await sweeping
         raise
-    return {places.primary.node: removed["leader"], places.copy.node: removed["copy"]}
+
+
+async def _explained(sweep: Awaitable[Swept]) -> Swept:
+    try:
+        return await sweep
+    except AyaError as error:
+        return Swept(0, 0, error.message)
 
 
 async def _measured(scene: Scene, tasks: list[Task], tell: Callable[[Line], None]) -> list[Line]:
@@ -155,6 +173,9 @@ async def _tried(scene: Scene, check: Check, place: Place) -> Line:
             found = await MEASURES[check.id](scene, place)
     except TimeoutError:
         why, hint = f"nothing came of it within {check.patience_seconds:g} s", check.hint
+    except DatabaseReadOnly as error:
+        closed = scene.places.leader is None
+        why, hint = ("nobody takes writes", _CLOSED) if closed else (error.message, check.hint)
     except AyaError as error:
         why, hint = error.message, error.hint or check.hint
     else:

@@ -3,6 +3,7 @@
 The document of `aya verify --json` (fields may be added; none is renamed or removed):
 
     {"home": "/…", "passed": true, "leader": "alpha"|null, "seconds": 21.5, "left_over": {"alpha": 3},
+     "not_removed": "…"|null,
      "counts": {"passed": 61, "failed": 0, "not_reached": 0, "not_applicable": 0},
      "checks": [{
         "phase": 1, "node": "alpha", "role": "primary"|"standby"|"copy", "id": "1.processes", "title": "…",
@@ -10,7 +11,8 @@ The document of `aya verify --json` (fields may be added; none is renamed or rem
         "result": "passed"|"failed"|"not_reached"|"not_applicable", "why": "…", "hint": "the next command"|null,
         "seconds": 0.02}, …]}
 
-left_over: documents that an earlier run had left behind because it was killed; they are removed.
+left_over: documents that an earlier run had left behind because it was killed; they are removed. not_removed: why rows
+of this run may be there still.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Check:
     """One line of the contract.
 
     where: at which node it is measured, by its present role; each: at every one. of: whom it is about, None: the same.
-    needs: lines without which this one says nothing. title, hint: with names in braces, filled in by aya.verify.plan.
+    needs: lines without which this one says nothing, if they were asked for; uses: those whose rows it looks at, which
+    are measured with it. title, hint: with names in braces, filled in by aya.verify.plan.
     local: only on the node's own machine. own: only where PostgreSQL is AYA's. patience_seconds: longer is a failure.
     """
 
@@ -56,6 +59,7 @@ class Check:
     unit: str = ""
     hint: str = "aya status"
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     of: Where | None = None
     local: bool = False
     own: bool = False
