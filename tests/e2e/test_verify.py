@@ -144,9 +144,12 @@ def test_what_is_broken_is_the_line_that_fails(owner: Owner, fault: Fault) -> No
     assert set(owner.left().values()) == {0}
 
 
-def test_an_interrupted_run_removes_what_it_inserted(owner: Owner) -> None:
-    """Ctrl-C, after rows were inserted on the primary and queued on AIR."""
-    code, said = owner.ended(signal.SIGINT, after="a row queued here")
+@pytest.mark.parametrize(
+    ("signum", "after"), [(signal.SIGINT, "a row queued here"), (signal.SIGTERM, "similarity search finds it")]
+)
+def test_an_interrupted_run_removes_what_it_inserted(owner: Owner, signum: signal.Signals, after: str) -> None:
+    """Ctrl-C after rows were inserted on the primary and queued on AIR; TERM after the first of them."""
+    code, said = owner.ended(signum, after)
     assert code == 130
     assert "what was inserted is removed" in said
     assert set(owner.left().values()) == {0}

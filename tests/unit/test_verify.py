@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aya.cli.verify import cells, document, row, summary
+from aya.cli.verify import cells, document, reasons, row, summary
 from aya.errors import EXIT_FAILED
 from aya.home import Home
 from aya.verify.checks import CHECKS
-from aya.verify.judge import blocked, counted, exit_code, judge, measured, shown, unmeasured
+from aya.verify.judge import BLOCKED, blocked, counted, exit_code, judge, measured, shown, unmeasured
 from aya.verify.places import Said, leading
 from aya.verify.plan import named, planned
 from aya.verify.run import MEASURES, Report
@@ -250,6 +250,23 @@ def test_the_table_tells_who_has_changed_places() -> None:
     away = unmeasured(CHECK, ("beta", "standby"), "not_reached", "beta is away", None)
     assert cells(away)[-1] == "beta is away"
     assert row(cells(away)).endswith("< 1 s" + " " * 23 + "beta is away")
+
+
+def test_reasons_are_told_once() -> None:
+    """Those of one node and one reason together; what was not measured because of another line is told with that."""
+    away = [
+        unmeasured(BY_ID[one], ("beta", "standby"), "not_reached", "beta is away", "aya up")
+        for one in ("2.recovery", "2.embedder")
+    ]
+    behind = unmeasured(BY_ID["2.lag"], ("beta", "standby"), "not_reached", f"{BLOCKED}, for 2.recovery failed", None)
+    failed = measured(CHECK, ("alpha", "standby"), Measured(2.0), 0.0)
+    told = reasons([*away, behind, failed, line("1.wal_level", "passed"), line("1.slot", "not_applicable")])
+    assert told == [
+        "2.recovery, 2.embedder on beta: beta is away",
+        "  next: aya up",
+        "2.lag on alpha: replay lag of {node}: it is 2.000, and should be < 1",
+        "  next: aya status",
+    ]
 
 
 def test_the_report_tells_all_of_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +17,7 @@ from aya.errors import EXIT_FAILED
 from aya.home import ROLE_OF_NODE, Home
 from aya.settings import load_config
 from aya.verify.checks import CHECKS, PHASES
-from aya.verify.judge import counted, exit_code, shown
+from aya.verify.judge import BLOCKED, counted, exit_code, shown
 
 if TYPE_CHECKING:
     from aya.verify.run import Report
@@ -56,8 +56,8 @@ def command(home: Home, /, *, nodes: tuple[str, ...], phases: tuple[int, ...], a
     if as_json:
         output.document(document(home, report))
     else:
-        _tell_failures(report)
-        output.line(summary(report))
+        for text in ("", *reasons(report.lines), summary(report)):
+            output.line(text)
     return 0 if _passed(report) else EXIT_FAILED
 
 
@@ -140,11 +140,18 @@ def summary(report: Report) -> str:
     return f"{told}; {leads}; {report.seconds:.0f} s"
 
 
-def _tell_failures(report: Report) -> None:
-    """Say why each line that did not pass did not, and the next command; what was blocked has those of its cause."""
-    output.line()
-    for line in report.lines:
-        if line.result in {"failed", "not_reached"} and not line.why.startswith("not measured"):
-            output.line(f"{line.id} on {line.node}: {line.title}: {line.why}")
-            if line.hint:
-                output.line(f"  next: {line.hint}")
+def reasons(lines: Sequence[Line]) -> list[str]:
+    """Return why lines did not pass, and the next command; those of one node and one reason together; pure.
+
+    What was not measured because of another line has that line's reason.
+    """
+    found: dict[tuple[str, str, str | None], list[Line]] = {}
+    for line in lines:
+        if line.result in {"failed", "not_reached"} and not line.why.startswith(BLOCKED):
+            found.setdefault((line.node, line.why, line.hint), []).append(line)
+    told: list[str] = []
+    for (node, why, hint), same in found.items():
+        title = f"{same[0].title}: " if len(same) == 1 else ""
+        told.append(f"{', '.join(line.id for line in same)} on {node}: {title}{why}")
+        told += [f"  next: {hint}"] if hint else []
+    return told

@@ -9,6 +9,8 @@ from aya.errors import EXIT_FAILED
 from aya.verify.types import RESULTS, Check, Figure, Limit, Line, Measured, Result
 
 _DIGITS = 3
+# How the reason of a line begins that was not measured because of another one.
+BLOCKED = "not measured"
 
 
 def judge(figure: Figure | None, limit: Limit) -> tuple[Result, str]:

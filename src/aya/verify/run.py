@@ -14,7 +14,7 @@ from aya.home import ROLE_OF_NODE, Home
 from aya.settings import DEFAULT_DATABASE, Config
 from aya.verify import arrival, assistant, copy, primary, standby
 from aya.verify.checks import CHECKS
-from aya.verify.judge import blocked, measured, unmeasured
+from aya.verify.judge import BLOCKED, blocked, measured, unmeasured
 from aya.verify.marks import Marks, Swept
 from aya.verify.places import Place, Places, find
 from aya.verify.plan import Task, named, planned
@@ -132,7 +132,7 @@ async def _line(scene: Scene, task: Task, done: Done) -> Line:
         return unmeasured(check, about, *absent)
     before = blocked(check, place.node, done)
     if before is not None:
-        why = f"not measured, for {before.id} did not pass"
+        why = f"{BLOCKED}, for {before.id} did not pass"
         return unmeasured(check, about, "not_reached", why, before.hint)
     return await _tried(scene, check, place)
 
