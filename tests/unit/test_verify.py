@@ -124,7 +124,7 @@ def test_every_line_says_what_to_do(check: Check) -> None:
     """Its names are filled in, and its hint is a command or a page that is there."""
     filled = named(check, NAMES)
     assert "{" not in filled.title + filled.hint + filled.limit.text()
-    assert filled.hint.startswith(("aya ", "psql ", "chmod ", "less ", "ls ", "docs/"))
+    assert filled.hint.startswith(("aya ", "eval ", "chmod ", "less ", "ls ", "docs/"))
     for page in re.findall(r"docs/operations/\w+\.md", filled.hint):
         assert (Path(__file__).parents[2] / page).is_file()
 

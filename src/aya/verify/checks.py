@@ -28,7 +28,8 @@ def _table(check_id: str, where: Where, needs: str, columns: int) -> Check:
 
 
 def _sql(statement: str) -> str:
-    return f"""psql "$(aya dsn --password)" -c '{statement}'"""
+    # The password goes by the environment: arguments can be read by everybody on the machine.
+    return f"""eval "$(aya env {{node}})"; PGPASSWORD="$DB_PASSWORD" psql "$(aya dsn)" -c '{statement}'"""
 
 
 PRIMARY = (
