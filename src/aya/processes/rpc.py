@@ -74,8 +74,10 @@ class _Transport(xmlrpc.client.Transport):
         self._timeout_seconds = timeout_seconds
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:
-        del host
-        return _Connection(self._path, self._timeout_seconds)
+        made = _Connection(self._path, self._timeout_seconds)
+        # Where the base class looks for what it closes.
+        self._connection = str(host), made
+        return made
 
 
 class Rpc:
