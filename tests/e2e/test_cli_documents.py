@@ -536,6 +536,25 @@ def test_a_terminal_gets_colours_unless_nobody_wants_them(machine: Machine, no_c
     assert ("\x1b[1;33m" in said) is coloured
 
 
+HOSTILE = "ibis \x1b]0;owned\x07\x1b[2J\x1b[31mred\x1b[0m\rover \x9b31m \x7f end"
+
+
+@pytest.mark.parametrize("words", [("search", "--mode", "text", "ibis"), ("show", "1"), ("list",)])
+def test_what_was_stored_commands_no_terminal(machine: Machine, words: tuple[str, ...]) -> None:
+    """No title is set, no screen cleared, no line overwritten; a pipe gets the text as it is."""
+    machine.aya("add", "--text", HOSTILE, "--source", "s\x1b]0;owned\x07")
+    leader, follower = pty.openpty()
+    command = [AYA, "--home", str(machine.home.path), *words]
+    subprocess.run(command, stdout=follower, stderr=follower, env={**ENVIRON, "TERM": "xterm-256color"}, check=True)
+    os.close(follower)
+    said = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "ibis" in said
+    assert not [evil for evil in ("\x1b]", "\x07", "\x1b[2J", "\rover", "\x9b", "\x7f") if evil in said]
+    if words[0] == "show":
+        assert machine.aya(*words).stdout.rstrip("\n") == HOSTILE.replace("\r", "\n")  # as text is read
+
+
 @pytest.mark.parametrize("verb", ["add", "list"])
 def test_a_reader_that_leaves_ends_a_verb_in_silence(machine: Machine, tmp_path: Path, verb: str) -> None:
     """`aya add notes | true`: exit code 141, no word, and only whole documents."""

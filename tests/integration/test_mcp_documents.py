@@ -21,8 +21,8 @@ from aya import migrations
 from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError
 from aya.knowledge.binding import bind
-from aya.settings import OWNER, DatabaseSettings, NodeSettings
 from aya.mcp_probe import Probe
+from aya.settings import OWNER, DatabaseSettings, NodeSettings
 from aya_mcp.store import Base
 from aya_mcp.tools import Tools, TooSlow
 

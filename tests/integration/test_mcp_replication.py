@@ -20,9 +20,9 @@ from tests.conftest import Server, free_port
 from aya import migrations
 from aya.embedder_client import EmbedderClient
 from aya.knowledge.binding import bind
+from aya.mcp_probe import Probe
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
-from aya.mcp_probe import Probe
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 

@@ -20,8 +20,8 @@ from tests.integration.conftest import Knowledge
 
 from aya.home import Home, Node
 from aya.knowledge.binding import bind
-from aya.settings import NodeSettings
 from aya.mcp_probe import Probe
+from aya.settings import NodeSettings
 from aya_mcp.store import Base
 from aya_mcp.tools import Tools, TooSlow
 

@@ -14,10 +14,10 @@ from tests.integration.conftest import Knowledge
 from tests.integration.cutting import Cut, Moment, Proxy, proxied
 
 from aya.backoff import Backoff
+from aya.mcp_probe import Probe
 from aya.postgres.provision import INDEXER_ROLE, MCP_ROLE
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer
-from aya.mcp_probe import Probe
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 _QUICK = Backoff(first_seconds=0.02, cap_seconds=0.05)

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -14,6 +15,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aya import cli
 from aya.cli import LazyGroup, main, output
@@ -152,6 +155,21 @@ def test_a_verb_that_nobody_reads_is_quiet(tmp_path: Path, closed: str) -> None:
     done = subprocess.run(command, stdout=writer, stderr=error, env=environ, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr or b"") == (141, b"")
+
+
+@given(st.text())
+def test_an_inert_text_is_as_long_and_commands_nothing(text: str) -> None:
+    """What a terminal would obey is gone, but for line ends, tabs and colours; places in the text stay true."""
+    shown = output.inert(text)
+    assert len(shown) == len(text)
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[0-9;]*m)|\r(?!\n)", shown)
+    assert output.inert(shown) == shown
+
+
+def test_colours_and_line_ends_stay() -> None:
+    """Our own words are coloured, too."""
+    assert output.inert("\x1b[1;33ma\x1b[0m\tb\r\nc") == "\x1b[1;33ma\x1b[0m\tb\r\nc"
+    assert output.inert("a\x1b[2Jb\x1b]0;t\x07") == "a\ufffd[2Jb\ufffd]0;t\ufffd"
 
 
 def test_columns_are_aligned_by_what_the_eye_sees() -> None:

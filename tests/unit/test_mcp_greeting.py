@@ -14,8 +14,8 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from aya_mcp.greeting import HANDSHAKE_REVISIONS, WARMING_UP, greet, postponed, refusal
 from aya.mcp_probe import Probe
+from aya_mcp.greeting import HANDSHAKE_REVISIONS, WARMING_UP, greet, postponed, refusal
 from aya_mcp.server import build
 from aya_mcp.tools import Tools
 from aya_mcp.warm import Warm, WarmingUp

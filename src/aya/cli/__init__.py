@@ -146,9 +146,10 @@ def report(error: BaseException) -> int:
         click.echo(f"aya: unexpected {type(unexpected).__name__}: {_one_line(unexpected)}", err=True)
         click.echo("  next: AYA_DEBUG=1 aya … shows where it came from", err=True)
         return EXIT_FAILED
-    click.echo(f"aya: {known.message}", err=True)
-    if known.hint:
-        click.echo(f"  next: {known.hint}", err=True)
+    # Only here: an error may quote what was stored, which must not command a terminal.
+    from aya.cli import output  # noqa: PLC0415
+
+    output.error(known.message, known.hint)
     return known.exit_code
 
 

@@ -185,7 +185,7 @@ class Shown:
             output.line(line_of(result))
         elif result.status != "unchanged":
             # Through the bar's console, which draws the bar anew below the line.
-            self._bar.console.print(Text(line_of(result)), soft_wrap=True)
+            self._bar.console.print(Text(output.inert(line_of(result))), soft_wrap=True)
 
     def pause(self) -> None:
         """Take the bar away, for a question or for good."""

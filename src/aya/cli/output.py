@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TextIO
 import click
 
 _GAP = "  "
+_CONTROLS = re.compile(r"\x1b(?!\[[0-9;]*m)|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 Rows = Sequence[Sequence[str]]
 
 
@@ -35,21 +37,29 @@ def document(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False, default=str))
 
 
+def inert(text: str) -> str:
+    """Return a text that does nothing to a terminal: what would move its cursor or set it up is shown as �; pure.
+
+    As long as before. Line ends, tabs and colours stay (ECMA-48, SGR).
+    """
+    return _CONTROLS.sub("\ufffd", text)
+
+
 def line(text: str = "") -> None:
-    """Print one line of a result on standard output."""
-    click.echo(text)
+    """Print one line of a result on standard output; on a terminal nothing that was stored can command it."""
+    click.echo(inert(text) if is_terminal() else text)
 
 
 def progress(text: str) -> None:
     """Print one line of progress on standard error."""
-    click.echo(text, err=True)
+    click.echo(inert(text) if is_terminal(sys.stderr) else text, err=True)
 
 
 def error(message: str, hint: str | None = None) -> None:
     """Print an error in AYA's form on standard error, without ending the command."""
-    click.echo(f"aya: {message}", err=True)
+    progress(f"aya: {message}")
     if hint:
-        click.echo(f"  next: {hint}", err=True)
+        progress(f"  next: {hint}")
 
 
 def table(headers: Sequence[str], rows: Rows) -> None:
@@ -95,5 +105,5 @@ def _rich_table(headers: Sequence[str], rows: Rows) -> None:
     drawn.add_column(headers[-1], no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text, not str: what stands in a cell is never read as markup.
-        drawn.add_row(*[Text(cell) for cell in row])
+        drawn.add_row(*[Text(inert(cell)) for cell in row])
     Console(no_color=not colours()).print(drawn)

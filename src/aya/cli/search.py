@@ -135,12 +135,12 @@ def _draw(rank: int, hit: Hit) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(no_color=not output.colours(), highlight=False)
-    snippet = Text(hit.snippet)
+    snippet = Text(output.inert(hit.snippet))
     for start, end in hit.highlights:
         snippet.stylize("bold yellow", start, end)
-    console.print(Text(f"{rank}. {place_of(hit)}", style="bold"))
+    console.print(Text(output.inert(f"{rank}. {place_of(hit)}"), style="bold"))
     console.print(Padding(snippet, (0, 0, 0, 3)))
-    console.print(Padding(Text(f"{facts_of(hit)}\n", style="dim", overflow="fold"), (0, 0, 0, 3)))
+    console.print(Padding(Text(output.inert(f"{facts_of(hit)}\n"), style="dim", overflow="fold"), (0, 0, 0, 3)))
 
 
 def place_of(hit: Hit) -> str:
