@@ -49,6 +49,7 @@ def test_each_shipped_plist_becomes_a_process_of_its_node(service: str) -> None:
     assert process.keep_alive == "always"
     assert dict(process.environment)["AYA_HOME"] == "/srv/aya home"
     assert process.stderr == f"/srv/aya home/nodes/alpha/log/{service}.log"
+    assert installed_problems(filled(service), daemon=False) == []
 
 
 @pytest.mark.parametrize(
@@ -168,6 +169,7 @@ def test_an_environment_that_leads_nowhere_is_refused(change: dict[str, str], sa
     [
         ({}, True, ["UserName is missing: a daemon without one runs as root"]),
         ({"UserName": "me"}, True, []),
+        ({"Umask": None}, False, ["Umask must be 63 (octal 077)"]),
         ({}, False, []),
         ({"UserName": "me"}, False, ["UserName and GroupName are for daemons: an agent is whoever is logged in"]),
         ({"Label": "com.aya.${node}.postgres"}, False, ["Label still has a placeholder"]),

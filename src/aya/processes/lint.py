@@ -14,7 +14,7 @@ from typing import Any, cast
 
 LABEL = re.compile(r"com\.aya\.(\$\{node\}|[a-z][a-z0-9]*)\.(?P<service>[a-z][a-z0-9_]*)")
 _REQUIRED = ("Label", "ProgramArguments", "EnvironmentVariables", "KeepAlive", "RunAtLoad", "StandardOutPath",
-             "StandardErrorPath", "Umask", "WorkingDirectory")  # fmt: skip
+             "StandardErrorPath", "WorkingDirectory")  # fmt: skip
 _REQUIRED_ENVIRONMENT = ("PATH", "HOME", "LC_ALL", "AYA_HOME", "AYA_NODE")
 _PROCESS_TYPES = ("Background", "Standard", "Adaptive", "Interactive")
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|CREDENTIAL|DSN", re.IGNORECASE)
@@ -64,6 +64,8 @@ def problems(plist: Mapping[str, Any]) -> list[str]:
 def installed_problems(plist: Mapping[str, Any], *, daemon: bool) -> list[str]:
     """Return what is wrong with a plist as launchd is to load it: also what a template may still leave open."""
     found = problems(plist)
+    if "Umask" not in plist:
+        found.append("Umask is missing: everybody could read what it writes")
     label = plist.get("Label")
     if isinstance(label, str) and "${" in label:
         found.append("Label still has a placeholder")

@@ -1,0 +1,165 @@
+"""`aya launchd` as it is typed: what a dry run shows anywhere, and what is refused, with the next command."""
+
+from __future__ import annotations
+
+import json
+import os
+import plistlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aya.cli import main
+from aya.home import Home, Node
+from aya.launchctl import beside, setup, venv
+from aya.launchctl.program import Answer
+from aya.local.plan import settle
+
+TAKEN = {"DB_HOST": None, "AYA_DEBUG": None, "AYA_HOME": None, "XDG_CONFIG_HOME": None}
+
+
+class NoBus:
+    """A systemctl without a user's manager behind it."""
+
+    def run(self, *arguments: str) -> Answer:
+        """Say so, whatever is asked."""
+        del arguments
+        return Answer(1, err="Failed to connect to bus: No medium found\n")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose nodes were made, on a machine where no systemd answers."""
+    path = tmp_path / "my home"
+    nodes: dict[str, Node] = settle({}, ["alpha", "beta", "air"], lambda taken: max({20000, *taken}) + 1)
+    Home(path).save_nodes(nodes)
+    for node in nodes:
+        data = Home(path).data_directory(node)
+        data.mkdir(parents=True)
+        (data / "PG_VERSION").write_text("18\n", encoding="ascii")
+    monkeypatch.setattr(beside, "SYSTEMCTL", NoBus())
+    monkeypatch.setattr(setup, "Setup", partial(setup.Setup, systemctl=NoBus()))
+    return path
+
+
+def run(home: Path, *arguments: str, config: Path | None = None) -> Result:
+    """Run `aya launchd …` on a home."""
+    taken = {**TAKEN, "XDG_CONFIG_HOME": str(config or home / "config")}
+    return CliRunner(env=taken).invoke(main, ["--home", str(home), "launchd", *arguments])
+
+
+def test_a_dry_run_shows_launchds_steps_on_any_machine(home: Path) -> None:
+    """Every file and every command of launchctl, in their order; nothing is written."""
+    before = sorted(home.rglob("*"))
+    done = run(home, "install", "--dry-run", "--for", "launchd", "--nodes", "air")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    services = ("link", "postgres", "embedder", "indexer", "syncd")
+    for place, service in enumerate(services):
+        file = f"/Library/LaunchDaemons/com.aya.air.{service}.plist"
+        assert lines[4 * place : 4 * place + 4] == [
+            f"write {file} (root:wheel, mode 644)",
+            f"launchctl enable system/com.aya.air.{service}",
+            f"launchctl bootstrap system {file}",
+            f"launchctl kickstart system/com.aya.air.{service}",
+        ]
+    assert lines[20:] == [f"wait until com.aya.air.{service} runs" for service in services]
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_dry_run_prints_the_files(home: Path) -> None:
+    """As they would be written: for an agent without UserName, in its user's folder."""
+    done = run(home, "install", "--dry-run", "--for", "launchd", "--nodes", "air", "--agent", "--json")
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["manager"] == "launchd"
+    file, text = next(iter(told["files"].items()))
+    assert file.endswith("/Library/LaunchAgents/com.aya.air.link.plist")
+    plist = plistlib.loads(text.encode())
+    assert "UserName" not in plist
+    assert plist["EnvironmentVariables"]["AYA_HOME"] == str(home)
+    assert f"launchctl bootstrap gui/{os.getuid()} {file}" in told["steps"]
+    shown = run(home, "install", "--dry-run", "--for", "launchd", "--nodes", "air", "--print").stdout
+    assert "<key>UserName</key>" in shown
+    assert "# /Library/LaunchDaemons/com.aya.air.postgres.plist" in shown
+
+
+def test_a_dry_run_shows_systemds_units(home: Path) -> None:
+    """The same services, as units of this user."""
+    done = run(home, "install", "--dry-run", "--for", "systemd", "--nodes", "alpha", "--print")
+    assert done.exit_code == 0, done.output
+    folder = home / "config" / "systemd" / "user"
+    services = ("link", "watchdog", "embedder", "indexer", "backup")
+    assert done.stdout.splitlines()[:5] == [f"write {folder}/com.aya.alpha.{name}.service" for name in services]
+    units = " ".join(f"com.aya.alpha.{name}.service" for name in services)
+    assert f"systemctl --user enable --now {units}" in done.stdout
+    assert "KillMode=process" in done.stdout
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "hint"),
+    [
+        (("install", "--agent", "--daemon"), "exclude each other", "--help"),
+        (("install", "--print"), "belong to --dry-run", "--dry-run --print"),
+        (("install", "--for", "launchd"), "belong to --dry-run", "--dry-run --print"),
+        (("install", "--dry-run", "--for", "systemd", "--agent"), "are launchd's", "leave them out"),
+        (("install", "--nodes", "gamma"), "has no node 'gamma'", "--nodes alpha,beta,air"),
+        (("logs", "nothing"), "has a service 'nothing'", "one of link"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_a_usage_error(
+    home: Path, arguments: tuple[str, ...], said: str, hint: str
+) -> None:
+    """Exit code 2, and what to type instead."""
+    done = run(home, *arguments)
+    assert (done.exit_code, said in done.stderr, hint in done.stderr) == (2, True, True), done.stderr
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall", "start", "stop", "restart", "status"])
+def test_without_launchd_and_systemd_it_says_what_runs_the_nodes(
+    home: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """`aya up --detach`; nothing is written."""
+    monkeypatch.setattr("aya.launchctl.manager.sys.platform", "linux")
+    done = run(home, verb)
+    assert done.exit_code == 1
+    assert "no systemd of this user answers here" in done.stderr
+    assert "next: aya up --detach" in done.stderr
+    assert not (home / "config").exists()
+
+
+def test_a_home_without_nodes_has_nothing_to_install(tmp_path: Path) -> None:
+    """A service cannot make a node: it would need somebody to say which."""
+    done = run(tmp_path, "install", "--dry-run")
+    assert done.exit_code == 1
+    assert "has no nodes yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "expected"),
+    [
+        ('{"url": "file:///x", "dir_info": {"editable": true}}', True),
+        ('{"url": "file:///x", "dir_info": {}}', False),
+        ('{"url": "https://x", "archive_info": {}}', False),
+        ("[]", False),
+        ("{", False),
+        (None, False),
+    ],
+)
+def test_an_editable_install_is_told_by_its_record(direct_url: str | None, *, expected: bool) -> None:
+    """PEP 610's direct_url.json."""
+    assert venv._is_editable(direct_url) is expected
+
+
+def test_logs_are_read_of_every_service(home: Path) -> None:
+    """The last lines of each, named; a log that is not there is passed over."""
+    folder = Home(home).log_directory("alpha")
+    folder.mkdir(parents=True)
+    (folder / "indexer.log").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    (folder / "embedder.log").write_text("ready\n", encoding="utf-8")
+    done = run(home, "logs", "--nodes", "alpha", "-n", "2")
+    assert done.stdout.splitlines() == ["alpha embedder  ready", "alpha indexer   two", "alpha indexer   three"]
+    assert run(home, "logs", "indexer", "--nodes", "alpha", "-n", "1").stdout == "alpha indexer  three\n"
