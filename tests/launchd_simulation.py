@@ -41,7 +41,7 @@ class Service:
     plist: dict[str, Any]
     path: str
     domain: str
-    starts: list[float] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list[float])
     process: subprocess.Popen[bytes] | None = None
     code: int | None = None
     asked: bool = False
@@ -137,7 +137,7 @@ class Simulation:
     """
 
     def __init__(self, *, owner: tuple[int, int] = (0, 0), gui: bool = True) -> None:
-        self._owner = owner
+        self.owner = owner
         self._gui = gui
         self._services: dict[str, Service] = {}
         self._disabled: set[str] = set()
@@ -190,7 +190,7 @@ class Simulation:
         except (OSError, ValueError):
             return FIVE
         target = f"{domain}/{plist['Label']}"
-        wrong = domain == "system" and (status.st_uid, status.st_gid) != self._owner
+        wrong = domain == "system" and (status.st_uid, status.st_gid) != self.owner
         if wrong or status.st_mode & 0o022 or target in self._disabled or target in self._services:
             return FIVE
         self._services[target] = Service(plist, path, domain)

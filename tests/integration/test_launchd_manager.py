@@ -190,7 +190,7 @@ def test_another_owner_is_found(simulation: Simulation, tmp_path: Path) -> None:
     one = job(tmp_path, "indexer")
     told(launchd(simulation, one), "install")
     told(launchd(simulation, one), "stop")
-    simulation._owner = (ME[0] + 1, ME[1])
+    simulation.owner = (ME[0] + 1, ME[1])
     with pytest.raises(ServiceManagerError, match="wrong-owner"):
         told(launchd(simulation, replace(one, owner=(ME[0] + 1, ME[1]))), "start")
 

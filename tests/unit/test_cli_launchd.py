@@ -151,7 +151,7 @@ def test_a_home_without_nodes_has_nothing_to_install(tmp_path: Path) -> None:
 )
 def test_an_editable_install_is_told_by_its_record(direct_url: str | None, *, expected: bool) -> None:
     """PEP 610's direct_url.json."""
-    assert venv._is_editable(direct_url) is expected
+    assert venv.is_editable(direct_url) is expected
 
 
 def test_logs_are_read_of_every_service(home: Path) -> None:

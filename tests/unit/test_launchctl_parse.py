@@ -77,7 +77,7 @@ def test_what_launchd_knows_of_a_service(text: str, expected: Printed) -> None:
     [
         ('\tdisabled services = {\n\t\t"com.aya.a.b" => disabled\n\t\t"com.x" => enabled\n\t}\n', {"com.aya.a.b"}),
         ('disabled services = {\n\t"com.aya.a.b" => true\n\t"com.x" => false\n}\n', {"com.aya.a.b"}),
-        ("", set()),
+        ("", set[str]()),
     ],
 )
 def test_which_labels_are_disabled(text: str, expected: set[str]) -> None:

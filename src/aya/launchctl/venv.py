@@ -18,14 +18,14 @@ _GUARDED = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents")
 def editable() -> list[str]:
     """Return the names of our distributions that are installed as links to a checkout."""
     ours = (one for one in metadata.distributions() if _is_ours(one.name))
-    return sorted({one.name for one in ours if _is_editable(one.read_text("direct_url.json"))})
+    return sorted({one.name for one in ours if is_editable(one.read_text("direct_url.json"))})
 
 
 def _is_ours(name: str | None) -> bool:
     return name is not None and (name == _PREFIX or name.startswith(f"{_PREFIX}-"))
 
 
-def _is_editable(direct_url: str | None) -> bool:
+def is_editable(direct_url: str | None) -> bool:
     """Return whether a direct_url.json says so (PEP 610); pure."""
     try:
         told = json.loads(direct_url or "{}")

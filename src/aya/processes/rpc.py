@@ -64,7 +64,11 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        try:
+            self.sock.connect(str(self._path))
+        except OSError:
+            self.close()
+            raise
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -75,7 +79,10 @@ class _Transport(xmlrpc.client.Transport):
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:
         del host
-        return _Connection(self._path, self._timeout_seconds)
+        connection = _Connection(self._path, self._timeout_seconds)
+        # Where `close` looks for it.
+        self._connection = ("localhost", connection)
+        return connection
 
 
 class Rpc:
