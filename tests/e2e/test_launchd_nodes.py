@@ -29,7 +29,7 @@ from tests.launchd_simulation import Simulation
 from aya.cli import main
 from aya.home import Home
 from aya.launchctl import manager, setup, venv
-from aya.launchctl.jobs import Places
+from aya.launchctl.jobs import Owner, Places
 from aya.local import layout
 from aya.postgres.cluster import postmaster_pid
 from aya.processes import leftovers, plist
@@ -55,6 +55,11 @@ class Mac:
         done = CliRunner(env=UNSET).invoke(main, ["--home", str(self.home.path), *arguments])
         assert done.exit_code == expect, done.output
         return done
+
+    def where(self, owner: Owner) -> Places:
+        """Return the test's folders, whoever asks."""
+        del owner
+        return self.places
 
     def services(self) -> dict[str, dict[str, Any]]:
         """Return what `aya launchd status --json` says, by service."""
@@ -161,7 +166,7 @@ def test_two_supervisors_are_refused(installed: Mac, monkeypatch: pytest.MonkeyP
     from aya.launchctl import beside, jobs  # noqa: PLC0415 - only this test bends them
 
     monkeypatch.setattr(beside, "LAUNCHCTL", installed.launchd)
-    monkeypatch.setattr(jobs, "places", lambda _owner: installed.places)
+    monkeypatch.setattr(jobs, "places", installed.where)
     before = {name: one["pid"] for name, one in installed.services().items()}
     for verb in (("up", "--detach"), ("down",)):
         refused = installed.aya(*verb, expect=1)
@@ -179,7 +184,7 @@ def test_services_beside_aya_up_are_refused(mac: Mac) -> None:
     mac.aya("up", "--detach")
     try:
         refused = mac.aya("launchd", "install", *kind(), expect=1)
-        assert "aya up runs com.aya.alpha.link" in refused.stderr
+        assert "aya up runs com.aya.alpha.backup" in refused.stderr
         assert "next: aya down" in refused.stderr
         assert not mac.places.daemons.exists()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from click.testing import CliRunner, Result
 from aya.cli import main
 from aya.home import Home, Node
 from aya.launchctl import beside, setup, venv
-from aya.launchctl.program import Answer
+from aya.launchctl import manager as managers
+from aya.launchctl.jobs import Places
+from aya.launchctl.program import Answer, NothingLoaded
+from aya.local.clusters import marker
 from aya.local.plan import settle
+from aya.postgres import homebrew
 
 TAKEN = {"DB_HOST": None, "AYA_DEBUG": None, "AYA_HOME": None, "XDG_CONFIG_HOME": None}
 
@@ -107,6 +112,7 @@ def test_a_dry_run_shows_systemds_units(home: Path) -> None:
         (("install", "--for", "launchd"), "belong to --dry-run", "--dry-run --print"),
         (("install", "--dry-run", "--for", "systemd", "--agent"), "are launchd's", "leave them out"),
         (("install", "--nodes", "gamma"), "has no node 'gamma'", "--nodes alpha,beta,air"),
+        (("status", "--nodes", "gamma"), "there is no node 'gamma'", "--nodes alpha,beta,air"),
         (("logs", "nothing"), "has a service 'nothing'", "one of link"),
     ],
 )
@@ -163,3 +169,94 @@ def test_logs_are_read_of_every_service(home: Path) -> None:
     done = run(home, "logs", "--nodes", "alpha", "-n", "2")
     assert done.stdout.splitlines() == ["alpha embedder  ready", "alpha indexer   two", "alpha indexer   three"]
     assert run(home, "logs", "indexer", "--nodes", "alpha", "-n", "1").stdout == "alpha indexer  three\n"
+
+
+@pytest.fixture
+def mac(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home on a Mac whose launchd knows nothing yet; whoever asks is root, and the environment is good."""
+    places = Places(tmp_path / "LaunchDaemons", tmp_path / "LaunchAgents", (os.getuid(), os.getgid()))
+    monkeypatch.setattr(managers, "kind", lambda: "launchd")
+    monkeypatch.setattr(venv, "editable", list[str])
+    monkeypatch.setattr("aya.launchctl.setup.os.geteuid", lambda: 0)
+    monkeypatch.setattr(setup, "Setup", partial(setup.Setup, launchctl=NothingLoaded(), where=places))
+    return home
+
+
+def spoil_venv(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have AYA be a link to a checkout."""
+    del home
+    monkeypatch.setattr(venv, "editable", lambda: ["aya", "aya-mcp"])
+
+
+def spoil_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no PostgreSQL."""
+    del monkeypatch
+    (Home(home).data_directory("alpha") / "PG_VERSION").unlink()
+
+
+def spoil_unfinished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a PostgreSQL that was never made to its end."""
+    del monkeypatch
+    marker(Home(home), "alpha").touch()
+
+
+def spoil_brew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Homebrew run a server on the same data."""
+    data = str(Home(home).data_directory("alpha"))
+
+    def loaded(**_: object) -> dict[str, list[str]]:
+        return {"homebrew.mxcl.postgresql@18": ["/opt/homebrew/bin/postgres", "-D", data]}
+
+    monkeypatch.setattr(homebrew, "loaded_jobs", loaded)
+
+
+def spoil_label(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have another home installed."""
+    del monkeypatch
+    folder = home.parent / "LaunchDaemons"
+    folder.mkdir()
+    taken = {"Label": "com.aya.alpha.link", "EnvironmentVariables": {"AYA_HOME": "/Users/me/other"}}
+    (folder / "com.aya.alpha.link.plist").write_bytes(plistlib.dumps(taken))
+
+
+def spoil_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask as an ordinary user."""
+    del home
+    monkeypatch.setattr("aya.launchctl.setup.os.geteuid", lambda: 501)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "told"),
+    [
+        (spoil_venv, 1, ("aya, aya-mcp: links to a checkout", "uv sync --no-editable --extra node")),
+        (spoil_data, 1, ("node alpha has no PostgreSQL in", "aya up --nodes alpha --detach makes it; then aya down")),
+        (spoil_unfinished, 1, ("node alpha has no PostgreSQL in", "aya up --nodes alpha --detach makes it")),
+        (spoil_brew, 1, ("launchd's job homebrew.mxcl.postgresql@18 runs", "brew services stop postgresql@18")),
+        (spoil_label, 1, ("is of the home /Users/me/other", "aya --home /Users/me/other launchd uninstall")),
+        (spoil_root, 2, ("daemons belong to root", "next: sudo /")),
+    ],
+)
+def test_an_installation_that_would_not_last_is_refused(
+    mac: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path, pytest.MonkeyPatch], None],
+    code: int,
+    told: tuple[str, str],
+) -> None:
+    """Before anything is written, with the next command; a dry run shows it all the same."""
+    spoil(mac, monkeypatch)
+    before = sorted(mac.parent.rglob("*"))
+    done = run(mac, "install", "--nodes", "alpha")
+    assert done.exit_code == code
+    assert all(words in done.stderr for words in told), done.stderr
+    assert run(mac, "install", "--nodes", "alpha", "--dry-run").exit_code == 0
+    assert sorted(mac.parent.rglob("*")) == before
+
+
+def test_nothing_installed_is_said(mac: Path) -> None:
+    """By status, and by what needs it; uninstalling nothing is nothing to do."""
+    told = run(mac, "status")
+    assert (told.exit_code, told.stdout) == (
+        3, "nothing is installed as a service\n  next: aya launchd install\n")  # fmt: skip
+    assert run(mac, "start").stderr.startswith("aya: nothing of this home is installed as a service")
+    assert run(mac, "uninstall").stdout.startswith("uninstall: nothing to do")

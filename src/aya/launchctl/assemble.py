@@ -46,6 +46,13 @@ def chosen(home: Home, names: Sequence[str] | None) -> list[Node]:
     return [node for name, node in nodes.items() if names is None or name in names]
 
 
+def require_known(names: Sequence[str] | None) -> None:
+    """Raise UsageError for a name that no node has; pure."""
+    unknown = [name for name in names or () if name not in plan.NODES]
+    if unknown:
+        raise UsageError(f"there is no node {unknown[0]!r}", hint=f"--nodes {','.join(plan.NODES)}")
+
+
 def require_data(home: Home, config: Config, nodes: Iterable[Node]) -> None:
     """Raise ConfigError for a node whose PostgreSQL is not there: a service cannot make it."""
     for node in nodes if config.dsn is None else ():
@@ -127,7 +134,12 @@ def _place(process: Process) -> tuple[int, int]:
 
 def installed_units(home: Home, folder: Path, names: Sequence[str] | None = None) -> list[Process]:
     """Return the processes of this home that have a unit in `folder`, in starting order; of these nodes, or all."""
-    written = (file for node in plan.NODES for file in (home.node_directory(node) / "launchd").glob("*.plist"))
+    written = (
+        file
+        for node in plan.NODES
+        for file in (home.node_directory(node) / "launchd").glob("*.plist")
+        if (folder / f"{file.stem}.service").exists()
+    )
     processes = sorted((plist.to_process(parse_plist(file.read_bytes())) for file in written), key=_place)
     return [
         process

@@ -15,8 +15,8 @@ from aya.launchctl.manager import ServiceState
 from aya.launchctl.program import Program
 from aya.launchctl.systemctl import Systemd, units_directory
 from aya.postgres import homebrew
+from aya.processes import leftovers
 from aya.processes.plist import SERVERS, Process
-from aya.processes.supervisor import Supervisor
 
 LAUNCHCTL = Program(("/bin/launchctl",))
 SYSTEMCTL = Program(("systemctl", "--user"))
@@ -25,15 +25,18 @@ _AT_REST = (*_OFF, "stopped", "failed")
 
 
 def require_nobody_else(home: Home, processes: Iterable[Process]) -> None:
-    """Raise ServiceManagerError where `aya up` runs these services, or Homebrew a PostgreSQL on the same data."""
-    known = Supervisor(home).processes()
+    """Raise ServiceManagerError where `aya up` runs services of this home, or Homebrew a PostgreSQL on the same data.
+
+    Found by what they are: the supervisor's socket may be where only its user looks, and sudo is another one.
+    """
     wanted = list(processes)
-    running = [process.label for process in wanted if process.label in known and known[process.label].pid]
+    running = sorted(one.name for one in leftovers.find(home) if one.kind == "service")
     if running:
         raise ServiceManagerError(
             f"aya up runs {', '.join(running)}: two supervisors would fight", hint="aya down, then again"
         )
-    loaded = homebrew.loaded_jobs()
+    owner = assemble.owner_of(home)
+    loaded = homebrew.loaded_jobs(owner_home=owner.home, uid=owner.uid)
     for process in wanted:
         data = home.data_directory(process.node)
         job = homebrew.conflicting_job(loaded, data) if process.service in SERVERS else None

@@ -8,7 +8,10 @@ from typing import Protocol
 
 from aya.errors import ServiceManagerError
 
-_SECONDS = 30.0
+# A stop or a restart waits for the process, which may have two minutes; who only asks is answered at once.
+_ORDER_SECONDS = 180.0
+_ASK_SECONDS = 10.0
+_ASKING = ("print", "print-disabled", "list", "show")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Program:
     def run(self, *arguments: str) -> Answer:
         """Run it; see Launchctl."""
         command = [*self.command, *arguments]
+        seconds = _ASK_SECONDS if arguments[:1] and arguments[0] in _ASKING else _ORDER_SECONDS
         try:
             done = subprocess.run(
                 command,
@@ -53,7 +57,7 @@ class Program:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except OSError as error:
@@ -62,7 +66,7 @@ class Program:
             ) from error
         except subprocess.TimeoutExpired as error:
             raise ServiceManagerError(
-                f"{' '.join(command)} did not answer within {_SECONDS:.0f} s", hint="the same command again"
+                f"{' '.join(command)} did not answer within {seconds:.0f} s", hint="the same command again"
             ) from error
         return Answer(done.returncode, done.stdout, done.stderr)
 

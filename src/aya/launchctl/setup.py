@@ -55,6 +55,7 @@ class Setup:
 
     def of_installed(self, name: Literal["launchd", "systemd"], *, changes: bool, starts: bool) -> Manager:
         """Return the manager of what is installed. starts: it will start something, and nobody else may run it."""
+        assemble.require_known(self.nodes)
         if name == "launchd":
             found = assemble.installed(self.home, self._places(), self.nodes)
             if changes:
