@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import plistlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.launchd_simulation import EX_CONFIG, Service, Simulation
 
@@ -143,11 +145,13 @@ def test_what_cannot_be_set_up_is_said(launchd: Simulation, tmp_path: Path) -> N
 
 def test_the_rest_of_a_process_group_is_ended(launchd: Simulation, tmp_path: Path) -> None:
     """A child that outlives its parent gets TERM; one that left the group, as a watchdog's server does, lives on."""
-    script = "sleep 61 & echo $! >child; setsid sleep 62 & echo $! >server; mv child born; exec sleep 63"
+    leave = "import os; os.setsid(); os.execvp('sleep', ['sleep', '62'])"
+    script = f'sleep 61 & echo $! >child; {sys.executable} -c "{leave}" & echo $! >server; mv child born; exec sleep 63'
     service = loaded(launchd, tmp_path, script, KeepAlive=False)
     eventually(lambda: (tmp_path / "born").exists() and (tmp_path / "server").exists())
     child, server = (int((tmp_path / name).read_text(encoding="ascii")) for name in ("born", "server"))
     try:
+        eventually(lambda: os.getsid(server) == server)
         assert service.process is not None
         os.kill(service.process.pid, signal.SIGKILL)
         eventually(lambda: not _alive(child))
@@ -158,7 +162,6 @@ def test_the_rest_of_a_process_group_is_ended(launchd: Simulation, tmp_path: Pat
 
 def _alive(pid: int) -> bool:
     try:
-        with Path(f"/proc/{pid}/stat").open(encoding="ascii") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False

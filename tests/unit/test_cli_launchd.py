@@ -129,7 +129,7 @@ def test_without_launchd_and_systemd_it_says_what_runs_the_nodes(
     home: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     """`aya up --detach`; nothing is written."""
-    monkeypatch.setattr("aya.launchctl.manager.sys.platform", "linux")
+    monkeypatch.setattr(managers, "kind", lambda: "systemd")
     done = run(home, verb)
     assert done.exit_code == 1
     assert "no systemd of this user answers here" in done.stderr

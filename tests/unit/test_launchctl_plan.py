@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,71 @@ def test_the_other_verbs(seen: Seen, uninstall: str, stop: str, start: str, rest
         (plan.restart, restart),
     ):
         assert said(verb((POSTGRES,), now)) == expected
+
+
+EVERYTHING = [
+    Seen(file, same, loaded, running, disabled)
+    for file, same in ((False, False), (True, False), (True, True))
+    for loaded, running in ((False, False), (True, False), (True, True))
+    for disabled in (False, True)
+]
+
+
+class Stage:
+    """What launchd would have of one job after each step; it refuses what launchd refuses."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.file, self.same = seen.file, seen.same_file
+        self.loaded, self.running, self.disabled = seen.loaded, seen.running, seen.disabled
+        # Which file launchd has read: what is loaded may be older than what is on disk.
+        self.current = seen.loaded and seen.same_file
+
+    def take(self, step: Step) -> None:
+        """Take one step."""
+        match step.act:
+            case "write":
+                assert not self.loaded, "a plist is exchanged under a job that is loaded"
+                self.file = self.same = True
+            case "bootout":
+                assert self.loaded
+                self.loaded = self.running = False
+            case "gone":
+                assert not self.loaded
+            case "enable":
+                self.disabled = False
+            case "bootstrap":
+                assert self.file
+                assert not self.loaded
+                assert not self.disabled
+                self.loaded, self.current = True, self.same
+            case "kickstart":
+                assert self.loaded
+                self.running = True
+            case "healthy":
+                assert self.running
+            case "remove":
+                assert not self.loaded
+                self.file = self.same = False
+
+
+@pytest.mark.parametrize("verb", [plan.install, plan.uninstall, plan.stop, plan.start, plan.restart])
+def test_from_wherever_it_begins_a_plan_ends_where_it_should(verb: Callable[..., tuple[Step, ...]]) -> None:
+    """Every state of two jobs: no step is refused by launchd, and the same verb again has nothing to change."""
+    for first, second in itertools.product(EVERYTHING, repeat=2):
+        if verb in {plan.start, plan.restart} and not (first.file and second.file):
+            continue  # refused before it is planned
+        stages = {POSTGRES.label: Stage(first), INDEXER.label: Stage(second)}
+        for step in verb(BOTH, {POSTGRES.label: first, INDEXER.label: second}):
+            stages[step.job.label].take(step)
+        for stage in stages.values():
+            if verb is plan.install:
+                assert (stage.current, stage.running, stage.disabled) == (True, True, False)
+            elif verb is plan.uninstall:
+                assert (stage.file, stage.loaded) == (False, False)
+            else:
+                assert stage.running is (verb is not plan.stop)
+        again = {name: Seen(one.file, one.same, one.loaded, one.running, one.disabled) for name, one in stages.items()}
+        assert verb is plan.restart or verb(BOTH, again) == ()
 
 
 def test_a_restart_kills_only_what_holds_nothing() -> None:
