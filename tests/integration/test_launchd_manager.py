@@ -64,7 +64,7 @@ def job(folder: Path, service: str, script: str = "exec sleep 60", *, domain: st
 
 def launchd(simulation: Simulation, *jobs: Job, uid: int = 0) -> Launchd:
     """Return the manager of these jobs."""
-    return Launchd(jobs, simulation, uid=uid)
+    return Launchd(jobs, simulation, uid=uid, folders=[one.file.parent for one in jobs])
 
 
 def told(manager: Launchd, verb: Verb) -> list[str]:
@@ -215,9 +215,11 @@ def test_what_is_loaded_without_a_file_is_a_stray(simulation: Simulation, tmp_pa
     one = job(tmp_path, "indexer")
     manager = launchd(simulation, one)
     told(manager, "install")
-    assert manager.strays() == []
+    assert manager.strays() == Launchd((), simulation, uid=0, folders=[one.file.parent]).strays() == []
     one.file.unlink()
-    assert manager.strays() == [one.label]
+    assert manager.strays() == [one.target]
+    assert Launchd((), simulation, uid=0, folders=[one.file.parent]).strays() == [one.target]
+    assert Launchd((), simulation, uid=501).strays() == [f"gui/501/{one.label}"]
 
 
 def test_the_state_tells_pid_runs_throttle_and_last_exit(simulation: Simulation, tmp_path: Path) -> None:

@@ -155,8 +155,8 @@ def status(home: Home, /, *, nodes: str | None, as_json: bool) -> int:
     else:
         output.line("nothing is installed as a service")
         output.line("  next: aya launchd install")
-    for label in strays:
-        output.error(f"{label} is loaded, though its file is gone", f"launchctl bootout system/{label}")
+    for target in strays:
+        output.error(f"{target} is loaded, though its file is gone", f"launchctl bootout {target}")
     return 0 if states and all(one.state == "running" for one in states) and not strays else EXIT_DEGRADED
 
 

@@ -52,17 +52,25 @@ Ready = Callable[[Job], None]
 class Launchd:
     """launchd, for the jobs it is given in starting order.
 
-    uid: who asks. ready: returns when a job that runs is of use, or raises AyaError.
+    uid: who asks. folders: where files of jobs may be, of any home. ready: returns when a job that runs is of use, or
+    raises AyaError.
     """
 
     name = "launchd"
 
     def __init__(
-        self, jobs: Sequence[Job], launchctl: Launchctl, *, uid: int, ready: Ready = lambda _job: None
+        self,
+        jobs: Sequence[Job],
+        launchctl: Launchctl,
+        *,
+        uid: int,
+        folders: Sequence[Path] = (),
+        ready: Ready = lambda _job: None,
     ) -> None:
         self._jobs = tuple(jobs)
         self._launchctl = launchctl
         self._uid = uid
+        self._folders = tuple(folders)
         self._ready = ready
 
     def texts(self) -> dict[Path, str]:
@@ -93,11 +101,15 @@ class Launchd:
         return [self._state(job, disabled=job.label in off[job.domain]) for job in self._jobs]
 
     def strays(self) -> list[str]:
-        """Return the labels of ours that launchd has loaded in the asker's domain, and whose file is gone."""
-        folders = {job.file.parent for job in self._jobs}
+        """Return the targets of ours that launchd has loaded in the asker's domain, and whose files are gone."""
         loaded = parse.listed(self._launchctl.run("list").out)
         ours = [label for label in loaded if label.startswith("com.aya.")]
-        return [label for label in ours if not any((folder / f"{label}.plist").exists() for folder in folders)]
+        domain = "system" if self._uid == 0 else f"gui/{self._uid}"
+        return [
+            f"{domain}/{label}"
+            for label in ours
+            if not any((folder / f"{label}.plist").exists() for folder in self._folders)
+        ]
 
     def _state(self, job: Job, *, disabled: bool) -> ServiceState:
         known = self._launchctl.run("print", job.target)

@@ -53,7 +53,7 @@ class Manager(Protocol):
         ...
 
     def strays(self) -> list[str]:
-        """Return what it runs by our labels though nothing of it is installed any more."""
+        """Return what it runs by our labels though nothing of it is installed any more, as its command names them."""
         ...
 
     def states(self) -> Sequence[ServiceState]:

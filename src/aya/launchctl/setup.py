@@ -98,6 +98,7 @@ class Setup:
             found,
             launchctl,
             uid=os.geteuid(),
+            folders=(self._places().daemons, self._places().agents),
             ready=lambda job: await_ready(self.home, self.config, job.process),
         )
 
