@@ -10,6 +10,10 @@ program     launchctl or systemctl as a Protocol, and as a process
 launchd     the steps, taken
 systemctl   the same for systemd
 manager     which of the two this machine has
+assemble    from a home to its jobs, and from what is installed back to them
+setup       the manager for what was asked; everything that refuses an installation
+ready       waiting until a service is of use
+logs        the ends of the services' logs, and what is added to them
 venv        whether launchd can run this Python environment
 beside      who else runs these services: `aya up`, Homebrew; and who runs them, for `aya up`
 
