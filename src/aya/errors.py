@@ -22,6 +22,7 @@ AyaError
 ├── WatchdogError          a watchdog refused an order, or its nodes did not get there
 │   └── WatchdogUnavailable    none runs here, or it does not answer (retryable)
 ├── BackupError            a base backup or an archive is not there, or not what it should be
+├── ServiceManagerError    launchd or systemd refused, or does not answer
 ├── SyncError              AIR and its primary are not in sync, or this is neither of them
 └── PostgresError          a cluster of ours cannot be made, started, stopped or found
 
@@ -159,6 +160,10 @@ class WatchdogUnavailable(WatchdogError):
 
 class BackupError(AyaError):
     """A base backup or the archive is missing or damaged, or cannot give what was asked for."""
+
+
+class ServiceManagerError(AyaError):
+    """launchd or systemd refused what was asked of it, is not there, or does not answer."""
 
 
 class SyncError(AyaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plistlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from aya.errors import ConfigError
 from aya.processes import plist
-from aya.processes.__main__ import main
-from aya.processes.lint import parse_plist, problems
+from aya.processes.__main__ import lint_file, main
+from aya.processes.lint import installed_problems, parse_plist, problems
 
 NAMES = {
     "node": "alpha",
@@ -48,6 +49,7 @@ def test_each_shipped_plist_becomes_a_process_of_its_node(service: str) -> None:
     assert process.keep_alive == "always"
     assert dict(process.environment)["AYA_HOME"] == "/srv/aya home"
     assert process.stderr == f"/srv/aya home/nodes/alpha/log/{service}.log"
+    assert installed_problems(filled(service), daemon=False) == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,19 @@ GOOD = filled("postgres")
         ({"SoftResourceLimits": {"NumberOfFiles": 10, "CPU": 1}}, "SoftResourceLimits must be a dictionary"),
         ({"Label": "org.example"}, "Label must be com.aya"),
         ({"Nice": 30}, "Nice must be"),
+        ({"Umask": 0o022}, "Umask must be 63"),
+        ({"Umask": 63.0}, "Umask must be 63"),
+        ({"RunAtLoad": False}, "RunAtLoad false contradicts KeepAlive"),
+        ({"LowPriorityIO": True}, "LowPriorityIO contradicts ProcessType Interactive"),
+        ({"HardResourceLimits": {"NumberOfFiles": 1024}}, "SoftResourceLimits allows more files (4096)"),
+        ({"GroupName": "staff"}, "GroupName without UserName"),
+        ({"ProgramArguments": ["/bin/sh", "~/x"]}, "ProgramArguments has a word that begins with ~"),
+        ({"ProgramArguments": ["/bin/sh", "--password=x"]}, "ProgramArguments holds a secret"),
+        ({"ProgramArguments": ["/bin/sh", "postgresql://me:word@host/db"]}, "ProgramArguments holds a secret"),
+        ({"WorkingDirectory": "/srv/../etc"}, "WorkingDirectory must be an absolute path without"),
+        ({1: "x"}, "1 is not a key"),
+        ({"SoftResourceLimits": {1: 2}}, "SoftResourceLimits must be a dictionary"),
+        ({"EnvironmentVariables": {1: "x"}}, "EnvironmentVariables must be a dictionary of strings"),
     ],
 )
 def test_the_linter_refuses(change: dict[str, Any], said: str) -> None:
@@ -132,6 +147,76 @@ def test_a_secret_is_refused(secret: dict[str, str]) -> None:
     """A plist is readable by everybody: no password, by name or by form."""
     environment = {**GOOD["EnvironmentVariables"], **secret}
     assert any("holds a secret" in problem for problem in problems({**GOOD, "EnvironmentVariables": environment}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"PATH": "/usr/bin:bin"}, "EnvironmentVariables has 'bin'"),
+        ({"HOME": "~"}, "EnvironmentVariables has '~'"),
+        ({"A=B": "x"}, "EnvironmentVariables has a name"),
+        ({"PATH": ""}, "EnvironmentVariables has ''"),
+    ],
+)
+def test_an_environment_that_leads_nowhere_is_refused(change: dict[str, str], said: str) -> None:
+    """Launchd expands neither ~ nor names, and starts in /."""
+    environment = {**GOOD["EnvironmentVariables"], **change}
+    assert any(problem.startswith(said) for problem in problems({**GOOD, "EnvironmentVariables": environment}))
+
+
+@pytest.mark.parametrize(
+    ("change", "daemon", "said"),
+    [
+        ({}, True, ["UserName is missing: a daemon without one runs as root"]),
+        ({"UserName": "me"}, True, []),
+        ({"Umask": None}, False, ["Umask must be 63 (octal 077)"]),
+        ({}, False, []),
+        ({"UserName": "me"}, False, ["UserName and GroupName are for daemons: an agent is whoever is logged in"]),
+        ({"Label": "com.aya.${node}.postgres"}, False, ["Label still has a placeholder"]),
+        ({"StandardOutPath": "${log_directory}/x.log"}, False, ["${log_directory}/x.log still has a placeholder"]),
+        ({"ProgramArguments": ["${python}"]}, False, ["${python} still has a placeholder"]),
+    ],
+)
+def test_what_is_installed_leaves_nothing_open(change: dict[str, Any], *, daemon: bool, said: list[str]) -> None:
+    """A daemon says whom it runs as, an agent does not, and every placeholder is filled in."""
+    assert installed_problems({**GOOD, **change}, daemon=daemon) == said
+
+
+ANY_VALUE: st.SearchStrategy[Any] = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63) | st.text() | st.binary(max_size=8) | st.floats() | st.datetimes(),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), parts, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GOOD)), ANY_VALUE, min_size=1, max_size=4))
+def test_any_value_of_any_key_is_judged(change: dict[str, Any]) -> None:
+    """Whatever stands behind a key ends in sentences, or is good; nothing ends in a traceback."""
+    found = installed_problems({**GOOD, **change}, daemon=False)
+    assert all(isinstance(problem, str) for problem in found)
+    if not found:
+        plist.to_process({**GOOD, **change})
+
+
+@given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda tail: b"bplist00" + tail))
+def test_any_bytes_end_in_a_finding(content: bytes) -> None:
+    """A file that is no plist of ours is named; the gate never breaks over it."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "com.aya.indexer.plist"
+        file.write_bytes(content)
+        assert lint_file(file)
+
+
+@given(service=st.sampled_from(SERVICES), place=st.integers(0, 4000), put=st.binary(max_size=6), binary=st.booleans())
+def test_a_damaged_plist_is_judged(service: str, place: int, put: bytes, *, binary: bool) -> None:
+    """A good one with some bytes exchanged is good, or has findings."""
+    form = plistlib.FMT_BINARY if binary else plistlib.FMT_XML
+    content = plistlib.dumps(filled(service), fmt=form)
+    place %= len(content)
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / f"com.aya.{service}.plist"
+        file.write_bytes(content[:place] + put + content[place + len(put) :])
+        assert all(isinstance(problem, str) for problem in lint_file(file))
 
 
 def test_a_doubled_key_is_refused() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aya.errors import AyaError
 from aya.home import Home
+from aya.launchctl import beside
 from aya.local import plan
 from aya.local.lock import exclusive
 from aya.processes import leftovers, plist
@@ -28,10 +29,12 @@ class Stopped:
 def down(home: Home) -> Stopped:
     """Stop every process of this home, in reverse order of their start.
 
-    Returns when a look at the whole machine finds none of them. Raises AyaError listing those that resist.
+    Returns when a look at the whole machine finds none of them. Raises AyaError listing those that resist, and where
+    launchd or systemd runs them, which would start them again.
     """
     if not home.path.is_dir():
         return Stopped(())
+    beside.require_unmanaged(home, "aya down")
     with exclusive(home, "aya down", wait_seconds=_LOCK_SECONDS):
         names = _names(leftovers.find(home))
         left = Supervisor(home).shut_down(_written(home))

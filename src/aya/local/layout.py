@@ -63,16 +63,22 @@ def make_secrets(home: Home, node: str) -> dict[str, str]:
 
 def processes(home: Home, config: Config, nodes: Iterable[Node]) -> list[Process]:
     """Write the plists of these nodes and return what they describe, in starting order."""
-    found: list[Process] = []
+    found = described(home, config, nodes)
+    for process, content in found:
+        file = home.node_directory(process.node) / "launchd" / f"{process.label}.plist"
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return [process for process, _ in found]
+
+
+def described(home: Home, config: Config, nodes: Iterable[Node]) -> list[tuple[Process, bytes]]:
+    """Return the processes of these nodes and their plists, in starting order; nothing is written."""
+    found: list[tuple[Process, bytes]] = []
     for node in nodes:
         names = placeholders(home, config, node)
         for service in services(node.name, config):
             filled = plist.substitute(plist.template(service), names)
-            process = plist.to_process(filled)
-            file = home.node_directory(node.name) / "launchd" / f"{process.label}.plist"
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.write_bytes(plist.to_xml(filled))
-            found.append(process)
+            found.append((plist.to_process(filled), plist.to_xml(filled)))
     return found
 
 

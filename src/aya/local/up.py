@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from aya.embedder_client import EmbedderClient
 from aya.home import Home, Node
+from aya.launchctl import beside
 from aya.local import clusters, layout, plan, wait
 from aya.local.align import Alignment
 from aya.local.lock import exclusive
@@ -52,6 +53,7 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
     the process that would not start; then nothing that this call started is left running.
     """
     names = plan.wanted_nodes(node_names, tuple(home.nodes()), config)
+    beside.require_unmanaged(home, "aya up")
     _require_way_to_primary(home, config, names)
     layout.make_home(home)
     with exclusive(home, "aya up"):

@@ -6,6 +6,7 @@ Only `conflicting_job` has run on Linux; `loaded_jobs` returns nothing there and
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,19 +38,33 @@ def _data_directories(arguments: Sequence[str]) -> list[str]:
     return [*after, *joined, *[part[2:] for part in arguments if part.startswith("-D") and len(part) > len("-D")]]
 
 
-def loaded_jobs(platform: str = sys.platform) -> dict[str, list[str]]:
-    """Return the loaded PostgreSQL jobs of Homebrew and their arguments; empty off macOS."""
+def loaded_jobs(
+    platform: str = sys.platform, *, owner_home: Path | None = None, uid: int | None = None
+) -> dict[str, list[str]]:
+    """Return the loaded PostgreSQL jobs of Homebrew and their arguments; empty off macOS.
+
+    owner_home, uid: whose agents are looked at, when that is not who asks, as under sudo.
+    """
     if platform != "darwin":
         return {}
-    folders = (Path.home() / "Library/LaunchAgents", Path("/Library/LaunchDaemons"), Path("/Library/LaunchAgents"))
+    folders = (
+        (owner_home or Path.home()) / "Library/LaunchAgents",
+        Path("/Library/LaunchDaemons"),
+        Path("/Library/LaunchAgents"),
+    )
     files = [file for folder in folders for file in folder.glob(_PATTERN)]
-    return {file.stem: _arguments(file) for file in files if _is_loaded(file.stem)}
+    return {file.stem: _arguments(file) for file in files if _is_loaded(file.stem, os.getuid() if uid is None else uid)}
 
 
-def _is_loaded(label: str) -> bool:
+def _is_loaded(label: str, uid: int) -> bool:
+    """Return whether launchd has it, as a daemon or as an agent of the user."""
+    return any(_answers("print", f"{domain}/{label}") for domain in ("system", f"gui/{uid}"))
+
+
+def _answers(*arguments: str) -> bool:
     try:
         asked = subprocess.run(
-            ["/bin/launchctl", "list", label], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+            ["/bin/launchctl", *arguments], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.SubprocessError):
         return False

@@ -18,6 +18,8 @@ from aya.processes.lint import parse_plist, problems
 
 KeepAlive = Literal["always", "on_failure"]
 
+# What runs a PostgreSQL: the others use it, and it must outlive a crash of whoever started it.
+SERVERS = ("postgres", "watchdog")
 # launchd's own defaults, launchd.plist(5)
 DEFAULT_THROTTLE_SECONDS = 10
 DEFAULT_EXIT_TIMEOUT_SECONDS = 20
@@ -30,6 +32,7 @@ class Process:
 
     keep_alive: restart always, or only after an exit code other than 0. throttle_seconds: starts are at least so far
     apart. exit_timeout_seconds: from SIGTERM to SIGKILL. files_limit: soft limit of open files, None for the system's.
+    background, low_priority_io, nice: how much it gives way to others. user: whom it runs as; None: whoever starts it.
     """
 
     label: str
@@ -42,6 +45,10 @@ class Process:
     stdout: str
     stderr: str
     files_limit: int | None = None
+    background: bool = False
+    low_priority_io: bool = False
+    nice: int | None = None
+    user: str | None = None
 
     @property
     def service(self) -> str:
@@ -111,4 +118,8 @@ def to_process(plist: Mapping[str, Any]) -> Process:
         stdout=plist["StandardOutPath"],
         stderr=plist["StandardErrorPath"],
         files_limit=plist.get("SoftResourceLimits", {}).get("NumberOfFiles"),
+        background=plist.get("ProcessType") == "Background",
+        low_priority_io=plist.get("LowPriorityIO", False),
+        nice=plist.get("Nice"),
+        user=plist.get("UserName"),
     )

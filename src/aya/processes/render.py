@@ -8,6 +8,7 @@ ExitTimeOut n         stopwaitsecs=n, stopsignal=TERM
 whole group killed    killasgroup=true; only when ExitTimeOut has run out
 SoftResourceLimits    minfds of supervisord, which is inherited: for all the highest that any of them asks for
 StandardOutPath       stdout_logfile, rotated at 10 MB; launchd never rotates
+Umask                 umask of supervisord, which is inherited
 RunAtLoad             autostart=false; `aya up` starts them one by one, in order
 ProcessType, Nice, …  nothing: hints to macOS's scheduler
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aya.errors import ConfigError
+from aya.processes.lint import UMASK
 from aya.processes.plist import Process
 
 _LOG_BYTES = "10MB"
@@ -62,7 +64,7 @@ def configuration(files: Files, processes: Sequence[Process], *, files_limit: in
                 "pidfile": _plain(str(files.pidfile)),
                 "childlogdir": _plain(str(files.log.parent)),
                 "directory": "/",
-                "umask": "077",
+                "umask": f"{UMASK:03o}",
                 "user": _plain(user),
                 "minfds": str(files_limit),
                 "nocleanup": "true",

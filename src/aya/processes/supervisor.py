@@ -20,7 +20,7 @@ import psutil
 from aya.errors import AyaError, ConfigError
 from aya.home import Home
 from aya.processes import leftovers, render
-from aya.processes.plist import Process
+from aya.processes.plist import SERVERS, Process
 from aya.processes.rpc import Rpc, Running, SupervisorUnavailable
 
 _START_SECONDS = 20.0
@@ -32,8 +32,6 @@ _DEFAULT_FILES = 1024
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
               "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
 _INHERITED_PREFIXES = ("AYA_", "HF_")
-# What runs a PostgreSQL: stopped last, for the others use it.
-_SERVERS = ("postgres", "watchdog")
 _OWN = ("AYA_HOME", "AYA_NODE", "AYA_DEBUG")
 
 
@@ -120,7 +118,7 @@ class Supervisor:
 
     def _stop(self, processes: Sequence[Process]) -> None:
         """Stop all services at once, and then all servers: supervisord by itself takes a second for each, in turn."""
-        servers = [process for process in processes if process.service in _SERVERS]
+        servers = [process for process in processes if process.service in SERVERS]
         for group in ([process for process in processes if process not in servers], servers):
             known = self.processes()
             labels = [process.label for process in group if process.label in known]

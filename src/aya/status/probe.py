@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+import psutil
 
 from aya import db, migrations, queries
 from aya.backup import archive
@@ -18,6 +20,7 @@ from aya.errors import AyaError, SchemaMismatch
 from aya.home import Home, Node
 from aya.knowledge.reembedding import progress
 from aya.knowledge.types import POISON_ATTEMPTS
+from aya.launchctl import beside
 from aya.local.plan import services
 from aya.local.wait import read_tail
 from aya.postgres import kept
@@ -27,6 +30,7 @@ from aya.postgres.privileges import run_as
 from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
+from aya.processes.states import State
 from aya.processes.supervisor import Supervisor
 from aya.settings import Config, DatabaseSettings, as_role, node_settings, primary_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
@@ -222,10 +226,23 @@ async def _follower(settings: DatabaseSettings, name: str) -> Replication:
 
 
 def _running(home: Home) -> dict[str, Running]:
-    """Return this home's processes by label, those included that lost their supervisor."""
-    known = Supervisor(home).processes(DEADLINE_SECONDS)
+    """Return this home's processes by label, whoever runs them; those included that lost their supervisor."""
+    known = Supervisor(home).processes(DEADLINE_SECONDS) or _managed(home)
     orphans = [one for one in leftovers.find(home) if one.kind == "service"] if not known else []
     return known or {one.name: Running(one.name, "orphaned", one.pid, None, "") for one in orphans}
+
+
+def _managed(home: Home) -> dict[str, Running]:
+    """Return those that launchd or systemd runs."""
+    found = beside.managed(home).values()
+    return {one.label: Running(one.label, cast("State", one.state), one.pid, _started(one.pid), "") for one in found}
+
+
+def _started(pid: int | None) -> float | None:
+    try:
+        return psutil.Process(pid).create_time() if pid else None
+    except psutil.Error:
+        return None
 
 
 def _service(home: Home, name: str, known: Running | None, node: str) -> Service:
