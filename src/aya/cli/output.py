@@ -46,8 +46,11 @@ def inert(text: str) -> str:
 
 
 def line(text: str = "") -> None:
-    """Print one line of a result on standard output; on a terminal nothing that was stored can command it."""
-    click.echo(inert(text) if is_terminal() else text)
+    """Print one line of a result on standard output; on a terminal nothing that was stored can command it.
+
+    Elsewhere it is written as it is; click would take out what looks like a colour.
+    """
+    click.echo(inert(text) if is_terminal() else text, color=True)
 
 
 def progress(text: str) -> None:
