@@ -153,7 +153,10 @@ def test_initialize_is_answered_before_anything_heavy_is_imported() -> None:
     """With every heavy module made impossible to import, the handshake is answered all the same."""
     script = f"import sys\nfor name in {_HEAVY!r}: sys.modules[name] = None\nfrom aya_mcp.main import main\nmain()\n"
     with Probe((sys.executable, "-c", script), stderr=subprocess.PIPE) as probe:
-        answer = probe.initialize("2025-11-25")
+        # Without the notification that follows: it may have ended by then.
+        client = {"name": "aya-test", "version": "1"}
+        asked = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+        answer = probe.ask("initialize", asked)
         assert probe.process.stderr is not None
         told = probe.process.stderr.read().decode()
         probe.process.stderr.close()
