@@ -1,0 +1,67 @@
+"""Reads what `aya.doctor.configuration` judges."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+from aya.doctor.configuration import Seen, file_system_of
+from aya.doctor.look.place import Place
+from aya.errors import AyaError
+from aya.home import Home, Node
+from aya.settings import Config, load_config
+
+
+def read(home: Home) -> tuple[Place, Seen]:
+    """Return the home as far as it can be read, and what is to be judged of it. Nothing is made."""
+    config, config_error = Config(), None
+    try:
+        config = load_config(home)
+    except AyaError as error:
+        config_error = (error.message, error.hint or "")
+    nodes: tuple[Node, ...] = ()
+    state_error = None
+    try:
+        nodes = tuple(home.nodes().values())
+    except AyaError as error:
+        state_error = (error.message, error.hint or "aya down")
+    seen = Seen(
+        path=str(home.path),
+        config_file=str(home.config_file),
+        config_error=config_error,
+        state_error=state_error,
+        nodes=nodes,
+        members=tuple(config.members.values()),
+        clients=config.clients,
+    )
+    return Place(home, config, nodes, nodes, sys.platform), seen
+
+
+def file_system(path: str) -> str:
+    """Return the type of the file system that a path is, or would be, on."""
+    mounts = [(one.mountpoint, one.fstype) for one in psutil.disk_partitions(all=True)]
+    return file_system_of(os.path.realpath(path), mounts)
+
+
+def resolve(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the addresses that each name has; none for one that resolves to nothing."""
+    return {name: _resolved(name) for name in names}
+
+
+def _resolved(name: str) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found))
+
+
+def own_addresses() -> frozenset[str]:
+    """Return the IP addresses of this machine's interfaces."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = (one for many in psutil.net_if_addrs().values() for one in many if one.family in families)
+    return frozenset(one.address.partition("%")[0] for one in found)

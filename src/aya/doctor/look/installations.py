@@ -1,0 +1,200 @@
+"""Finds every PostgreSQL of this machine: installed, running, and started by itself."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar, cast
+
+import psutil
+
+from aya.doctor import origin, texts
+from aya.doctor.installations import AutoStart, Holder, Installed, Manager, Running, Seen
+from aya.doctor.look import commands
+from aya.doctor.look.place import Place
+from aya.doctor.texts import DebianCluster
+from aya.errors import AyaError
+from aya.postgres.binaries import resolve
+from aya.postgres.privileges import run_as
+from aya.processes import ports
+from aya.processes.leftovers import same_directory
+from aya.processes.lint import parse_plist
+from aya.settings import parse_dsn
+
+Answer = TypeVar("Answer")
+
+_PLACES = (
+    "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin", "/Library/PostgreSQL/*/bin",
+    "/Applications/Postgres.app/Contents/Versions/*/bin", "/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin",
+    "/usr/local/pgsql/bin",
+)  # fmt: skip
+_FOLDERS = ("/Library/LaunchDaemons", "/Library/LaunchAgents", "~/Library/LaunchAgents")
+_LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def look(place: Place) -> Seen:
+    """Return all of them. Nothing is started or stopped."""
+    clusters = texts.debian_clusters(commands.text("pg_lsclusters", "--no-header"))
+    running = tuple(_running(place, clusters))
+    return Seen(
+        installed=tuple(_installed()),
+        running=running,
+        jobs=(*_debian_jobs(clusters), *_launchd_jobs()),
+        holders=tuple(_holders(place, running)),
+        own=_own(place),
+        tools=_tools(),
+        data_directories=tuple(os.path.realpath(place.home.data_directory(node.name)) for node in place.all_nodes),
+        user=getpass.getuser(),
+    )
+
+
+def _installed() -> Iterator[Installed]:
+    named = [path for pattern in _PLACES for path in Path("/").glob(pattern.removeprefix("/"))]
+    in_path = shutil.which("postgres")
+    programs = [path / "postgres" for path in named] + ([Path(in_path)] if in_path else [])
+    directories = {str(Path(os.path.realpath(program)).parent) for program in programs if program.exists()}
+    for directory in sorted(directories):
+        yield Installed(directory, _version(f"{directory}/postgres"))
+
+
+def _version(program: str) -> str | None:
+    return texts.postgres_version(commands.text(program, "--version"))
+
+
+def _own(place: Place) -> Installed | None:
+    if place.config.dsn or not place.all_nodes:
+        return None
+    try:
+        found = resolve(place.config, place.home, run_as(place.home.data_directory(place.all_nodes[0].name)))
+    except AyaError:
+        return None
+    return Installed(str(found.directory), found.version)
+
+
+def _tools() -> Installed | None:
+    program = shutil.which("psql")
+    return Installed(str(Path(program).parent), _version(program)) if program else None
+
+
+def _running(place: Place, clusters: Sequence[DebianCluster]) -> Iterator[Running]:
+    for process in psutil.process_iter(["name"]):
+        if not (process.info["name"] or "").startswith("postgres"):
+            continue
+        with suppress(psutil.Error):
+            parent = process.parent()
+            if parent is None or not parent.name().startswith("postgres"):
+                yield _server(place, process, clusters)
+
+
+def _server(place: Place, process: psutil.Process, clusters: Sequence[DebianCluster]) -> Running:
+    seen = _process(process)
+    directory = origin.data_directory(seen)
+    real = os.path.realpath(directory) if directory else None
+    lock = _read(Path(real) / "postmaster.pid") if real else ""
+    port = origin.port(seen.arguments, lock)
+    manager, unit = origin.manager(seen, real, clusters)
+    program = _of(process.exe) or ""
+    return Running(
+        pid=process.pid,
+        version=(_version(program) if program else None)
+        or (_read(Path(real) / "PG_VERSION").strip() if real else None),
+        data_directory=real,
+        port=port,
+        user=_of(process.username) or "",
+        programs=str(Path(program).parent) if program else "",
+        manager=manager,
+        unit=unit,
+        ours=_is_ours(place, real, port),
+    )
+
+
+def _process(process: psutil.Process) -> origin.Process:
+    with process.oneshot():
+        arguments, directory = _of(process.cmdline) or [], _of(process.cwd) or ""
+        environment = _of(process.environ)
+    cgroup = _read(Path(f"/proc/{process.pid}/cgroup")) if sys.platform == "linux" else ""
+    return origin.Process(arguments, environment, directory, cgroup)
+
+
+def _of(ask: Callable[[], Answer]) -> Answer | None:
+    """Return what the system tells, None where it does not tell us."""
+    try:
+        return ask()
+    except (psutil.Error, OSError):
+        return None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _is_ours(place: Place, directory: str | None, port: int | None) -> bool:
+    """Return whether it is a server of this home, a restored one, or the one that aya.toml names by a DSN."""
+    if place.config.dsn:
+        return any(host in _LOCAL and known == port for host, known in parse_dsn(place.config.dsn).hosts)
+    if directory is None:
+        return False
+    nodes = (place.home.data_directory(node.name) for node in place.all_nodes)
+    restored = place.home.restored_directory.glob("*/data")
+    return any(same_directory(directory, own) for own in (*nodes, *restored))
+
+
+def _holders(place: Place, running: Sequence[Running]) -> Iterator[Holder]:
+    """Return who listens where a server of ours should, and is not it."""
+    own = {server.pid for server in running if server.ours}
+    for node in place.nodes if place.config.dsn is None else ():
+        if ports.is_free(node.postgres_port):
+            continue
+        pid, name = _listener(node.postgres_port)
+        is_own = pid in own or (pid is None and any(one.port == node.postgres_port and one.ours for one in running))
+        if not is_own:
+            yield Holder(node.name, node.postgres_port, pid, name)
+
+
+def _listener(port: int) -> tuple[int | None, str]:
+    """Return who listens on a port: by psutil, or, on macOS where that takes root, by lsof."""
+    with suppress(psutil.Error):
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.pid and tuple(one.laddr)[1:2] == (port,):
+                return one.pid, psutil.Process(one.pid).name()
+    found = origin.listening(commands.text("lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"))
+    return found[0] if found else (None, "another process")
+
+
+def _debian_jobs(clusters: Sequence[DebianCluster]) -> Iterator[AutoStart]:
+    for cluster in clusters:
+        words = _read(Path(f"/etc/postgresql/{cluster.version}/{cluster.name}/start.conf")).splitlines()
+        if "auto" in {word.partition("#")[0].strip() for word in words}:
+            directory = os.path.realpath(cluster.data_directory)
+            yield AutoStart(f"{cluster.version}/{cluster.name}", "debian", directory)
+
+
+def _launchd_jobs() -> Iterator[AutoStart]:
+    """Return the jobs of PostgreSQLs that are not AYA's, and are not disabled. Never run on a Mac."""
+    for folder in _FOLDERS:
+        domain = "system" if folder.endswith("Daemons") else f"gui/{os.getuid()}"
+        for file in Path(folder).expanduser().glob("*.plist"):
+            if "postgres" in file.name.lower() and not file.name.startswith("com.aya."):
+                yield from _launchd_job(file, domain)
+
+
+def _launchd_job(file: Path, domain: str) -> Iterator[AutoStart]:
+    try:
+        plist = parse_plist(file.read_bytes())
+    except (OSError, ValueError):
+        return
+    label = str(plist.get("Label") or file.stem)
+    disabled = texts.disabled_jobs(commands.text("launchctl", "print-disabled", domain))
+    if not disabled.get(label) and (plist.get("RunAtLoad") or plist.get("KeepAlive")):
+        words = [str(word) for word in cast("list[object]", plist.get("ProgramArguments") or [])]
+        directory = origin.option(words, "-D", "--pgdata")
+        manager: Manager = "homebrew" if label.startswith("homebrew.mxcl.") else "launchd"
+        yield AutoStart(label, manager, os.path.realpath(directory) if directory else None, domain)

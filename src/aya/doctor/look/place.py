@@ -1,0 +1,61 @@
+"""What `aya doctor` looks at: one home on one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from aya.errors import AyaError
+from aya.home import Home, Node
+from aya.members import Member, word_of
+from aya.postgres.cluster import SUPERUSER
+from aya.postgres.config import SERVERS, SYNC_ROLE
+from aya.settings import DEFAULT_DATABASE, Config, DatabaseSettings, parse_dsn
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A home, as far as it can be read. nodes: that are looked at; all_nodes: that it has. platform: sys.platform."""
+
+    home: Home
+    config: Config
+    nodes: tuple[Node, ...]
+    all_nodes: tuple[Node, ...]
+    platform: str
+
+    def only(self, node: str) -> Place:
+        """Return the same, of which one node is looked at; ConfigError names those that there are."""
+        return replace(self, nodes=(self.home.node(node),))
+
+    @property
+    def partners(self) -> tuple[Member, ...]:
+        """Return the servers on other machines."""
+        here = {node.name for node in self.all_nodes}
+        return tuple(member for name, member in self.config.members.items() if name not in here)
+
+    def servers(self) -> dict[str, DatabaseSettings]:
+        """Return how each server is entered that can be, by its node's name."""
+        if self.config.dsn:
+            return {"alpha": parse_dsn(self.config.dsn)}
+        found: dict[str, DatabaseSettings] = {}
+        for node in self.nodes:
+            password = self.home.secrets(node.name).get(SUPERUSER)
+            if password:
+                where = (("127.0.0.1", node.postgres_port),)
+                found[node.name] = DatabaseSettings(where, DEFAULT_DATABASE, SUPERUSER, password)
+        for partner in self.partners:
+            entry = self._entry()
+            if entry:
+                found[partner.name] = DatabaseSettings(partner.hosts, DEFAULT_DATABASE, *entry)
+        return found
+
+    def _entry(self) -> tuple[str, str] | None:
+        """Return by which role and password a partner is entered: its roles are ours on a server, else AIR's own."""
+        for name in SERVERS:
+            if any(node.name == name for node in self.all_nodes):
+                password = self.home.secrets(name).get(SUPERUSER)
+                return (SUPERUSER, password) if password else None
+        try:
+            word = word_of(self.home, self.config, "air", SYNC_ROLE)
+        except AyaError:
+            return None
+        return (SYNC_ROLE, word) if word else None
