@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "configuration.tailnet-name": Kind("warning", "MagicDNS fails where the tailnet's resolver does; 100.x does not"),
     "configuration.everybody-let-in": Kind("failure", "access is for named hosts only"),
     "configuration.synced-folder": Kind("failure", "a folder that is synced changes under a running database"),
+    "configuration.protected-folder": Kind("warning", "macOS keeps daemons out of it, and iCloud may sync it"),
     "configuration.network-folder": Kind("failure", "locks and flushes do not hold across a network file system"),
     "permissions.file-open": Kind("failure", "others on this machine can read a secret"),
     "permissions.directory-open": Kind("failure", "others can list or read what is kept; PostgreSQL refuses to start"),

@@ -14,6 +14,8 @@ from aya.members import Member
 # What a folder is called that is copied elsewhere while it changes.
 _SYNCED = ("Mobile Documents", "CloudStorage", "Dropbox", "OneDrive", "Google Drive", "iCloud Drive", "Nextcloud")
 _NETWORK = frozenset({"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "fuse.sshfs", "9p", "ceph", "afs"})
+# What macOS guards for the person (TCC): a daemon gets "Operation not permitted" there.
+_PROTECTED = ("Desktop", "Documents", "Downloads")
 _EVERYBODY = frozenset({"0.0.0.0/0", "::/0", "all", "0/0"})
 _LOCAL_NAMES = frozenset({"localhost", "0.0.0.0", "::", "*"})  # noqa: S104 - refused, not listened on
 
@@ -24,7 +26,7 @@ class Seen:
 
     config_error, state_error: message and hint, when a file cannot be used. file_system: of the home, such as apfs.
     members: the servers that aya.toml names. resolved: IP addresses by name; an empty tuple for a name that has none.
-    own_addresses: of this machine's interfaces.
+    own_addresses: of this machine's interfaces. user_home: of the person on macOS, None elsewhere.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Seen:
     clients: tuple[str, ...] = ()
     resolved: Mapping[str, tuple[str, ...]] | None = None
     own_addresses: frozenset[str] = frozenset()
+    user_home: str | None = None
 
 
 def judge(seen: Seen) -> list[Finding]:
@@ -83,7 +86,9 @@ def _of_place(seen: Seen) -> list[Finding]:
         return [finding("configuration.synced-folder", f"{seen.path} is in {synced[0]}, which is synced", away)]
     if is_network(seen.file_system):
         return [finding("configuration.network-folder", f"{seen.path} is on {seen.file_system}", away)]
-    return []
+    guarded = [f"{seen.user_home}/{name}/" for name in _PROTECTED] if seen.user_home else []
+    inside = next((folder for folder in guarded if f"{seen.path}/".startswith(folder)), None)
+    return [finding("configuration.protected-folder", f"{seen.path} is in {inside}", away)] if inside else []
 
 
 def _of_ports(seen: Seen) -> list[Finding]:

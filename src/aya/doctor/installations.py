@@ -126,11 +126,12 @@ def _started(server: Running) -> str:
             return f"started by hand by {server.user}" if server.user else "started by hand"
 
 
-def ending(server: Running, user: str = "") -> str:
-    """Return the commands that stop a server and keep it from starting again; its data stays. user: who will type."""
+def ending(server: Running, seen: Seen) -> str:
+    """Return the commands that stop a server and keep it from starting again; its data stays."""
     match server.manager:
         case "homebrew" | "launchd" | "systemd" | "debian":
-            return disabling(AutoStart(server.unit, server.manager))
+            known = next((job for job in seen.jobs if job.label == server.unit), None)
+            return disabling(known or AutoStart(server.unit, server.manager))
         case "aya":
             return f"aya --home {shlex.quote(server.unit)} down"
         case "person":
@@ -139,7 +140,7 @@ def ending(server: Running, user: str = "") -> str:
         return f"sudo kill -INT {server.pid}"
     program = f"{server.programs}/pg_ctl" if server.programs else "pg_ctl"
     stop = f"{shlex.quote(program)} stop --mode=fast --pgdata={shlex.quote(server.data_directory)}"
-    return stop if server.user in {"", user} else f"cd /; sudo -u {shlex.quote(server.user)} {stop}"
+    return stop if server.user in {"", seen.user} else f"cd /; sudo -u {shlex.quote(server.user)} {stop}"
 
 
 def disabling(job: AutoStart) -> str:
@@ -167,7 +168,7 @@ def _of_directories(seen: Seen) -> list[Finding]:
         strange = [server for server in there if not server.ours]
         if strange and len(there) > 1:
             what = f"{describe(strange[0])}, beside pid {next(one.pid for one in there if one is not strange[0])}"
-            found.append(finding("installations.two-on-one-directory", what, ending(strange[0], seen.user)))
+            found.append(finding("installations.two-on-one-directory", what, ending(strange[0], seen)))
         found += [
             finding(
                 "installations.two-on-one-directory", f"{job.label} starts a server on {directory} too", disabling(job)
@@ -182,7 +183,7 @@ def _of_ports(seen: Seen) -> list[Finding]:
     for holder in seen.holders:
         server = next((one for one in seen.running if one.pid == holder.pid), None)
         who = describe(server) if server else f"{holder.name} (pid {holder.pid or 'unknown'})"
-        end = ending(server, seen.user) if server else _ending_of(holder)
+        end = ending(server, seen) if server else _ending_of(holder)
         what = f"port {holder.port} of node {holder.node} is held by {who}"
         found.append(finding("installations.port-taken", what, f"{end}; then aya up", node=holder.node))
     return found
@@ -195,12 +196,12 @@ def _ending_of(holder: Holder) -> str:
 def _of_running(seen: Seen) -> list[Finding]:
     told = {holder.pid for holder in seen.holders}
     strange = [server for server in seen.running if not server.ours and server.pid not in told]
-    return [_foreign(server, seen.user) for server in strange]
+    return [_foreign(server, seen) for server in strange]
 
 
-def _foreign(server: Running, user: str) -> Finding:
+def _foreign(server: Running, seen: Seen) -> Finding:
     """Return a server that is not ours. Another AYA_HOME may run beside this one: its ports are its own."""
-    found = finding("installations.foreign-server", describe(server), ending(server, user))
+    found = finding("installations.foreign-server", describe(server), ending(server, seen))
     return replace(found, severity="note") if server.manager == "aya" and server.port != CONTRACT_PORT else found
 
 

@@ -18,12 +18,16 @@ _DEBIAN_UNIT = re.compile(r"postgresql@(?P<version>[\d.]+)-(?P<name>.+)")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the system tells of a postmaster; empty where it does not tell us. cgroup: /proc/PID/cgroup on Linux."""
+    """What the system tells of a postmaster; empty where it does not tell us.
+
+    cgroup: /proc/PID/cgroup on Linux. label: of launchd's job that has this pid (launchctl list).
+    """
 
     arguments: Sequence[str] = ()
     environment: Mapping[str, str] | None = None
     directory: str = ""
     cgroup: str = ""
+    label: str = ""
 
 
 def manager(seen: Process, data_directory: str | None, clusters: Sequence[DebianCluster]) -> tuple[Manager, str]:
@@ -31,7 +35,7 @@ def manager(seen: Process, data_directory: str | None, clusters: Sequence[Debian
     environment = seen.environment or {}
     if home := environment.get("AYA_HOME"):
         return "aya", home
-    label = environment.get(_LAUNCHD_LABEL, "0")
+    label = seen.label or environment.get(_LAUNCHD_LABEL, "0")
     if label.startswith(_HOMEBREW):
         return "homebrew", label
     if label != "0" and not label.startswith("application."):

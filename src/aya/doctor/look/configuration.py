@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -37,6 +38,7 @@ def read(home: Home) -> tuple[Place, Seen]:
         nodes=nodes,
         members=tuple(config.members.values()),
         clients=config.clients,
+        user_home=str(Path.home()) if sys.platform == "darwin" else None,
     )
     return Place(home, config, nodes, nodes, sys.platform), seen
 

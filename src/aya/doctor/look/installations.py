@@ -6,8 +6,9 @@ import getpass
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -34,17 +35,29 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )  # fmt: skip
 _FOLDERS = ("/Library/LaunchDaemons", "/Library/LaunchAgents", "~/Library/LaunchAgents")
+_STARTED = frozenset({"started", "error", "scheduled"})
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the system's own managers tell. clusters: of pg_lsclusters; labels: of launchd's jobs, by pid."""
+
+    clusters: tuple[DebianCluster, ...]
+    labels: Mapping[int, str]
 
 
 def look(place: Place) -> Seen:
     """Return all of them. Nothing is started or stopped."""
-    clusters = texts.debian_clusters(commands.text("pg_lsclusters", "--no-header"))
-    running = tuple(_running(place, clusters))
+    known = Known(
+        tuple(texts.debian_clusters(commands.text("pg_lsclusters", "--no-header"))),
+        {job.pid: job.label for job in texts.jobs(commands.text("launchctl", "list")).values() if job.pid},
+    )
+    running = tuple(_running(place, known))
     return Seen(
         installed=tuple(_installed()),
         running=running,
-        jobs=(*_debian_jobs(clusters), *_launchd_jobs()),
+        jobs=_jobs(known.clusters),
         holders=tuple(_holders(place, running)),
         own=_own(place),
         tools=_tools(),
@@ -81,23 +94,23 @@ def _tools() -> Installed | None:
     return Installed(str(Path(program).parent), _version(program)) if program else None
 
 
-def _running(place: Place, clusters: Sequence[DebianCluster]) -> Iterator[Running]:
+def _running(place: Place, known: Known) -> Iterator[Running]:
     for process in psutil.process_iter(["name"]):
         if not (process.info["name"] or "").startswith("postgres"):
             continue
         with suppress(psutil.Error):
             parent = process.parent()
             if parent is None or not parent.name().startswith("postgres"):
-                yield _server(place, process, clusters)
+                yield _server(place, process, known)
 
 
-def _server(place: Place, process: psutil.Process, clusters: Sequence[DebianCluster]) -> Running:
-    seen = _process(process)
+def _server(place: Place, process: psutil.Process, known: Known) -> Running:
+    seen = _process(process, known.labels.get(process.pid, ""))
     directory = origin.data_directory(seen)
     real = os.path.realpath(directory) if directory else None
     lock = _read(Path(real) / "postmaster.pid") if real else ""
     port = origin.port(seen.arguments, lock)
-    manager, unit = origin.manager(seen, real, clusters)
+    manager, unit = origin.manager(seen, real, known.clusters)
     program = _of(process.exe) or ""
     return Running(
         pid=process.pid,
@@ -113,12 +126,12 @@ def _server(place: Place, process: psutil.Process, clusters: Sequence[DebianClus
     )
 
 
-def _process(process: psutil.Process) -> origin.Process:
+def _process(process: psutil.Process, label: str) -> origin.Process:
     with process.oneshot():
         arguments, directory = _of(process.cmdline) or [], _of(process.cwd) or ""
         environment = _of(process.environ)
     cgroup = _read(Path(f"/proc/{process.pid}/cgroup")) if sys.platform == "linux" else ""
-    return origin.Process(arguments, environment, directory, cgroup)
+    return origin.Process(arguments, environment, directory, cgroup, label)
 
 
 def _of(ask: Callable[[], Answer]) -> Answer | None:
@@ -167,6 +180,18 @@ def _listener(port: int) -> tuple[int | None, str]:
                 return one.pid, psutil.Process(one.pid).name()
     found = origin.listening(commands.text("lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"))
     return found[0] if found else (None, "another process")
+
+
+def _jobs(clusters: Sequence[DebianCluster]) -> tuple[AutoStart, ...]:
+    """Return what starts a PostgreSQL by itself, each job once; its plist tells more than Homebrew's list."""
+    found = {job.label: job for job in (*_brew_jobs(), *_launchd_jobs(), *_debian_jobs(clusters))}
+    return tuple(found.values())
+
+
+def _brew_jobs() -> Iterator[AutoStart]:
+    for service in texts.brew_services(commands.text("brew", "services", "list")):
+        if service.name.startswith("postgresql") and service.status in _STARTED:
+            yield AutoStart(f"homebrew.mxcl.{service.name}", "homebrew")
 
 
 def _debian_jobs(clusters: Sequence[DebianCluster]) -> Iterator[AutoStart]:
