@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -48,29 +49,30 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What the servers said, and why others did not."""
+    """What the servers said, and why others did not. resting: of this home nothing runs, as somebody wanted."""
 
-    facts: tuple[ServerFacts, ...] = ()
-    silent: dict[str, str] = field(default_factory=dict[str, str])
+    facts: tuple[ServerFacts, ...]
+    silent: dict[str, str]
+    resting: bool
 
     def get(self, node: str) -> ServerFacts | None:
         """Return what a node's server said."""
         return next((one for one in self.facts if one.node == node), None)
 
 
-async def examine(home: Home, node: str | None = None) -> list[Finding]:
+async def examine(home: Home, node: str | None = None, platform: str = sys.platform) -> list[Finding]:
     """Look at a machine and at its nodes, or at one of them, and return everything that was found.
 
-    Raises ConfigError for a node that there is not.
+    platform: sys.platform, or a test's. Raises ConfigError for a node that there is not.
     """
-    place, seen = await in_thread(partial(look_configuration.read, home))
+    place, seen = await in_thread(partial(look_configuration.read, home, platform))
     if node is not None:
         place = place.only(node)
-    servers = await _ask(place)
+    servers = await _ask(place, resting=await in_thread(partial(look_services.is_resting, place)))
     return await run([_configuration(place, seen), *_of_home(place, servers), *_of_machine(place, servers)])
 
 
-async def _ask(place: Place) -> Servers:
+async def _ask(place: Place, *, resting: bool) -> Servers:
     """Ask every server at once; whoever does not answer in time is silent."""
 
     async def ask(name: str) -> ServerFacts | str:
@@ -87,6 +89,7 @@ async def _ask(place: Place) -> Servers:
     return Servers(
         tuple(answer for answer in answers.values() if isinstance(answer, ServerFacts)),
         {name: answer for name, answer in answers.items() if isinstance(answer, str)},
+        resting,
     )
 
 
@@ -128,10 +131,12 @@ def _of_home(place: Place, servers: Servers) -> Iterator[Check]:
 
 def _of_servers(place: Place, servers: Servers) -> Iterator[Check]:
     partners = len({node.name for node in place.all_nodes} | place.config.members.keys() & set(SERVERS))
+    here = {node.name for node in place.all_nodes}
     for name, why in servers.silent.items():
-        yield _said("services.servers", name, [services.silent(name, why)])
+        if not (servers.resting and name in here):
+            yield _said("services.servers", name, [services.silent(name, why)])
         yield from (
-            Check(topic, "the server's", _nothing, name, "its server does not answer")
+            Check(topic, f"{topic.partition('.')[0]} of its server", _nothing, name, "it does not answer")
             for topic in ("durability", "versions", "stale.server")
         )
     for facts in servers.facts:
@@ -149,7 +154,8 @@ def _embedder(place: Place, name: str, servers: Servers) -> Check:
     async def work() -> Sequence[Finding]:
         return model.judge(await look_model.look(place, node, facts.model if facts else None))
 
-    return Check("model", "the embedder runs the base's model", work, name)
+    resting = "nothing of this home runs" if servers.resting else None
+    return Check("model", "the embedder runs the base's model", work, name, resting)
 
 
 def _of_machine(place: Place, servers: Servers) -> Iterator[Check]:

@@ -42,7 +42,7 @@ def run(*command: str, seconds: float = SECONDS) -> Printed | None:
     return Printed(done.returncode, done.stdout.decode("utf-8", errors="replace"))
 
 
-def text(*command: str) -> str:
+def text(*command: str, seconds: float = SECONDS) -> str:
     """Return what a program prints; empty when it cannot be run."""
-    printed = run(*command)
+    printed = run(*command, seconds=seconds)
     return printed.text if printed else ""

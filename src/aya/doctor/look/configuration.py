@@ -17,8 +17,11 @@ from aya.home import Home, Node
 from aya.settings import Config, load_config
 
 
-def read(home: Home) -> tuple[Place, Seen]:
-    """Return the home as far as it can be read, and what is to be judged of it. Nothing is made."""
+def read(home: Home, platform: str = sys.platform) -> tuple[Place, Seen]:
+    """Return the home as far as it can be read, and what is to be judged of it. Nothing is made.
+
+    platform: sys.platform, or a test's.
+    """
     config, config_error = Config(), None
     try:
         config = load_config(home)
@@ -38,9 +41,9 @@ def read(home: Home) -> tuple[Place, Seen]:
         nodes=nodes,
         members=tuple(config.members.values()),
         clients=config.clients,
-        user_home=str(Path.home()) if sys.platform == "darwin" else None,
+        user_home=str(Path.home()) if platform == "darwin" else None,
     )
-    return Place(home, config, nodes, nodes, sys.platform), seen
+    return Place(home, config, nodes, nodes, platform), seen
 
 
 def file_system(path: str) -> str:

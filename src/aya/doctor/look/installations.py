@@ -35,6 +35,8 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )  # fmt: skip
 _FOLDERS = ("/Library/LaunchDaemons", "/Library/LaunchAgents", "~/Library/LaunchAgents")
+# It is written in Ruby; what it would tell is mostly in the plists.
+_BREW_SECONDS = 2.0
 _STARTED = frozenset({"started", "error", "scheduled"})
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -189,7 +191,7 @@ def _jobs(clusters: Sequence[DebianCluster]) -> tuple[AutoStart, ...]:
 
 
 def _brew_jobs() -> Iterator[AutoStart]:
-    for service in texts.brew_services(commands.text("brew", "services", "list")):
+    for service in texts.brew_services(commands.text("brew", "services", "list", seconds=_BREW_SECONDS)):
         if service.name.startswith("postgresql") and service.status in _STARTED:
             yield AutoStart(f"homebrew.mxcl.{service.name}", "homebrew")
 

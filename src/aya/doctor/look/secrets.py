@@ -16,7 +16,7 @@ from aya.secret_file import read_password
 
 PLIST_FOLDERS = (Path("/Library/LaunchDaemons"), Path("/Library/LaunchAgents"))
 # Of each log, its end: a search of everything takes longer than a person waits.
-_TAIL_BYTES = 16 * 1024 * 1024
+_TAIL_BYTES = 8 * 1024 * 1024
 
 
 def known(place: Place) -> dict[str, str]:

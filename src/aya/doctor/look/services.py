@@ -83,6 +83,11 @@ def running(place: Place) -> list[Running]:
     return found
 
 
+def is_resting(place: Place) -> bool:
+    """Return whether a person has stopped this home: not a process of it is left."""
+    return bool(place.all_nodes) and not launchd_labels() and not leftovers.find(place.home)
+
+
 def launchd_labels() -> list[tuple[str, str]]:
     """Return AYA's jobs where launchd looks: label and domain."""
     return [
