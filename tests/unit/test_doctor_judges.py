@@ -60,6 +60,7 @@ def members(*addresses: str) -> tuple[Member, ...]:
         ({"nodes": ()}, ["configuration.no-nodes"]),
         ({"config_error": ("aya.toml has an unknown entry 'x'", "edit aya.toml")}, ["configuration.unreadable"]),
         ({"state_error": ("state.json was written by another version", "use it")}, ["configuration.state-unreadable"]),
+        ({"secrets_errors": (("it is damaged", "restore it"),)}, ["configuration.secrets-unreadable"]),
         ({"nodes": (ALPHA, replace(BETA, embedder_port=20001)), "members": ()}, ["configuration.ports-clash"]),
         ({"nodes": (replace(ALPHA, embedder_port=20001),)}, ["configuration.ports-clash"]),
         ({"members": (Member("beta", ("192.168.1.11", "100.64.0.2"), 5432, 5432, 8008),)},
@@ -192,7 +193,7 @@ SLEEPY = {"sleep": 10, "autorestart": 0}
     [
         (("alpha",), SLEEPY, True, ["sleep.server-sleeps", "sleep.no-autorestart", "sleep.filevault"]),
         (("beta",), {"sleep": 0, "autorestart": 1}, False, []),
-        (("air",), SLEEPY, True, []),
+        (("air",), SLEEPY, True, ["sleep"]),
         (("alpha",), {}, None, ["sleep"]),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.unit.test_doctor_texts import BREW, DISABLED, LAUNCHCTL_LIST, PMSET, SNTP, SW_VERS
 
-from aya.doctor import installations, network, services
+from aya.doctor import checks, installations, network, services
 from aya.doctor.checks import examine
 from aya.doctor.findings import Finding
 from aya.doctor.look import installations as look_installations
@@ -22,8 +22,10 @@ from aya.doctor.look import machine
 from aya.doctor.look import services as look_services
 from aya.doctor.look.configuration import read
 from aya.doctor.look.place import Place
+from aya.errors import DatabaseUnavailable
 from aya.home import Home, Node
 from aya.local import layout, plan
+from aya.settings import DatabaseSettings
 
 SYSTEMSETUP = "Network Time: Off\n"
 PROGRAMS = {
@@ -161,3 +163,67 @@ def test_what_was_installed_from_a_checkout_is_told() -> None:
     """This very environment is, when these tests run from one."""
     place, _ = read(Home(Path("/nowhere")))
     assert "aya" in machine.python(place).editable
+
+
+CLUSTER = '[cluster.alpha]\naddresses = ["192.168.1.10"]\n[cluster.beta]\naddresses = ["localhost", "100.64.0.2"]\n'
+
+
+def place_of(home: Home, toml: str) -> Place:
+    """Return the home as it is read with that aya.toml."""
+    home.config_file.write_text(toml)
+    place, seen = read(home)
+    assert seen.config_error is None
+    return place
+
+
+def test_a_partner_is_entered_by_the_roles_that_both_have(home: Home) -> None:
+    """Beta is a copy of alpha, passwords included; of a server whose password is not here that is said."""
+    assert place_of(home, CLUSTER).servers() == {"alpha": "its secrets.json holds no password of postgres"}
+    home.save_secrets("alpha", {"postgres": "x" * 20})
+    servers = place_of(home, CLUSTER).servers()
+    beta = servers["beta"]
+    assert isinstance(beta, DatabaseSettings)
+    assert (beta.user, beta.password) == ("postgres", "x" * 20)
+    assert beta.hosts == (("localhost", 5432), ("100.64.0.2", 5432))
+
+
+def test_air_enters_the_servers_as_its_daemon_does(tmp_path: Path) -> None:
+    """By the password that it was given, and not at all without one."""
+    home = Home(tmp_path)
+    home.save_nodes(plan.settle({}, ["air"], lambda taken: 20000 + len(taken)))
+    home.save_secrets("air", {"postgres": "x" * 20})
+    assert set(place_of(home, CLUSTER).servers()) == {"air"}
+    (tmp_path / "word").write_text("a-word-of-sixteen-characters\n")
+    (tmp_path / "word").chmod(0o600)
+    servers = place_of(home, CLUSTER + '[sync]\nprimary_password_file = "word"\n').servers()
+    assert set(servers) == {"air", "alpha", "beta"}
+    beta = servers["beta"]
+    assert isinstance(beta, DatabaseSettings)
+    assert (beta.user, beta.password) == ("aya_sync", "a-word-of-sixteen-characters")
+
+
+async def test_names_become_addresses_before_a_server_is_asked() -> None:
+    """A resolver that hangs would keep the command from ending."""
+    asked = await checks.numeric(DatabaseSettings((("localhost", 1), ("no.such.host.invalid", 2)), "x", "y"))
+    assert asked.hosts in {(("127.0.0.1", 1),), (("::1", 1),)}
+    with pytest.raises(DatabaseUnavailable, match="resolves to nothing"):
+        await checks.numeric(DatabaseSettings((("no.such.host.invalid", 2),), "x", "y"))
+    socket_of = DatabaseSettings((("/run/postgresql", 5432),), "x", "y")
+    assert await checks.numeric(socket_of) == socket_of
+
+
+def test_a_dsn_that_gives_up_what_is_promised_is_a_finding(home: Home) -> None:
+    """Without its password being said; and the node's own server is looked at instead."""
+    home.config_file.write_text('[postgres]\ndsn = "postgresql://u:geheim@h/d?synchronous_commit=off"\n')
+    found = ids(asyncio.run(examine(home)))
+    assert "synchronous_commit" in found["configuration.unreadable"].what
+    assert "geheim" not in str(found)
+
+
+def test_what_may_not_be_read_is_said_with_who_may(home: Home) -> None:
+    """A damaged file of passwords is a finding, and costs only what needs it."""
+    home.secrets_file("alpha").write_text("{")
+    home.secrets_file("alpha").chmod(0o600)
+    found = ids(asyncio.run(examine(home)))
+    assert found["configuration.secrets-unreadable"].severity == "failure"
+    assert not {name for name in found if name.startswith("doctor.")}

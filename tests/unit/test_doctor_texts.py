@@ -220,6 +220,8 @@ CLUSTERS = [DebianCluster("16", "main", 5432, "online", "/var/lib/postgresql/16/
          ("debian", "17/main")),
         (origin.Process(cgroup="0::/system.slice/postgresql-16.service\n"), "/x", ("systemd", "postgresql-16")),
         (origin.Process(cgroup="0::/user.slice/session-1.scope"), "/x", ("person", "")),
+        (origin.Process(), "/srv/aya/nodes/beta/data", ("aya", "/srv/aya")),
+        (origin.Process(environment={}), "/srv/aya/nodes/beta/data", ("person", "")),
         (origin.Process(), None, ("person", "")),
     ],
 )  # fmt: skip

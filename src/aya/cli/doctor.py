@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aya.doctor.findings import Finding
 
 _WORDS = {"failure": "FAILURE", "warning": "warning", "note": "note", "ok": "ok", "skipped": "skipped"}
+_COLOURS = {"failure": "red", "warning": "yellow", "ok": "green"}
 
 
 @click.command(name="doctor")
@@ -100,7 +101,8 @@ def lines(found: Sequence[Finding], *, everything: bool) -> list[str]:
 
 def _of(one: Finding) -> list[str]:
     where = f"{one.node}: " if one.node else ""
-    head = f"  {_WORDS[one.severity]:<8} {where}{one.what}"
+    word = click.style(f"{_WORDS[one.severity]:<8}", fg=_COLOURS.get(one.severity), bold=one.severity == "failure")
+    head = f"  {word if output.colours() else _WORDS[one.severity].ljust(8)} {where}{one.what}"
     if one.severity in {"ok", "skipped"}:
         return [head]
     return [f"{head}  [{one.id}]", f"           {one.why}", f"           next: {one.hint}"]

@@ -25,6 +25,7 @@ KINDS: dict[str, Kind] = {
     "configuration.no-nodes": Kind("warning", "there is nothing to look at but the machine"),
     "configuration.unreadable": Kind("failure", "no verb and no service starts with it"),
     "configuration.state-unreadable": Kind("failure", "nobody knows which nodes this machine has"),
+    "configuration.secrets-unreadable": Kind("failure", "without its passwords no server of the node can be entered"),
     "configuration.ports-clash": Kind("failure", "only one of them can listen there"),
     "configuration.address-unknown": Kind("failure", "nobody reaches a node by a name that resolves to nothing"),
     "configuration.address-elsewhere": Kind("warning", "the partner reaches this node by these addresses alone"),
@@ -125,7 +126,7 @@ KINDS: dict[str, Kind] = {
     "services.plist-owner": Kind("failure", "launchd loads no daemon that somebody else could change"),
     "services.job-failing": Kind("warning", "launchd starts it over and over"),
     "services.log-large": Kind("warning", "nobody reads it, and it fills the disk"),
-    "doctor.check-failed": Kind("failure", "this was not looked at: a fault of AYA itself"),
+    "doctor.check-failed": Kind("failure", "this was not looked at"),
     "doctor.check-late": Kind("warning", "this was not looked at: it took too long"),
 }  # fmt: skip
 

@@ -38,9 +38,10 @@ from aya.doctor.look import services as look_services
 from aya.doctor.look.place import Place
 from aya.doctor.run import Check, in_thread, run
 from aya.doctor.servers import ServerFacts
-from aya.errors import AyaError
+from aya.errors import AyaError, DatabaseUnavailable
 from aya.home import Home
 from aya.postgres.config import SERVERS
+from aya.settings import DatabaseSettings
 
 _ASK_SECONDS = 4.0
 _ELSEWHERE = "not on this system"
@@ -74,23 +75,38 @@ async def examine(home: Home, node: str | None = None, platform: str = sys.platf
 
 async def _ask(place: Place, *, resting: bool) -> Servers:
     """Ask every server at once; whoever does not answer in time is silent."""
-
-    async def ask(name: str) -> ServerFacts | str:
-        try:
-            async with asyncio.timeout(_ASK_SECONDS):
-                return await postgres.facts(entries[name], name)
-        except TimeoutError:
-            return f"no answer within {_ASK_SECONDS:.0f} s"
-        except AyaError as error:
-            return error.message
-
     entries = place.servers()
-    answers = dict(zip(entries, await asyncio.gather(*map(ask, entries)), strict=True))
+    answers = dict(zip(entries, await asyncio.gather(*(_answer(name, entries[name]) for name in entries)), strict=True))
     return Servers(
         tuple(answer for answer in answers.values() if isinstance(answer, ServerFacts)),
         {name: answer for name, answer in answers.items() if isinstance(answer, str)},
         resting,
     )
+
+
+async def _answer(name: str, settings: DatabaseSettings | str) -> ServerFacts | str:
+    """Return what a server says, or why it says nothing."""
+    if isinstance(settings, str):
+        return settings
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            return await postgres.facts(await numeric(settings), name)
+    except TimeoutError:
+        return f"no answer within {_ASK_SECONDS:.0f} s"
+    except AyaError as error:
+        return error.message
+
+
+async def numeric(settings: DatabaseSettings) -> DatabaseSettings:
+    """Return the same by IP addresses: a resolver that hangs is then waited for in a thread of ours, and at no end.
+
+    Raises DatabaseUnavailable when none of the names has one.
+    """
+    known = await in_thread(partial(look_configuration.resolve, [host for host, _ in settings.hosts]))
+    hosts = tuple((known[host][0], port) for host, port in settings.hosts if known[host])
+    if not hosts:
+        raise DatabaseUnavailable(f"{', '.join(known)} resolves to nothing", hint="edit aya.toml")
+    return replace(settings, hosts=hosts)
 
 
 def _configuration(place: Place, seen: configuration.Seen) -> Check:
@@ -130,7 +146,7 @@ def _of_home(place: Place, servers: Servers) -> Iterator[Check]:
 
 
 def _of_servers(place: Place, servers: Servers) -> Iterator[Check]:
-    partners = len({node.name for node in place.all_nodes} | place.config.members.keys() & set(SERVERS))
+    pair = ({node.name for node in place.all_nodes} | place.config.members.keys()) & set(SERVERS)
     here = {node.name for node in place.all_nodes}
     for name, why in servers.silent.items():
         if not (servers.resting and name in here):
@@ -140,7 +156,7 @@ def _of_servers(place: Place, servers: Servers) -> Iterator[Check]:
             for topic in ("durability", "versions", "stale.server")
         )
     for facts in servers.facts:
-        paired = facts.node in SERVERS and partners > 1
+        paired = facts.node in SERVERS and len(pair) > 1
         yield _said("durability", facts.node, durability.judge(facts, has_partner=paired), "keeps what it acknowledges")
         yield _said("versions", facts.node, versions.judge_one(facts, __version__), "versions fit together")
         yield _said("stale.server", facts.node, stale.judge_server(facts), "the server keeps nothing for nobody")

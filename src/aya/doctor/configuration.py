@@ -24,9 +24,9 @@ _LOCAL_NAMES = frozenset({"localhost", "0.0.0.0", "::", "*"})  # noqa: S104 - re
 class Seen:
     """What is known of a home and its configuration.
 
-    config_error, state_error: message and hint, when a file cannot be used. file_system: of the home, such as apfs.
-    members: the servers that aya.toml names. resolved: IP addresses by name; an empty tuple for a name that has none.
-    own_addresses: of this machine's interfaces. user_home: of the person on macOS, None elsewhere.
+    config_error, state_error, secrets_errors: message and hint, of files that cannot be used. file_system: of the home,
+    such as apfs. members: the servers that aya.toml names. resolved: IP addresses by name; an empty tuple for a name
+    that has none. own_addresses: of this machine's interfaces. user_home: of the person on macOS, None elsewhere.
     """
 
     path: str
@@ -34,6 +34,7 @@ class Seen:
     file_system: str = ""
     config_error: tuple[str, str] | None = None
     state_error: tuple[str, str] | None = None
+    secrets_errors: tuple[tuple[str, str], ...] = ()
     nodes: tuple[Node, ...] = ()
     members: tuple[Member, ...] = ()
     clients: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ def judge(seen: Seen) -> list[Finding]:
                 "aya up; or aya init, for one Mac of three",
             )
         )
+    found += [finding("configuration.secrets-unreadable", what, hint) for what, hint in seen.secrets_errors]
     found += _of_place(seen)
     found += _of_ports(seen)
     for member in seen.members:

@@ -76,8 +76,8 @@ def _remove_temporary(what: RemoveTemporary) -> str:
 
 async def _drop_index(place: Place, what: DropUnfinishedIndex) -> str:
     settings = place.servers().get(what.node)
-    if settings is None:
-        raise ConfigError(f"node {what.node} has no server", hint="aya up")
+    if settings is None or isinstance(settings, str):
+        raise ConfigError(f"node {what.node} has no server that can be entered", hint="aya up")
     with db.translated(settings):
         connection = await db.connect(settings, application_name="aya-doctor", command_timeout=_INDEX_SECONDS)
         try:

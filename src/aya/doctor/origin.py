@@ -13,6 +13,7 @@ from aya.doctor.texts import DebianCluster
 _LAUNCHD_LABEL = "XPC_SERVICE_NAME"
 _HOMEBREW = "homebrew.mxcl."
 _UNIT = re.compile(r"/([^/\s]*postgres[^/\s]*)\.service\b", re.IGNORECASE)
+_NODE = re.compile(r"(?P<home>/.+)/nodes/(?:alpha|beta|air)/data")
 _DEBIAN_UNIT = re.compile(r"postgresql@(?P<version>[\d.]+)-(?P<name>.+)")
 
 
@@ -33,7 +34,9 @@ class Process:
 def manager(seen: Process, data_directory: str | None, clusters: Sequence[DebianCluster]) -> tuple[Manager, str]:
     """Return who looks after a server, and under which name. clusters: as pg_lsclusters lists them."""
     environment = seen.environment or {}
-    if home := environment.get("AYA_HOME"):
+    # Of another user's process the environment is not told, but its directory may speak.
+    told = _NODE.fullmatch(data_directory or "") if seen.environment is None else None
+    if home := environment.get("AYA_HOME") or (told and told["home"]):
         return "aya", home
     label = seen.label or environment.get(_LAUNCHD_LABEL, "0")
     if label.startswith(_HOMEBREW):

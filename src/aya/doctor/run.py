@@ -53,7 +53,9 @@ async def _one(check: Check, seconds: float) -> Sequence[Finding]:
 
 def _failed(check: Check, error: Exception) -> Finding:
     said = error.message if isinstance(error, AyaError) else f"{type(error).__name__}: {error}"
-    hint = (error.hint if isinstance(error, AyaError) else None) or "aya bugreport"
+    hint = (error.hint if isinstance(error, AyaError) else None) or "AYA_DEBUG=1 aya status; report it"
+    if isinstance(error, PermissionError):
+        hint = "aya doctor as the user whose home it is, or as root"
     return finding("doctor.check-failed", f"{check.name}: {' '.join(said.split())}", hint, node=check.node)
 
 

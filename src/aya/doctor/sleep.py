@@ -22,7 +22,7 @@ class Seen:
 def judge(seen: Seen) -> list[Finding]:
     """Return what keeps a server from being there. A laptop may sleep: AIR alone is exempt."""
     if not any(node in SERVERS for node in seen.nodes):
-        return []
+        return [not_looked_at("sleep", "this Mac has neither alpha nor beta, and may sleep")]
     lacking = [name for name in ("sleep", "autorestart") if name not in seen.power]
     found = [not_looked_at("sleep", f"pmset does not tell {' and '.join(lacking)}")] if lacking else []
     if seen.power.get("sleep"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -14,7 +16,9 @@ from aya.doctor.configuration import Seen, file_system_of
 from aya.doctor.look.place import Place
 from aya.errors import AyaError
 from aya.home import Home, Node
-from aya.settings import Config, load_config
+from aya.settings import Config, load_config, parse_dsn
+
+Answer = TypeVar("Answer")
 
 
 def read(home: Home, platform: str = sys.platform) -> tuple[Place, Seen]:
@@ -22,28 +26,40 @@ def read(home: Home, platform: str = sys.platform) -> tuple[Place, Seen]:
 
     platform: sys.platform, or a test's.
     """
-    config, config_error = Config(), None
-    try:
-        config = load_config(home)
-    except AyaError as error:
-        config_error = (error.message, error.hint or "")
-    nodes: tuple[Node, ...] = ()
-    state_error = None
-    try:
-        nodes = tuple(home.nodes().values())
-    except AyaError as error:
-        state_error = (error.message, error.hint or "aya down")
+    config, config_error = _tried(lambda: _config(home), Config(), "edit aya.toml")
+    known, state_error = _tried(home.nodes, dict[str, Node](), f"ls -ld '{home.path}'")
+    nothing = dict[str, str]()
+    secrets = [_tried(partial(home.secrets, name), nothing, "aya down, then restore it")[1] for name in known]
+    nodes = tuple(known.values())
     seen = Seen(
         path=str(home.path),
         config_file=str(home.config_file),
         config_error=config_error,
         state_error=state_error,
+        secrets_errors=tuple(error for error in secrets if error),
         nodes=nodes,
         members=tuple(config.members.values()),
         clients=config.clients,
         user_home=str(Path.home()) if platform == "darwin" else None,
     )
     return Place(home, config, nodes, nodes, platform), seen
+
+
+def _config(home: Home) -> Config:
+    config = load_config(home)
+    if config.dsn:
+        parse_dsn(config.dsn)
+    return config
+
+
+def _tried(work: Callable[[], Answer], otherwise: Answer, hint: str) -> tuple[Answer, tuple[str, str] | None]:
+    """Return what `work` returns; or otherwise, with what went wrong and the next command."""
+    try:
+        return work(), None
+    except AyaError as error:
+        return otherwise, (error.message, error.hint or hint)
+    except OSError as error:
+        return otherwise, (f"{error.filename} cannot be read: {error.strerror}", hint)
 
 
 def file_system(path: str) -> str:
@@ -53,8 +69,8 @@ def file_system(path: str) -> str:
 
 
 def resolve(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the addresses that each name has; none for one that resolves to nothing."""
-    return {name: _resolved(name) for name in names}
+    """Return the addresses that each name has; none for one that resolves to nothing. A socket's path is its own."""
+    return {name: (name,) if name.startswith("/") else _resolved(name) for name in names}
 
 
 def _resolved(name: str) -> tuple[str, ...]:

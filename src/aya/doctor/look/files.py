@@ -35,10 +35,12 @@ def entries(place: Place) -> list[Entry]:
 
 
 def _entries(place: Place) -> Iterator[Entry | None]:
-    home, us = place.home, os.geteuid()
+    home = place.home
+    # Also seen by root: a home belongs to whoever made it.
+    us = _owner(home.path)
     yield _entry(home.path, "home", us)
     yield _entry(home.state_file, "secret", us)
-    yield _entry(Path.home() / ".pgpass", "secret", us)
+    yield _entry(Path.home() / ".pgpass", "secret", _owner(Path.home()))
     yield _entry(home.authority_directory, "directory", us)
     if _holds_password(home.config_file):
         yield _entry(home.config_file, "secret", us)
@@ -48,6 +50,13 @@ def _entries(place: Place) -> Iterator[Entry | None]:
         yield _entry(key, "secret", us)
     for node in place.nodes:
         yield from _of_node(place, node.name, us)
+
+
+def _owner(path: Path) -> int:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return os.geteuid()
 
 
 def _of_node(place: Place, node: str, us: int) -> Iterator[Entry | None]:

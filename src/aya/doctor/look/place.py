@@ -32,30 +32,38 @@ class Place:
         here = {node.name for node in self.all_nodes}
         return tuple(member for name, member in self.config.members.items() if name not in here)
 
-    def servers(self) -> dict[str, DatabaseSettings]:
-        """Return how each server is entered that can be, by its node's name."""
+    def servers(self) -> dict[str, DatabaseSettings | str]:
+        """Return how each server is entered, by its node's name; or why that is not known."""
         if self.config.dsn:
             return {"alpha": parse_dsn(self.config.dsn)}
-        found: dict[str, DatabaseSettings] = {}
-        for node in self.nodes:
-            password = self.home.secrets(node.name).get(SUPERUSER)
-            if password:
-                where = (("127.0.0.1", node.postgres_port),)
-                found[node.name] = DatabaseSettings(where, DEFAULT_DATABASE, SUPERUSER, password)
+        found: dict[str, DatabaseSettings | str] = {node.name: self._own(node) for node in self.nodes}
         for partner in self.partners:
             entry = self._entry()
             if entry:
                 found[partner.name] = DatabaseSettings(partner.hosts, DEFAULT_DATABASE, *entry)
         return found
 
+    def _own(self, node: Node) -> DatabaseSettings | str:
+        password = self.secrets(node.name).get(SUPERUSER)
+        if password is None:
+            return "its secrets.json holds no password of postgres"
+        return DatabaseSettings((("127.0.0.1", node.postgres_port),), DEFAULT_DATABASE, SUPERUSER, password)
+
+    def secrets(self, node: str) -> dict[str, str]:
+        """Return a node's passwords by role; none when its file cannot be read, which is a finding by itself."""
+        try:
+            return self.home.secrets(node)
+        except (AyaError, OSError):
+            return {}
+
     def _entry(self) -> tuple[str, str] | None:
         """Return by which role and password a partner is entered: its roles are ours on a server, else AIR's own."""
         for name in SERVERS:
             if any(node.name == name for node in self.all_nodes):
-                password = self.home.secrets(name).get(SUPERUSER)
+                password = self.secrets(name).get(SUPERUSER)
                 return (SUPERUSER, password) if password else None
         try:
             word = word_of(self.home, self.config, "air", SYNC_ROLE)
-        except AyaError:
+        except (AyaError, OSError):
             return None
         return (SYNC_ROLE, word) if word else None

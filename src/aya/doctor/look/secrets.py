@@ -23,7 +23,7 @@ def known(place: Place) -> dict[str, str]:
     """Return the secrets of a home by whose they are, such as "aya_user of alpha"; of equal ones the first name."""
     found: dict[str, str] = {}
     for node in place.all_nodes:
-        for role, word in place.home.secrets(node.name).items():
+        for role, word in place.secrets(node.name).items():
             if word not in found.values():
                 found[f"{role} of {node.name}"] = word
     if place.config.primary_password_file:
