@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from tests.backup_lab import Lab
 from tests.conftest import free_port
 
 from aya.cli import main
-from aya.doctor import versions
+from aya.doctor import stale, versions
 from aya.doctor.look import postgres
+from aya.doctor.servers import ServerFacts
 from aya.home import Home
 from aya.postgres import binaries
 from aya.postgres.cluster import SUPERUSER, Cluster
@@ -325,6 +327,29 @@ def test_nodes_of_different_versions_are_told(lab: Lab) -> None:
     (differs,) = [one for one in found if one.id == "versions.postgresql-major-differs"]
     assert f"alpha has {lab.cluster.binaries.major}, beta has {other}" in differs.what
     assert "versions.platform-differs" not in {one.id for one in found}
+
+
+def test_a_session_that_idles_in_a_transaction_is_seen(lab: Lab) -> None:
+    """By its pid, its user and how long; ten minutes on, it is told."""
+
+    async def while_idle() -> tuple[ServerFacts, int]:
+        connection = await lab.connect(DEFAULT_DATABASE)
+        try:
+            await connection.execute("BEGIN")
+            pid = int(await connection.fetchval("SELECT pg_backend_pid()"))
+            settings = superuser_settings(lab.cluster, lab.home.secrets("alpha")[SUPERUSER], DEFAULT_DATABASE)
+            return await postgres.facts(settings, "alpha"), pid
+        finally:
+            await connection.close()
+
+    seen, pid = asyncio.run(while_idle())
+    (idle,) = seen.idle
+    assert (idle.pid, idle.user) == (pid, SUPERUSER)
+    assert 0 <= idle.idle_seconds < 60
+    assert stale.judge_server(seen) == []
+    late = replace(seen, idle=(replace(idle, idle_seconds=700.0),))
+    (found,) = stale.judge_server(late)
+    assert (found.id, found.hint) == ("stale.idle-transaction", f"psql: SELECT pg_terminate_backend({pid})")
 
 
 def test_a_silent_server_leaves_the_other_checks_alone(lab: Lab) -> None:

@@ -220,6 +220,20 @@ def test_a_dsn_that_gives_up_what_is_promised_is_a_finding(home: Home) -> None:
     assert "geheim" not in str(found)
 
 
+def test_what_aya_toml_names_must_be_there(home: Home, tmp_path: Path) -> None:
+    """A PostgreSQL, and a hook; one that can be run is good."""
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    home.config_file.write_text(
+        f'[postgres]\npg_config = "/no/pg_config"\n[watchdog]\non_event = ["{hook} --loud", "true", "{hook}.gone"]\n'
+    )
+    found = asyncio.run(examine(home))
+    assert "/no/pg_config cannot be run" in ids(found)["configuration.postgres-unusable"].what
+    (missing,) = [one for one in found if one.id == "configuration.hook-missing"]
+    assert f"{hook}.gone" in missing.what
+
+
 def test_what_may_not_be_read_is_said_with_who_may(home: Home) -> None:
     """A damaged file of passwords is a finding, and costs only what needs it."""
     home.secrets_file("alpha").write_text("{")

@@ -26,6 +26,8 @@ KINDS: dict[str, Kind] = {
     "configuration.unreadable": Kind("failure", "no verb and no service starts with it"),
     "configuration.state-unreadable": Kind("failure", "nobody knows which nodes this machine has"),
     "configuration.secrets-unreadable": Kind("failure", "without its passwords no server of the node can be entered"),
+    "configuration.postgres-unusable": Kind("failure", "no server of this machine can be started"),
+    "configuration.hook-missing": Kind("warning", "what it should tell, nobody hears"),
     "configuration.ports-clash": Kind("failure", "only one of them can listen there"),
     "configuration.address-unknown": Kind("failure", "nobody reaches a node by a name that resolves to nothing"),
     "configuration.address-elsewhere": Kind("warning", "the partner reaches this node by these addresses alone"),

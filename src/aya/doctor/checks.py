@@ -111,13 +111,14 @@ async def numeric(settings: DatabaseSettings) -> DatabaseSettings:
 
 def _configuration(place: Place, seen: configuration.Seen) -> Check:
     def look() -> list[Finding]:
-        addresses = [address for member in seen.members for address in member.addresses]
+        addresses = [*seen.witnesses, *(address for member in seen.members for address in member.addresses)]
         return configuration.judge(
             replace(
                 seen,
                 file_system=look_configuration.file_system(seen.path),
                 resolved=look_configuration.resolve(addresses),
                 own_addresses=look_configuration.own_addresses(),
+                postgres_error=look_configuration.postgres_error(place),
             )
         )
 

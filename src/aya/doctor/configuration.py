@@ -26,7 +26,9 @@ class Seen:
 
     config_error, state_error, secrets_errors: message and hint, of files that cannot be used. file_system: of the home,
     such as apfs. members: the servers that aya.toml names. resolved: IP addresses by name; an empty tuple for a name
-    that has none. own_addresses: of this machine's interfaces. user_home: of the person on macOS, None elsewhere.
+    that has none. witnesses: their names. own_addresses: of this machine's interfaces. user_home: of the person on
+    macOS, None elsewhere. hooks_missing: of [watchdog] on_event, those that are no programs. postgres_error: message
+    and hint, when the configured PostgreSQL cannot be used.
     """
 
     path: str
@@ -38,6 +40,9 @@ class Seen:
     nodes: tuple[Node, ...] = ()
     members: tuple[Member, ...] = ()
     clients: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
+    hooks_missing: tuple[str, ...] = ()
+    postgres_error: tuple[str, str] | None = None
     resolved: Mapping[str, tuple[str, ...]] | None = None
     own_addresses: frozenset[str] = frozenset()
     user_home: str | None = None
@@ -60,6 +65,17 @@ def judge(seen: Seen) -> list[Finding]:
             )
         )
     found += [finding("configuration.secrets-unreadable", what, hint) for what, hint in seen.secrets_errors]
+    if seen.postgres_error:
+        found.append(finding("configuration.postgres-unusable", *seen.postgres_error))
+    found += [
+        finding("configuration.hook-missing", f"[watchdog] on_event names {hook}, which is no program", edit)
+        for hook in seen.hooks_missing
+    ]
+    found += [
+        finding("configuration.address-unknown", f"the witness {name} resolves to nothing here", edit)
+        for name in seen.witnesses
+        if seen.resolved is not None and not seen.resolved.get(name)
+    ]
     found += _of_place(seen)
     found += _of_ports(seen)
     for member in seen.members:

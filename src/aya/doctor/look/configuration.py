@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +18,7 @@ from aya.doctor.configuration import Seen, file_system_of
 from aya.doctor.look.place import Place
 from aya.errors import AyaError
 from aya.home import Home, Node
+from aya.postgres.binaries import Binaries, embedded, installed
 from aya.settings import Config, load_config, parse_dsn
 
 Answer = TypeVar("Answer")
@@ -40,6 +43,8 @@ def read(home: Home, platform: str = sys.platform) -> tuple[Place, Seen]:
         nodes=nodes,
         members=tuple(config.members.values()),
         clients=config.clients,
+        witnesses=tuple(name for name, _ in config.witnesses),
+        hooks_missing=tuple(hook for hook in config.on_event if not _is_program(hook)),
         user_home=str(Path.home()) if platform == "darwin" else None,
     )
     return Place(home, config, nodes, nodes, platform), seen
@@ -60,6 +65,32 @@ def _tried(work: Callable[[], Answer], otherwise: Answer, hint: str) -> tuple[An
         return otherwise, (error.message, error.hint or hint)
     except OSError as error:
         return otherwise, (f"{error.filename} cannot be read: {error.strerror}", hint)
+
+
+def _is_program(command: str) -> bool:
+    """Return whether the first word of a command can be run."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    return bool(words) and shutil.which(words[0]) is not None
+
+
+def postgres_error(place: Place) -> tuple[str, str] | None:
+    """Return why the configured PostgreSQL cannot be used; None when it can, or none of ours is to be run."""
+    if place.config.dsn:
+        return None
+    try:
+        postgres(place)
+    except AyaError as error:
+        return error.message, error.hint or "edit aya.toml"
+    return None
+
+
+def postgres(place: Place) -> Binaries:
+    """Return the configured PostgreSQL. Raises AyaError when it cannot be used."""
+    config = place.config
+    return installed(config.pg_config) if config.pg_config else embedded(config.postgres_major)
 
 
 def file_system(path: str) -> str:

@@ -17,11 +17,10 @@ import psutil
 from aya.doctor import origin, texts
 from aya.doctor.installations import AutoStart, Holder, Installed, Manager, Running, Seen
 from aya.doctor.look import commands
+from aya.doctor.look.configuration import postgres
 from aya.doctor.look.place import Place
 from aya.doctor.texts import DebianCluster
 from aya.errors import AyaError
-from aya.postgres.binaries import resolve
-from aya.postgres.privileges import run_as
 from aya.processes import ports
 from aya.processes.leftovers import same_directory
 from aya.processes.lint import parse_plist
@@ -82,10 +81,11 @@ def _version(program: str) -> str | None:
 
 
 def _own(place: Place) -> Installed | None:
+    """Return the installation that this home's servers run by; that it cannot be used is told elsewhere."""
     if place.config.dsn or not place.all_nodes:
         return None
     try:
-        found = resolve(place.config, place.home, run_as(place.home.data_directory(place.all_nodes[0].name)))
+        found = postgres(place)
     except AyaError:
         return None
     return Installed(str(found.directory), found.version)
