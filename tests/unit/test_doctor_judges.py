@@ -421,6 +421,7 @@ def test_a_plist_is_judged(change: dict[str, object], wanted: list[str]) -> None
         (("running", "running"), []),
         (("running", "failed"), ["services.down"]),
         (("stopped", "stopped"), ["services.stopped"]),
+        (("orphaned", "stopped"), ["services.down"]),
         ((), []),
     ],
 )

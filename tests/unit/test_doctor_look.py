@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.test_doctor_texts import BREW, DISABLED, LAUNCHCTL_LIST, PMSET, SNTP, SW_VERS
+from tests.unit.test_doctor_texts import BREW, DISABLED, LAUNCHCTL_LIST, LAUNCHCTL_PRINT, PMSET, SNTP, SW_VERS
 
 from aya.doctor import checks, installations, network, services
 from aya.doctor.checks import examine
@@ -31,7 +31,7 @@ SYSTEMSETUP = "Network Time: Off\n"
 PROGRAMS = {
     "sw_vers": SW_VERS, "pmset": PMSET, "fdesetup": "FileVault is On.\n", "systemsetup": SYSTEMSETUP, "sntp": SNTP,
     "sysctl": "1\n", "xattr": "com.apple.quarantine\n", "brew": BREW, "launchctl": LAUNCHCTL_LIST + DISABLED,
-    "pg_lsclusters": "", "plutil": "",
+    "pg_lsclusters": "", "plutil": "", "systemctl": "inactive\n",
 }  # fmt: skip
 
 
@@ -115,6 +115,26 @@ def test_jobs_of_launchd_are_read_from_their_plists(mac: Path, tmp_path: Path, m
     assert installations.disabling(job) == "brew services stop postgresql@17"
 
 
+def test_daemons_are_looked_at_where_launchd_has_them(
+    mac: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that others may write, and that ends over and over."""
+    folder = tmp_path / "Library" / "LaunchDaemons"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(look_services, "PLIST_FOLDERS", (folder,))
+    place, _ = read(home, "darwin")
+    layout.processes(home, place.config, [node_of(place)])
+    file = folder / "com.aya.alpha.watchdog.plist"
+    file.write_bytes((home.node_directory("alpha") / "launchd" / file.name).read_bytes())
+    file.chmod(0o664)
+    (mac / "launchctl.txt").write_text(LAUNCHCTL_PRINT)
+    found = ids(asyncio.run(examine(home, platform="darwin")))
+    assert found["services.plist-owner"].hint == f"sudo chown root:wheel {file}; sudo chmod 644 {file}"
+    assert found["services.job-failing"].what == "com.aya.alpha.watchdog ended with 78, and is spawn scheduled"
+    assert found["services.job-failing"].hint == "launchctl print system/com.aya.alpha.watchdog"
+    assert "services.stopped" not in found
+
+
 @pytest.fixture
 def listening() -> Iterator[int]:
     """A port on which somebody listens."""
@@ -157,6 +177,20 @@ def test_a_plist_that_was_changed_is_told(home: Home) -> None:
     file.write_text("<plist>")
     (found,) = [one for seen in look_services.plists(place) for one in services.judge_plist(seen)]
     assert found.id == "services.plist-invalid"
+
+
+def test_units_of_systemd_are_asked_for(mac: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are installed, no supervisor of ours runs, and none is missed."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".config/systemd/user"
+    folder.mkdir(parents=True)
+    for name in ("com.aya.alpha.embedder.service", "com.aya.beta.embedder.service"):
+        (folder / name).touch()
+    place, _ = read(home)
+    for word, state in (("active", "running"), ("failed", "failed"), ("", "unknown")):
+        (mac / "systemctl.txt").write_text(f"{word}\n")
+        assert look_services.running(place) == [services.Running("alpha", "embedder", state)]
+    assert not look_services.is_resting(place)
 
 
 def test_what_was_installed_from_a_checkout_is_told() -> None:

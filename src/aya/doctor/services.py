@@ -78,8 +78,11 @@ def judge_plist(seen: Plist) -> list[Finding]:
 
 
 def judge_running(seen: tuple[Running, ...]) -> list[Finding]:
-    """Return which services of a home do not run. Nothing runs at all: a person may want that."""
-    down = [one for one in seen if one.state not in ALIVE]
+    """Return which services of a home do not run. Nothing runs at all: a person may want that.
+
+    Those that lost their supervisor do run (aya.doctor.stale tells of them).
+    """
+    down = [one for one in seen if one.state not in {*ALIVE, "orphaned"}]
     if seen and len(down) == len(seen):
         return [finding("services.stopped", "nothing of this home runs", "aya up")]
     return [

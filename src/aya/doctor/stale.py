@@ -97,10 +97,9 @@ def judge(seen: Seen) -> list[Finding]:
         what = f"{kept.path} takes {kept.size_bytes / 10**9:.2f} GB"
         hint = f"when you are sure: rm -r {shlex.quote(str(kept.path))}"
         found.append(finding("stale.set-aside", what, hint, node=kept.node))
-    found += [
-        finding("stale.orphan", f"{name} (pid {pid}) lost its supervisor", "aya down, then aya up")
-        for name, pid in seen.orphans
-    ]
+    if seen.orphans:
+        listed = ", ".join(f"{name} (pid {pid})" for name, pid in seen.orphans)
+        found.append(finding("stale.orphan", f"without a supervisor: {listed}", "aya down, then aya up"))
     return found
 
 

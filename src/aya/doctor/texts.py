@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from aya.processes.states import State
+
 _SETTING = re.compile(r"^\s+(?P<name>[a-z]+)\s+(?P<value>-?[0-9]{1,9})\b", re.MULTILINE)
 _LISTED = re.compile(r"^(?P<pid>[0-9]{1,9}|-)\t(?P<status>-?[0-9]{1,9}|-)\t(?P<label>\S+)$", re.MULTILINE)
 _PAIR = re.compile(r"^\t?(?P<key>[a-z][a-z ]*) = (?P<value>[^\n{]+)$", re.MULTILINE)
@@ -96,6 +98,15 @@ def disabled_jobs(text: str) -> dict[str, bool]:
     """Return what `launchctl print-disabled` says: whether each label is disabled."""
     lines = re.finditer(r'^\s*"(?P<label>[^"\n]+)" => (?P<word>disabled|enabled|true|false)$', text, re.MULTILINE)
     return {match["label"]: match["word"] in {"disabled", "true"} for match in lines}
+
+
+def unit_state(word: str) -> State:
+    """Return what `systemctl is-active` says, in our words."""
+    states: dict[str, State] = {
+        "active": "running", "reloading": "running", "activating": "starting", "deactivating": "stopping",
+        "inactive": "stopped", "failed": "failed",
+    }  # fmt: skip
+    return states.get(word, "unknown")
 
 
 def brew_services(text: str) -> list[BrewService]:

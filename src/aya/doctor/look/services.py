@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -58,9 +59,19 @@ def _rendered(place: Place, node: Node, service: str) -> dict[str, object] | Non
     if service not in plan.services(node.name, place.config):
         return None
     try:
-        return plist.substitute(plist.template(service), layout.placeholders(place.home, place.config, node))
+        names = layout.placeholders(place.home, place.config, node)
+        return plist.substitute(plist.template(service), {**names, "user_home": _home_of_owner(place)})
     except AyaError:
         return None
+
+
+def _home_of_owner(place: Place) -> str:
+    """Return the home directory of whose AYA_HOME it is, who may not be who asks (sudo)."""
+    try:
+        owner = place.home.path.stat().st_uid
+        return str(Path.home()) if owner == os.geteuid() else pwd.getpwuid(owner).pw_dir
+    except (OSError, KeyError):
+        return str(Path.home())
 
 
 def _plutil(place: Place, file: Path) -> list[str]:
@@ -69,9 +80,11 @@ def _plutil(place: Place, file: Path) -> list[str]:
 
 
 def running(place: Place) -> list[Running]:
-    """Return the services of these nodes as their supervisor sees them; launchd's are asked for by `launchd_jobs`."""
+    """Return the services of these nodes as their supervisor, or systemd, sees them; of launchd see `launchd_jobs`."""
     if launchd_labels():
         return []
+    if _units():
+        return _of_systemd(place)
     known = Supervisor(place.home).processes()
     orphans = {one.name for one in leftovers.find(place.home)} if not known else set[str]()
     found: list[Running] = []
@@ -83,9 +96,26 @@ def running(place: Place) -> list[Running]:
     return found
 
 
+def _units() -> list[str]:
+    """Return AYA's user units of systemd: com.aya.NODE.SERVICE.service."""
+    return sorted(file.name for file in (Path.home() / ".config/systemd/user").glob("com.aya.*.*.service"))
+
+
+def _of_systemd(place: Place) -> list[Running]:
+    nodes = {node.name for node in place.nodes}
+    found: list[Running] = []
+    for unit in _units():
+        _, _, node, service, *_ = unit.split(".")
+        if node in nodes:
+            word = commands.text("systemctl", "--user", "is-active", unit).strip()
+            found.append(Running(node, service, texts.unit_state(word)))
+    return found
+
+
 def is_resting(place: Place) -> bool:
     """Return whether a person has stopped this home: not a process of it is left."""
-    return bool(place.all_nodes) and not launchd_labels() and not leftovers.find(place.home)
+    installed = launchd_labels() or _units()
+    return bool(place.all_nodes) and not installed and not leftovers.find(place.home)
 
 
 def launchd_labels() -> list[tuple[str, str]]:
