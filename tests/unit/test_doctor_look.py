@@ -25,6 +25,7 @@ from aya.doctor.look.place import Place
 from aya.errors import DatabaseUnavailable
 from aya.home import Home, Node
 from aya.local import layout, plan
+from aya.processes.states import State
 from aya.settings import DatabaseSettings
 
 SYSTEMSETUP = "Network Time: Off\n"
@@ -187,7 +188,8 @@ def test_units_of_systemd_are_asked_for(mac: Path, home: Home, tmp_path: Path, m
     for name in ("com.aya.alpha.embedder.service", "com.aya.beta.embedder.service"):
         (folder / name).touch()
     place, _ = read(home)
-    for word, state in (("active", "running"), ("failed", "failed"), ("", "unknown")):
+    states: dict[str, State] = {"active": "running", "failed": "failed", "": "unknown"}
+    for word, state in states.items():
         (mac / "systemctl.txt").write_text(f"{word}\n")
         assert look_services.running(place) == [services.Running("alpha", "embedder", state)]
     assert not look_services.is_resting(place)

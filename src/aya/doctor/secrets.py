@@ -52,7 +52,8 @@ def _hint(place: Place, where: str, pid: int | None) -> str:
     hints = {
         "plist": f"rm {quoted}, then aya up writes it anew",
         "configuration": f"take it out of {quoted}, into a file of mode 600",
-        "log": f"rm {quoted}",
+        # Emptied, not removed: whoever writes it has it open.
+        "log": f": > {quoted}",
         "environment": "take it out of the shell or the plist that starts it, then aya down and aya up",
         "arguments": f"kill {pid}; programs take passwords from ~/.pgpass or PGPASSFILE",
     }

@@ -103,7 +103,7 @@ def judge_log(seen: Log) -> list[Finding]:
     if seen.size_bytes < _LARGE_BYTES:
         return []
     what = f"{seen.path} has {seen.size_bytes / 10**6:.0f} MB"
-    return [finding("services.log-large", what, f"aya down; rm {shlex.quote(seen.path)}; aya up", node=seen.node)]
+    return [finding("services.log-large", what, f": > {shlex.quote(seen.path)}", node=seen.node)]
 
 
 def silent(node: str, why: str) -> Finding:
