@@ -228,6 +228,7 @@ def dead(way: network.Way, error: int = 61) -> network.Way:
         ((dead(LAN), dead(TAILNET)), ["network.partner-unreachable"]),
         ((dead(LAN, 65), TAILNET), ["network.local-privacy"]),
         ((LAN, dead(TAILNET, 65)), ["network.way-dead"]),
+        ((dead(LAN, 65), dead(replace(LAN, port=8766), 65), TAILNET), ["network.local-privacy"]),
         ((dead(LAN, 65), dead(TAILNET)), ["network.local-privacy", "network.partner-unreachable"]),
         ((), []),
     ],

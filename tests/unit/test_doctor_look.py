@@ -143,17 +143,18 @@ def listening() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def test_ways_to_a_partner_are_tried_one_by_one(tmp_path: Path, listening: int) -> None:
-    """One that answers and one that does not: with the reason."""
-    (tmp_path / "aya.toml").write_text(
-        f'[cluster.alpha]\naddresses = ["127.0.0.1", "127.0.0.1"]\npostgres_port = {listening}\n'
-        '[cluster.beta]\naddresses = ["127.0.0.1"]\npostgres_port = 1\n'
+def test_ways_to_a_partner_are_tried_one_by_one(home: Home, listening: int) -> None:
+    """From a server by both ports, each with the reason; of this machine's own node none."""
+    toml = (
+        '[cluster.alpha]\naddresses = ["127.0.0.1"]\n'
+        f'[cluster.beta]\naddresses = ["127.0.0.1"]\npostgres_port = {listening}\nagent_port = 1\n'
     )
-    place, _ = read(Home(tmp_path))
-    seen = machine.networks(place)
-    assert [(way.node, way.error is None) for way in seen.ways] == [("alpha", True), ("alpha", True), ("beta", False)]
-    (found,) = [one for one in network.judge(seen) if one.node == "beta"]
-    assert found.id == "network.partner-unreachable"
+    seen = machine.networks(place_of(home, toml))
+    assert [(way.node, way.port, way.error is None) for way in seen.ways] == [
+        ("beta", listening, True), ("beta", 1, False),
+    ]  # fmt: skip
+    (found,) = network.judge(seen)
+    assert found.id == "network.way-dead"
     assert "127.0.0.1:1 (" in found.what
 
 

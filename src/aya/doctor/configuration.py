@@ -13,7 +13,7 @@ from aya.members import Member
 
 # What a folder is called that is copied elsewhere while it changes.
 _SYNCED = ("Mobile Documents", "CloudStorage", "Dropbox", "OneDrive", "Google Drive", "iCloud Drive", "Nextcloud")
-_NETWORK = frozenset({"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "fuse.sshfs", "9p", "ceph", "afs"})
+_NETWORK = frozenset({"nfs", "nfs4", "smbfs", "cifs", "smb3", "afpfs", "webdav", "fuse.sshfs", "ceph", "afs"})
 # What macOS guards for the person (TCC): a daemon gets "Operation not permitted" there.
 _PROTECTED = ("Desktop", "Documents", "Downloads")
 _EVERYBODY = frozenset({"0.0.0.0/0", "::/0", "all", "0/0"})

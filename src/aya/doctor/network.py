@@ -42,7 +42,7 @@ def judge(seen: Seen) -> list[Finding]:
         ways = [way for way in seen.ways if way.node == node]
         dead = [way for way in ways if way.error is not None]
         private = [way for way in dead if _is_private(seen, way)]
-        found += [_privacy(way) for way in private]
+        found += [_privacy(way) for way in {way.address: way for way in private}.values()]
         if len(dead) == len(ways):
             tried = ", ".join(f"{way.address}:{way.port} ({way.reason})" for way in dead)
             what = f"{node} is reached by none of its addresses: {tried}"

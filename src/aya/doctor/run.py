@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -78,7 +79,7 @@ async def in_thread(work: Callable[[], Answer]) -> Answer:
             result = work()
         except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
             failed = error
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, failed)
 
     threading.Thread(target=inside, daemon=True, name="doctor").start()

@@ -48,8 +48,6 @@ def judge_all(seen: Sequence[ServerFacts]) -> list[Finding]:
             "versions.pgvector-differs", "pgvector", seen, lambda one: one.pgvector_library,
             "install the same on every node; on beta before alpha",
         ),
-        *_differing("versions.aya-differs", "the AYA of its last migration", seen, lambda one: one.schema_aya,
-                    "upgrade AYA on the older one, then aya migrate"),
         *_schemas(seen),
         *_differing("versions.model-differs", "the model of its vectors", seen,
                     lambda one: one.model and f"{one.model[1]} ({one.model[0][:12]})",

@@ -19,10 +19,11 @@ from aya.doctor.look.configuration import own_addresses
 from aya.doctor.look.place import Place
 from aya.doctor.servers import ServerFacts
 from aya.json_object import json_object
-from aya.members import Member
 from aya.postgres.cluster import postmaster_pid
+from aya.postgres.config import SERVERS
 
-_CONNECT_SECONDS = 1.5
+# Of two addresses and two ports each, and all of them silent: within a check's time.
+_CONNECT_SECONDS = 1.0
 _TIME_SERVER = "time.apple.com"
 # UF_HIDDEN of chflags(2).
 _HIDDEN = 0x8000
@@ -70,26 +71,29 @@ def networks(place: Place) -> network.Seen:
     """Return which addresses of the partners answer."""
     folder = Path.home() / "Library/LaunchAgents"
     return network.Seen(
-        ways=tuple(_ways(place.partners)),
+        ways=tuple(_ways(place)),
         macos=texts.macos_version(commands.text("sw_vers")) if place.platform == "darwin" else None,
         own_addresses=own_addresses(),
         agents=tuple(str(file) for file in folder.glob("com.aya.*.plist")),
     )
 
 
-def _ways(members: Iterable[Member]) -> Iterator[network.Way]:
-    for member in members:
+def _ways(place: Place) -> Iterator[network.Way]:
+    """Try every address: the server's port, and from a server also its watchdog's."""
+    serves = any(node.name in SERVERS for node in place.nodes)
+    for member in place.partners:
         for address in member.addresses:
-            yield _way(member, address)
+            for port in (member.postgres_port, member.agent_port) if serves else (member.postgres_port,):
+                yield _way(member.name, address, port)
 
 
-def _way(member: Member, address: str) -> network.Way:
+def _way(node: str, address: str, port: int) -> network.Way:
     try:
-        socket.create_connection((address, member.postgres_port), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((address, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         reason = error.strerror or str(error) or "no answer"
-        return network.Way(member.name, address, member.postgres_port, error.errno or 0, reason)
-    return network.Way(member.name, address, member.postgres_port)
+        return network.Way(node, address, port, error.errno or 0, reason)
+    return network.Way(node, address, port)
 
 
 def python(place: Place) -> environment.Seen:
