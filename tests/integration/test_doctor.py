@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,11 @@ from tests.conftest import free_port
 from aya.cli import main
 from aya.doctor import stale, versions
 from aya.doctor.look import postgres
+from aya.doctor.look.configuration import read
+from aya.doctor.mend import mend
+from aya.doctor.mends import ForgetLock, RemoveSocketLock, RemoveTemporary
 from aya.doctor.servers import ServerFacts
+from aya.errors import AyaError
 from aya.home import Home
 from aya.postgres import binaries
 from aya.postgres.cluster import SUPERUSER, Cluster
@@ -228,6 +233,38 @@ def test_the_lock_of_a_living_server_is_left_alone(lab: Lab) -> None:
         assert lock.exists()
     finally:
         lock.write_text(before)
+
+
+def test_what_became_alive_meanwhile_is_not_mended(lab: Lab, tmp_path: Path) -> None:
+    """Between the look and the deed a server may have started, and a file may have been written."""
+    place, _ = read(lab.home)
+    data = lab.cluster.data_directory
+    socket_lock = tmp_path / ".s.PGSQL.1.lock"
+    socket_lock.write_text(f"{os.getpid()}\n")
+    young = tmp_path / ".state.json.abcdefgh"
+    young.touch()
+    for what in (ForgetLock(data), RemoveSocketLock(socket_lock), RemoveTemporary(young)):
+        with pytest.raises(AyaError):
+            asyncio.run(mend(place, what))
+    assert (data / "postmaster.pid").exists()
+    assert socket_lock.exists()
+    assert young.exists()
+
+
+def test_what_is_proved_to_be_stale_goes(lab: Lab) -> None:
+    """A socket's lock that names nobody, and a file that was half-written hours ago."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = lab.home.runtime_directory / "alpha"
+    lock, old = folder / ".s.PGSQL.1.lock", lab.home.path / ".state.json.abcdefgh"
+    lock.write_text(f"{gone.pid}\n")
+    old.touch()
+    os.utime(old, (1.0, 1.0))
+    fixed = Seen(lab.home, "--fix")
+    assert fixed.fixed == {"stale.socket-lock", "stale.temporary-file"}
+    assert not lock.exists()
+    assert not old.exists()
+    assert fixed.topic("stale") == set()
 
 
 def test_a_slot_that_nobody_uses_is_told(lab: Lab) -> None:

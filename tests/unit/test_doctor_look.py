@@ -222,6 +222,9 @@ def test_a_partner_is_entered_by_the_roles_that_both_have(home: Home) -> None:
     assert isinstance(beta, DatabaseSettings)
     assert (beta.user, beta.password) == ("postgres", "x" * 20)
     assert beta.hosts == (("localhost", 5432), ("100.64.0.2", 5432))
+    alpha = servers["alpha"]
+    assert isinstance(alpha, DatabaseSettings)
+    assert alpha.hosts == (("127.0.0.1", 5432),), "aya.toml says where it listens"
 
 
 def test_air_enters_the_servers_as_its_daemon_does(tmp_path: Path) -> None:

@@ -166,12 +166,13 @@ def _holders(place: Place, running: Sequence[Running]) -> Iterator[Holder]:
     """Return who listens where a server of ours should, and is not it."""
     own = {server.pid for server in running if server.ours}
     for node in place.nodes if place.config.dsn is None else ():
-        if ports.is_free(node.postgres_port):
+        port = place.port(node)
+        if ports.is_free(port):
             continue
-        pid, name = _listener(node.postgres_port)
-        is_own = pid in own or (pid is None and any(one.port == node.postgres_port and one.ours for one in running))
+        pid, name = _listener(port)
+        is_own = pid in own or (pid is None and any(one.port == port and one.ours for one in running))
         if not is_own:
-            yield Holder(node.name, node.postgres_port, pid, name)
+            yield Holder(node.name, port, pid, name)
 
 
 def _listener(port: int) -> tuple[int | None, str]:

@@ -32,6 +32,11 @@ class Place:
         here = {node.name for node in self.all_nodes}
         return tuple(member for name, member in self.config.members.items() if name not in here)
 
+    def port(self, node: Node) -> int:
+        """Return where a node's own server listens: aya.toml says so of servers on machines of their own."""
+        member = self.config.members.get(node.name)
+        return member.postgres_port if member else node.postgres_port
+
     def servers(self) -> dict[str, DatabaseSettings | str]:
         """Return how each server is entered, by its node's name; or why that is not known."""
         if self.config.dsn:
@@ -47,7 +52,7 @@ class Place:
         password = self.secrets(node.name).get(SUPERUSER)
         if password is None:
             return "its secrets.json holds no password of postgres"
-        return DatabaseSettings((("127.0.0.1", node.postgres_port),), DEFAULT_DATABASE, SUPERUSER, password)
+        return DatabaseSettings((("127.0.0.1", self.port(node)),), DEFAULT_DATABASE, SUPERUSER, password)
 
     def secrets(self, node: str) -> dict[str, str]:
         """Return a node's passwords by role; none when its file cannot be read, which is a finding by itself."""
