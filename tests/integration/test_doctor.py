@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -200,6 +201,15 @@ def test_who_took_the_nodes_port_is_told(lab: Lab) -> None:
         ] == []
         type_as(second.user, found["hint"])
     lab.start()
+    assert Seen(lab.home).of("installations.port-taken") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no second loopback address")
+def test_who_listens_beside_the_nodes_server_is_told(lab: Lab) -> None:
+    """On another address of the same port: clients reach the one or the other."""
+    with socket.create_server(("127.0.0.2", lab.cluster.config.port)):
+        (found,) = Seen(lab.home).of("installations.port-taken")
+    assert f"pid {os.getpid()}" in found["what"]
     assert Seen(lab.home).of("installations.port-taken") == []
 
 

@@ -163,26 +163,49 @@ def _is_ours(place: Place, directory: str | None, port: int | None) -> bool:
 
 
 def _holders(place: Place, running: Sequence[Running]) -> Iterator[Holder]:
-    """Return who listens where a server of ours should, and is not it."""
+    """Return who listens where a server of ours should, and is not it; also beside it, on another address.
+
+    macOS lets one server have 127.0.0.1 and another every address of one port: clients then reach either.
+    """
     own = {server.pid for server in running if server.ours}
+    listeners = _listeners()
     for node in place.nodes if place.config.dsn is None else ():
         port = place.port(node)
         if ports.is_free(port):
             continue
-        pid, name = _listener(port)
-        is_own = pid in own or (pid is None and any(one.port == port and one.ours for one in running))
-        if not is_own:
-            yield Holder(node.name, port, pid, name)
+        known = _by_lsof(port) if listeners is None else listeners.get(port, [])
+        for pid, name in known:
+            if pid not in own:
+                yield Holder(node.name, port, pid, name)
+        if not known and not any(one.ours and one.port == port for one in running):
+            yield Holder(node.name, port, None, "another process")
 
 
-def _listener(port: int) -> tuple[int | None, str]:
-    """Return who listens on a port: by psutil, or, on macOS where that takes root, by lsof."""
-    with suppress(psutil.Error):
-        for one in psutil.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN and one.pid and tuple(one.laddr)[1:2] == (port,):
-                return one.pid, psutil.Process(one.pid).name()
-    found = origin.listening(commands.text("lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"))
-    return found[0] if found else (None, "another process")
+def _listeners() -> dict[int, list[tuple[int, str]]] | None:
+    """Return who listens on each port, pid and name; None where the system does not tell us (macOS, but to root)."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    for one in connections:
+        port: object = next(iter(tuple(one.laddr)[1:2]), None)
+        if one.status == psutil.CONN_LISTEN and one.pid and isinstance(port, int):
+            there = found.setdefault(port, [])
+            if one.pid not in {pid for pid, _ in there}:
+                there.append((one.pid, _name(one.pid)))
+    return found
+
+
+def _name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return "a process"
+
+
+def _by_lsof(port: int) -> list[tuple[int, str]]:
+    return origin.listening(commands.text("lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"))
 
 
 def _jobs(clusters: Sequence[DebianCluster]) -> tuple[AutoStart, ...]:
