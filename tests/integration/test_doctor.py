@@ -337,6 +337,22 @@ def test_settings_that_give_up_what_is_promised_are_told(lab: Lab) -> None:
         lab.sql("SELECT pg_reload_conf()")
 
 
+def test_a_door_that_stands_open_is_told(lab: Lab) -> None:
+    """As the server reads pg_hba.conf; AYA's own lines are good."""
+    hba = lab.cluster.data_directory / "pg_hba.conf"
+    before = hba.read_text()
+    assert Seen(lab.home).of("permissions.weak-access") == []
+    hba.write_text(before + "host all all 0.0.0.0/0 scram-sha-256\nhost all all ::1/128 trust\nhast all\n")
+    try:
+        found = Seen(lab.home).of("permissions.weak-access")
+    finally:
+        hba.write_text(before)
+    assert [one["node"] for one in found] == ["alpha"] * 3
+    said = " ".join(one["what"] for one in found)
+    for words in ("lets all in from any address", "lets all in by trust", "cannot be read: invalid connection type"):
+        assert words in said
+
+
 def test_an_index_that_a_build_left_is_dropped_when_nobody_builds(lab: Lab) -> None:
     """While somebody holds the lock of a build, it is not even told."""
     lab.sql("CREATE INDEX idx_chunks_embedding_new ON chunks (id)", database=DEFAULT_DATABASE)

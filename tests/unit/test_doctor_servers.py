@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from aya.cli import VERBS
-from aya.doctor import durability, installations, stale, versions
+from aya.doctor import durability, installations, permissions, stale, versions
 from aya.doctor.catalogue import KINDS, TOPICS
 from aya.doctor.findings import Finding
 from aya.doctor.installations import AutoStart, Holder, Installed, Running, Seen
-from aya.doctor.servers import Idle, Overridden, Prepared, RoleSetting, ServerFacts, Slot
+from aya.doctor.servers import Access, Idle, Overridden, Prepared, RoleSetting, ServerFacts, Slot
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,6 +138,27 @@ def test_versions_that_differ_between_nodes_are_told(others: tuple[ServerFacts, 
     found = versions.judge_all((ALPHA, *others))
     assert ids(found) == wanted
     assert all("alpha has" in one.what for one in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (Access(3, "host", "all", "127.0.0.1/255.255.255.255", "scram-sha-256"), None),
+        (Access(3, "hostssl", "aya_mcp", "alpha.local", "cert"), None),
+        (Access(3, "local", "all", "", "peer"), None),
+        (Access(3, "local", "all", "", "trust"), "lets all in by trust"),
+        (Access(3, "host", "all", "192.168.1.0/255.255.255.0", "md5"), "lets all in by md5"),
+        (Access(3, "host", "all", "0.0.0.0/0.0.0.0", "scram-sha-256"), "lets all in from any address"),
+        (Access(3, "host", "all", "::/::", "scram-sha-256"), "lets all in from any address"),
+        (Access(3, "host", "all", "all", "scram-sha-256"), "lets all in from any address"),
+        (Access(3, "host", "all", "all", "reject"), None),
+        (Access(3, "host", "", "", "", "invalid connection type"), "cannot be read: invalid connection type"),
+    ],
+)
+def test_who_may_enter_is_judged(line: Access, wanted: str | None) -> None:
+    """Named hosts, by scram-sha-256."""
+    found = permissions.judge_access(replace(ALPHA, access=(line,)))
+    assert [one.what for one in found] == ([f"line 3 of pg_hba.conf {wanted}"] if wanted else [])
 
 
 def test_what_a_server_keeps_for_nobody_is_told() -> None:

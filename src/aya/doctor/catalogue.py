@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "permissions.directory-open": Kind("failure", "others can list or read what is kept; PostgreSQL refuses to start"),
     "permissions.home-writable": Kind("failure", "others could replace what runs as you"),
     "permissions.wrong-owner": Kind("failure", "the server cannot write there, or somebody else can"),
+    "permissions.weak-access": Kind("failure", "named hosts only, and scram-sha-256: md5 and trust are no lock"),
     "permissions.link": Kind("failure", "whoever made the link decides what is read"),
     "secrets.in-plist": Kind("failure", "plists are world-readable and end up in backups"),
     "secrets.in-configuration": Kind("failure", "configuration is shown, copied and sent around"),

@@ -154,11 +154,12 @@ def _of_servers(place: Place, servers: Servers) -> Iterator[Check]:
             yield _said("services.servers", name, [services.silent(name, why)])
         yield from (
             Check(topic, f"{topic.partition('.')[0]} of its server", _nothing, name, "it does not answer")
-            for topic in ("durability", "versions", "stale.server")
+            for topic in ("durability", "permissions.access", "versions", "stale.server")
         )
     for facts in servers.facts:
         paired = facts.node in SERVERS and len(pair) > 1
         yield _said("durability", facts.node, durability.judge(facts, has_partner=paired), "keeps what it acknowledges")
+        yield _said("permissions.access", facts.node, permissions.judge_access(facts), "named hosts enter, by scram")
         yield _said("versions", facts.node, versions.judge_one(facts, __version__), "versions fit together")
         yield _said("stale.server", facts.node, stale.judge_server(facts), "the server keeps nothing for nobody")
     if len(servers.facts) > 1:

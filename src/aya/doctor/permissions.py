@@ -10,11 +10,14 @@ from typing import Literal
 from aya.doctor.catalogue import finding
 from aya.doctor.findings import Finding
 from aya.doctor.mends import Chmod
+from aya.doctor.servers import Access, ServerFacts
 
 Holds = Literal["secret", "directory", "data", "home"]
 # data: PostgreSQL takes 0750 too (initdb --allow-group-access).
 _FORBIDDEN: dict[Holds, int] = {"secret": 0o077, "directory": 0o077, "data": 0o027, "home": 0o022}
 _WANTED: dict[Holds, int] = {"secret": 0o600, "directory": 0o700, "data": 0o700}
+_WEAK = frozenset({"trust", "password", "md5", "ident"})
+_ANYWHERE = frozenset({"0.0.0.0/0.0.0.0", "0.0.0.0/0", "::/::", "::/0", "all"})
 _KINDS: dict[Holds, str] = {
     "secret": "permissions.file-open",
     "directory": "permissions.directory-open",
@@ -52,3 +55,27 @@ def judge(entry: Entry) -> list[Finding]:
         what = f"{entry.path} has mode {entry.mode:04o}"
         found.append(finding(_KINDS[entry.holds], what, str(mend), node=entry.node, mend=mend))
     return found
+
+
+def judge_access(seen: ServerFacts) -> list[Finding]:
+    """Return the lines of pg_hba.conf that let in whom nobody named, or without a password that is worth the name."""
+    hint = (
+        "aya down, then aya up writes it anew"
+        if seen.ours
+        else "scram-sha-256 and named hosts there; psql: SELECT pg_reload_conf()"
+    )
+    found = [(one, why) for one in seen.access if (why := _weakness(one))]
+    return [
+        finding("permissions.weak-access", f"line {one.line} of pg_hba.conf {why}", hint, node=seen.node)
+        for one, why in found
+    ]
+
+
+def _weakness(one: Access) -> str | None:
+    if one.error:
+        return f"cannot be read: {one.error}"
+    if one.method in _WEAK:
+        return f"lets {one.users} in by {one.method}"
+    if one.method != "reject" and one.kind != "local" and one.address in _ANYWHERE:
+        return f"lets {one.users} in from any address"
+    return None

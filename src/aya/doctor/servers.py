@@ -36,6 +36,18 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """A line of pg_hba.conf. kind: local, host, hostssl …; address: with its mask; error: why it cannot be read."""
+
+    line: int
+    kind: str
+    users: str
+    address: str
+    method: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RoleSetting:
     """A setting that a role or a database keeps (aya.postgres.kept). taken_back: the statement that does that."""
 
@@ -80,6 +92,7 @@ class ServerFacts:
     collation: str = ""
     collation_recorded: str | None = None
     collation_actual: str | None = None
+    access: tuple[Access, ...] = ()
     kept: tuple[RoleSetting, ...] = ()
     overridden: tuple[Overridden, ...] = ()
     pending: tuple[str, ...] = ()

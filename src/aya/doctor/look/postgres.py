@@ -13,7 +13,7 @@ import asyncpg
 from aya import db, migrations, queries
 from aya.doctor import clock
 from aya.doctor.durability import WANTED
-from aya.doctor.servers import Idle, Overridden, Prepared, RoleSetting, ServerFacts, Slot
+from aya.doctor.servers import Access, Idle, Overridden, Prepared, RoleSetting, ServerFacts, Slot
 from aya.errors import SchemaMismatch
 from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER
@@ -60,6 +60,7 @@ async def _facts(connection: Connection, settings: DatabaseSettings, node: str) 
         schema_aya=schema["aya_version"] if schema else None,
         schema_error=await _schema_error(connection, node) if ours else None,
         model=(model["fingerprint"], model["model"]) if model else None,
+        access=tuple(Access(**row) for row in await _rows(connection, "access")),
         kept=await _kept(connection, settings.database),
         overridden=tuple(Overridden(**row) for row in await _rows(connection, "overridden", _WRITTEN)) if ours else (),
         pending=tuple(row["name"] for row in await _rows(connection, "pending")),

@@ -39,6 +39,17 @@ ORDER BY name;
 -- Settings that were changed and hold from the next start on.
 SELECT name FROM pg_settings WHERE pending_restart ORDER BY name;
 
+-- name: access
+-- Who may enter: the lines of pg_hba.conf as they are read, those that cannot be read included.
+SELECT
+    line_number AS line,
+    type AS kind,
+    coalesce(array_to_string(user_name, ','), '') AS users,
+    coalesce(address || coalesce('/' || netmask, ''), '') AS address,
+    coalesce(auth_method, '') AS method,
+    error
+FROM pg_hba_file_rules ORDER BY line_number;
+
 -- name: schema
 -- The last migration, and which AYA made it.
 SELECT
