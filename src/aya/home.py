@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aya.errors import ConfigError
+from aya.flush import flush
 from aya.json_object import json_object
 
 Role = Literal["primary", "standby", "copy"]
@@ -217,13 +218,13 @@ def write_private_json(file: Path, value: object) -> None:
             json.dump(value, stream, indent=2)
             stream.write("\n")
             stream.flush()
-            os.fsync(stream.fileno())
+            flush(stream.fileno())
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     directory = os.open(file.parent, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        flush(directory)
     finally:
         os.close(directory)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from aya.flush import flush
 from aya.postgres.privileges import RunAs
 
 _MODE = 0o600
@@ -41,7 +42,7 @@ def write_text(file: Path, content: str, user: RunAs) -> None:
                 user.own(handle)
                 stream.write(content)
                 stream.flush()
-                os.fsync(handle)
+                flush(handle)
             os.replace(partial, file.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             os.unlink(partial, dir_fd=directory)

@@ -1,0 +1,1 @@
+"""What reads the machine for `aya doctor`: each function returns a frozen observation, and judges nothing."""
