@@ -35,10 +35,12 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from aya import __version__
+from aya.home import Home
 from aya.knowledge.models import Progress
 from aya.sync.judge import told
 from aya.sync.types import SyncStatus
@@ -238,6 +240,16 @@ class NodeStatus:
             "sync": told(seen.sync) if seen.sync else None,
             "services": [asdict(service) for service in seen.services],
         }
+
+
+def document(home: Home, health: Health, nodes: Sequence[NodeStatus]) -> dict[str, Any]:
+    """Return the document described above; pure."""
+    return {
+        "home": str(home.path),
+        "health": health,
+        "aya": __version__,
+        "nodes": [node.to_json() for node in nodes],
+    }
 
 
 def _or_none(
