@@ -66,7 +66,7 @@ def processes(home: Home, config: Config, nodes: Iterable[Node]) -> list[Process
     found: list[Process] = []
     for node in nodes:
         names = placeholders(home, config, node)
-        for service in services(node.name, config):
+        for service in services(node, config):
             filled = plist.substitute(plist.template(service), names)
             process = plist.to_process(filled)
             file = home.node_directory(node.name) / "launchd" / f"{process.label}.plist"
@@ -88,6 +88,7 @@ def placeholders(home: Home, config: Config, node: Node) -> dict[str, str]:
         "postgres_major": str(config.postgres_major),
         "pg_config": _absolute_program(config.pg_config),
         "embedder_port": str(node.embedder_port),
+        "web_port": str(node.web_port),
         "partner": _partner(home, config, node.name),
         "embedder_cache": str(home.embedder_cache(node.name)),
         "model": _absolute_model(config.model),

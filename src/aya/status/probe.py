@@ -79,7 +79,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         _within(_sync(home, node, settings.local), lambda _: None) if is_copy else _nothing(),
         running,
     )
-    mine = services(node.name, config)
+    mine = services(node, config)
     data = home.data_directory(node.name)
     return Observation(
         name=node.name,
