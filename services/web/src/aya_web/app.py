@@ -32,7 +32,10 @@ _LATEST = 1e11
 _EARLY = Refusal(503, "starting", "the nodes have not been looked at yet", "the same in a moment", {"retry-after": "1"})
 _GONE: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "There is no such document"}}
 
-Text = Annotated[str | None, Query(min_length=1, max_length=100)]
+# Text that PostgreSQL can keep; of a question not blanks alone.
+_TEXT = r"^[^\x00]+$"
+_QUESTION = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Text = Annotated[str | None, Query(min_length=1, max_length=100, pattern=_TEXT)]
 
 
 def create_app(home: Home, base: Base, watcher: Watcher, metrics: Metrics) -> FastAPI:
@@ -104,7 +107,7 @@ def _add_base(app: FastAPI, base: Base) -> None:
 
     @app.get("/api/search")
     async def search(
-        q: Annotated[str, Query(min_length=1, max_length=LONGEST_QUERY)],
+        q: Annotated[str, Query(min_length=1, max_length=LONGEST_QUERY, pattern=_QUESTION)],
         k: Annotated[int, Query(ge=1, le=MOST_HITS)] = 10,
         mode: Mode = "hybrid",
         category: Text = None,

@@ -7,6 +7,7 @@ import { bytes, duration, short } from "./words.js";
 const KEPT_SECONDS = 86400;
 // The server thins what is old; every so often all of it is asked for again.
 const WHOLE_EVERY = 60;
+const ORDER = ["alpha", "beta", "air"];
 
 const perSecond = (value) => `${short(value)}/s`;
 const PLOTS = [
@@ -45,8 +46,9 @@ export class Plots {
     const start = first < 0 ? this.samples.at.length : first;
     const at = this.samples.at.slice(start);
     for (const [figure, plot] of this.plots) {
-      const series = Object.fromEntries(
-        Object.entries(this.samples.series[figure] ?? {}).map(([node, values]) => [node, values.slice(start)]));
+      const measured = this.samples.series[figure] ?? {};
+      const nodes = ORDER.filter((node) => node in measured);
+      const series = Object.fromEntries(nodes.map((node) => [node, measured[node].slice(start)]));
       plot.show({ at, series }, from, to);
     }
   }

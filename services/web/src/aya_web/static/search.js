@@ -5,6 +5,8 @@ import { found, make, marked } from "./dom.js";
 import { counted } from "./words.js";
 
 const PAUSE_MS = 350;
+const FIRST = 5;
+const MOST = 25;
 let running = null;
 let opener = null;
 
@@ -14,30 +16,36 @@ export function startSearch() {
   let timer = 0;
   const later = () => {
     clearTimeout(timer);
-    timer = setTimeout(search, PAUSE_MS);
+    timer = setTimeout(search, PAUSE_MS, FIRST);
   };
   box.addEventListener("input", later);
   found("search-category").addEventListener("input", later);
   found("search-form").addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(timer);
-    search();
+    search(FIRST);
+  });
+  found("more").addEventListener("click", async () => {
+    await search(MOST);
+    found("hits").querySelectorAll(".hit")[FIRST]?.focus();
   });
   found("document-close").addEventListener("click", () => found("document").close());
   found("document").addEventListener("close", () => opener?.focus());
   document.addEventListener("keydown", pressed);
 }
 
-async function search() {
+async function search(most) {
   running?.abort();
   const query = found("search-box").value.trim();
   const category = found("search-category").value.trim();
+  found("more").hidden = true;
   if (!query) return show([], "");
   running = new AbortController();
   const { signal } = running;
   try {
-    const asked = new URLSearchParams({ q: query, k: "10", ...(category && { category }) });
+    const asked = new URLSearchParams({ q: query, k: String(most), ...(category && { category }) });
     const said = await get(`/api/search?${asked}`, signal);
+    found("more").hidden = most === MOST || said.count < most;
     show(said.results, said.count ? `${counted(said.count, "passage")} in ${Math.round(said.took_ms)} ms` : "Nothing found.");
   } catch (error) {
     if (!signal.aborted) show([], error instanceof Refused ? `${error.message}. ${error.hint}` : "The server does not answer.");

@@ -13,8 +13,8 @@ export function showNodes(place, status) {
   const followers = status.nodes.filter((node) => node !== primary);
   const left = primary ? card(primary) : make("p", { className: "node" }, "No primary answers.");
   place.classList.toggle("alone", followers.length === 0);
-  const right = make("div", { className: followers.length === 1 ? "followers single" : "followers" });
-  right.append(...followers.map((node) => make("div", { className: "follower" }, link(node), card(node))));
+  const right = make("div", { className: "followers" });
+  right.append(...followers.map((node) => make("div", { className: "follower" }, link(node, primary?.name ?? "the primary"), card(node))));
   place.replaceChildren(...(followers.length ? [left, right] : [left]));
 }
 
@@ -26,17 +26,17 @@ export function showAlerts(list, status) {
   list.replaceChildren(...found.map((problem) => make("li", {}, problem)));
 }
 
-function link(node) {
-  const [state, word, behind] = standing(node);
+function link(node, leader) {
+  const [state, word, behind] = standing(node, leader);
   return make("div", { className: "link", "data-state": state }, make("b", {}, behind), " ", make("i", {}, word));
 }
 
 // → [ok, late or cut; what it does; how far behind]
-function standing(node) {
+function standing(node, leader) {
   if (node.health === "down") return ["cut", "does not answer", "–"];
   if (node.sync) {
     const copy = node.sync.copy;
-    const behind = copy.seconds_behind === null ? "not copied yet" : `${duration(copy.seconds_behind)} behind`;
+    const behind = copy.seconds_behind === null ? "not copied yet" : `${duration(copy.seconds_behind)} behind ${leader}`;
     const state = node.sync.condition !== "following" ? "cut" : copy.seconds_behind > LATE_SECONDS ? "late" : "ok";
     return [state, node.sync.condition, behind];
   }
@@ -45,7 +45,7 @@ function standing(node) {
   if (follows.lag_bytes === null) return ["cut", follows.state, "–"];
   const way = follows.sync_state === "async" ? "" : `, ${follows.sync_state}`;
   const late = follows.state !== "streaming" ? "cut" : follows.lag_bytes > LATE_BYTES ? "late" : "ok";
-  return [late, `${follows.state}${way}`, `${bytes(follows.lag_bytes)} behind`];
+  return [late, `${follows.state}${way}`, `${bytes(follows.lag_bytes)} behind ${leader}`];
 }
 
 function card(node) {
