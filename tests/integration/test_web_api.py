@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -335,3 +336,19 @@ def test_settings_from_the_home(tmp_path: Path) -> None:
     assert config.allowed_hosts == {"alpha.local"}
     nearer = Config.from_environ({"AYA_HOME": str(tmp_path), "AYA_WEB_HOST": "127.0.0.1", "AYA_WEB_PORT": "20001"})
     assert (nearer.host, nearer.port) == ("127.0.0.1", 20001)
+
+
+async def test_every_metric_of_the_page_is_documented(page: Page) -> None:
+    """Nobody reads our code to learn what a number means; and nothing is described that is not told."""
+    await get(page, "/api/status")
+    told = {line.split(" ")[2] for line in (await get(page, "/metrics")).text.splitlines() if line.startswith("# TYPE")}
+    ours = {name for name in told if name.startswith("aya_") and not name.endswith("_created")}
+    text = METRICS.read_text(encoding="utf-8")
+    described = set(re.findall(r"`(aya_[a-z_]+[a-z])`", text.partition("## Of the page")[2].partition("## What to")[0]))
+    assert described - {name for name in described if name in ours} == NOT_SEEN_HERE
+    assert ours <= described
+
+
+METRICS = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
+# Of servers that archive: the nodes that were made up for these tests do not.
+NOT_SEEN_HERE = {"aya_archived_segments_total", "aya_archive_failures_total"}

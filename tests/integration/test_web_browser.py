@@ -14,6 +14,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.command import Command
 from tests.integration.conftest import Knowledge
 from tests.web_lab import Page, seen, served
 
@@ -89,7 +90,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get_log("browser")
+        self.complaints()
         self.driver.get(url)
         self.until(lambda: self.run("return document.querySelector('.node') || document.querySelector('#login[open]')"))
 
@@ -119,8 +120,9 @@ class Browser:
         self.until(lambda: "passage" in self.text("#search-told"))
 
     def complaints(self) -> list[str]:
-        """Return what the browser's log says: refusals of the content policy, errors of scripts."""
-        return [str(line["message"]) for line in self.driver.get_log("browser")]
+        """Return what the browser's log says since it was last asked: refusals of the content policy, errors of scripts."""
+        told = self.driver.execute(Command.GET_LOG, {"type": "browser"})["value"]
+        return [str(line["message"]) for line in told]
 
 
 @pytest.fixture(scope="module")

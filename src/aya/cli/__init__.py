@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "up": ("aya.cli.up:command", "Start this machine's nodes, and make them on first use."),
     "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
     "status": ("aya.cli.status:command", "Show every node, its health and its services."),
+    "web": ("aya.cli.web:command", "Print where this home's page is; --open shows it."),
     "env": ("aya.cli.env:command", "Print how a client reaches a node, as shell assignments."),
     "dsn": ("aya.cli.dsn:command", "Print how other programs reach the base, whoever leads."),
     "add": ("aya.cli.add:command", "Add files, folders or text."),
