@@ -124,7 +124,7 @@ async def test_a_session_of_the_page_cannot_write(knowledge: Knowledge, embedder
     """Even a call that would is refused by the server."""
     async with Base(NodeSettings("alpha", knowledge.settings, embedder_url), knowledge.settings) as base:
         with pytest.raises(DatabaseReadOnly):
-            await base._documents.add(NewDocument("not kept"))
+            await base._documents.add(NewDocument("not kept"))  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(

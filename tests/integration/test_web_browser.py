@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,20 @@ class Browser:
     def open(self, url: str, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         """Load a page, and wait until it shows its nodes, or asks for the token."""
         told = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
+        self.devtools("Emulation.setDeviceMetricsOverride", told)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.complaints()
         self.driver.get(url)
         self.until(lambda: self.run("return document.querySelector('.node') || document.querySelector('#login[open]')"))
 
     def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401 whatever the script returns
         """Return what a script returns."""
-        return self.driver.execute_script(script, *arguments)
+        return self.driver.execute(Command.W3C_EXECUTE_SCRIPT, {"script": script, "args": list(arguments)})["value"]
+
+    def devtools(self, command: str, parameters: Mapping[str, object]) -> None:
+        """Tell the browser something that no page can (https://chromedevtools.github.io/devtools-protocol)."""
+        self.driver.execute("executeCdpCommand", {"cmd": command, "params": parameters})
 
     def until(self, true: Callable[[], object]) -> None:
         """Wait for something."""
@@ -120,7 +124,7 @@ class Browser:
         self.until(lambda: "passage" in self.text("#search-told"))
 
     def complaints(self) -> list[str]:
-        """Return what the browser's log says since it was last asked: refusals of the content policy, errors of scripts."""
+        """Return what the browser's log says since it was last asked: policy refusals, errors of scripts."""
         told = self.driver.execute(Command.GET_LOG, {"type": "browser"})["value"]
         return [str(line["message"]) for line in told]
 
@@ -268,14 +272,14 @@ async def test_what_is_old_is_said_to_be_old(driver: webdriver.Chrome, page: Pag
         assert browser.text("#health") == "unknown"
         seen(page.watcher)
         browser.until(lambda: not driver.find_element(By.ID, "stale").is_displayed())
-        driver.execute_cdp_cmd("Network.enable", {})
+        browser.devtools("Network.enable", {})
         gone = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        driver.execute_cdp_cmd("Network.emulateNetworkConditions", gone)
+        browser.devtools("Network.emulateNetworkConditions", gone)
         try:
             time.sleep(8)
             browser.until(lambda: "has not answered for" in browser.text("#stale"))
         finally:
-            driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**gone, "offline": False})
+            browser.devtools("Network.emulateNetworkConditions", {**gone, "offline": False})
 
     await look(work)
 

@@ -5,9 +5,10 @@ import { clock } from "./words.js";
 
 const LEFT = 52, RIGHT = 8, TOP = 8, BOTTOM = 20, HEIGHT = 152;
 
-/** One plot. format: a value as text, with its unit; least: the smallest top of the axis. */
+/** One plot. format: a value as text, with its unit; least: the smallest top of the axis; tops: which ones there are. */
 export class Plot {
-  constructor(title, format, least) {
+  constructor(title, format, least, tops = null) {
+    this.tops = tops;
     this.format = format;
     this.least = least;
     this.title = title;
@@ -66,7 +67,8 @@ export class Plot {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const names = Object.keys(this.data.series);
     const all = names.flatMap((name) => this.data.series[name]).filter((value) => value !== null);
-    const top = niceTop(Math.max(this.least, ...all));
+    const most = Math.max(this.least, ...all);
+    const top = this.tops?.find((one) => one >= most) ?? niceTop(most);
     const x = (at) => LEFT + ((at - this.from) / (this.to - this.from || 1)) * (width - LEFT - RIGHT);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
     const parts = [...this.axes(width, top, x, y)];

@@ -9,10 +9,12 @@ const KEPT_SECONDS = 86400;
 const WHOLE_EVERY = 60;
 const ORDER = ["alpha", "beta", "air"];
 
+// So that half of each is a round time, too.
+const TIMES = [10, 20, 60, 120, 600, 1200, 3600, 7200, 43200, 86400, 172800, 864000];
 const perSecond = (value) => `${short(value)}/s`;
 const PLOTS = [
   ["lag_bytes", "Standby behind, WAL", bytes, 1000],
-  ["lag_seconds", "AIR behind, time", duration, 10],
+  ["lag_seconds", "AIR behind, time", duration, 10, TIMES],
   ["queue", "Documents to index", short, 10],
   ["sync_queue", "Changes to send", short, 10],
   ["embeddings_per_second", "Embeddings", perSecond, 10],
@@ -25,7 +27,7 @@ export class Plots {
     this.samples = { at: [], series: {} };
     this.rounds = 0;
     this.range = 900;
-    this.plots = PLOTS.map(([figure, title, format, least]) => [figure, new Plot(title, format, least)]);
+    this.plots = PLOTS.map(([figure, ...told]) => [figure, new Plot(...told)]);
     place.replaceChildren(...this.plots.map(([, plot]) => plot.element));
   }
 
