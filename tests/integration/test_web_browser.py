@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.command import Command
 from tests.integration.conftest import Knowledge
-from tests.web_lab import Page, seen, served
+from tests.unit.test_status_judge import GOOD
+from tests.unit.test_sync_judge import PRIMARY
+from tests.web_lab import AIR, Page, seen, served
 
 from aya.knowledge.types import NewDocument
+from aya.status.judge import judge
+from aya.status.types import Failover, Observation, Partner
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -31,6 +36,7 @@ pytestmark = [
     ),
 ]
 
+WATCHED = Failover("SYNC", "both", "primary", 3, False, True, Partner("beta", "standby", 3, "running", 0.2, 0))  # noqa: FBT003
 TOKEN = "correct-horse-battery"
 HOSTILE = (
     "Tea <script>window.stolen = 1</script> </mark><img src=x onerror='window.stolen = 2'> tea 😀🫖 "
@@ -257,6 +263,33 @@ async def test_the_nodes_and_what_was_measured_are_shown(driver: webdriver.Chrom
         assert "beta 200 B" in browser.text(".plot .values")
         assert "beta 200 B" in str(plot.get_attribute("aria-label"))
         assert browser.run("return arguments[0].querySelectorAll('path').length", plot) == 1
+
+    await look(work)
+
+
+@pytest.mark.parametrize(
+    ("here", "expected", "says"),
+    [
+        (replace(GOOD, failover=WATCHED), ["alpha", "beta"], ["0 B behind alpha", "server running", "epoch", "heard"]),
+        (AIR, ["primary", "air"], ["2.5 s behind primary", PRIMARY.address]),
+    ],
+    ids=["alpha", "air"],
+)
+async def test_a_node_alone_on_its_machine_shows_whom_it_knows(
+    driver: webdriver.Chrome, page: Page, here: Observation, expected: list[str], says: list[str]
+) -> None:
+    """A watchdog hears of its partner, AIR reaches its primary; a card says that, and no more."""
+    browser = Browser(driver)
+    assert page.watcher.last is not None
+    page.watcher.last = replace(page.watcher.last, nodes=(judge(here),))
+
+    def work() -> None:
+        browser.open(page.url, width=360)
+        assert [one.text for one in driver.find_elements(By.CSS_SELECTOR, ".node h3")] == expected
+        for words in says:
+            assert words in browser.text("#topology")
+        assert browser.run("return document.documentElement.scrollWidth") <= 360
+        assert not browser.complaints()
 
     await look(work)
 

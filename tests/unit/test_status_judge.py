@@ -23,10 +23,12 @@ from aya.status.types import (
     Counts,
     DatabaseFacts,
     EmbedderFacts,
+    Failover,
     LastEvent,
     Model,
     NodeStatus,
     Observation,
+    Partner,
     Poison,
     Replication,
     Service,
@@ -267,6 +269,24 @@ def test_nodes_with_the_same_software_share_a_line() -> None:
     found = versions([judge(GOOD), judge(replace(GOOD, name="gamma")), judge(old), judge(silent)])
     assert [line.split(":")[0] for line in found] == ["alpha, gamma", "beta"]
     assert "PostgreSQL 18.4, pgvector 0.8.4, schema" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("partner", "said"),
+    [
+        (
+            Partner("beta", "standby", 3, "running", 0.2, 0),
+            ("beta, elsewhere: standby, epoch 3, its server is running; the standby is 0 bytes behind; heard 0 s ago",),
+        ),
+        (Partner("beta", None, None, None, None, None, "timed out"), ("beta, elsewhere: never heard (timed out)",)),
+        (Partner("alpha", "primary", 3, "running", 0.2, 0), ()),
+        (None, ()),
+    ],
+)
+def test_a_server_on_a_machine_of_its_own_is_told_of(partner: Partner | None, said: tuple[str, ...]) -> None:
+    """As its partner's watchdog hears of it; one of this home has a line of its own."""
+    watched = Failover("SYNC", "both", "primary", 3, False, True, partner)  # noqa: FBT003
+    assert screen([judge(replace(GOOD, failover=watched))], NOW).notes == said
 
 
 def test_every_problem_is_on_the_screen_with_its_node() -> None:

@@ -15,7 +15,7 @@ from aya.cli.text import duration
 
 if TYPE_CHECKING:
     from aya.home import Home
-    from aya.status.types import Backups, LastEvent, NodeStatus, Service
+    from aya.status.types import Backups, LastEvent, NodeStatus, Partner, Service
 
 NODE_HEADERS = (
     "NODE",
@@ -51,7 +51,7 @@ def screen(nodes: Sequence[NodeStatus], now: datetime | None = None) -> Screen:
     return Screen(
         tuple(node_row(node, at) for node in nodes),
         tuple(service_row(node.seen.name, one) for node in nodes for one in node.seen.services),
-        (*_moves(nodes), *_copies(nodes)),
+        (*_elsewhere(nodes), *_moves(nodes), *_copies(nodes)),
         versions(nodes),
         tuple(f"{node.seen.name}: {problem}" for node in nodes for problem in node.problems),
     )
@@ -84,6 +84,23 @@ def versions(nodes: Sequence[NodeStatus]) -> tuple[str, ...]:
             said = f"AYA {__version__}, PostgreSQL {database.postgresql}, pgvector {pgvector}, {schema}"
             found.setdefault(said, []).append(node.seen.name)
     return tuple(f"{', '.join(names)}: {said}" for said, names in found.items())
+
+
+def _elsewhere(nodes: Sequence[NodeStatus]) -> list[str]:
+    """Return what the watchdogs hear of servers on machines of their own."""
+    here = {node.seen.name for node in nodes}
+    heard = [node.seen.failover.partner for node in nodes if node.seen.failover and node.seen.failover.partner]
+    return [_heard(partner) for partner in heard if partner.name not in here]
+
+
+def _heard(partner: Partner) -> str:
+    if partner.role is None:
+        return f"{partner.name}, elsewhere: never heard ({partner.error or 'nobody answers'})"
+    parts = [f"{partner.role}, epoch {partner.epoch}, its server is {partner.server}"]
+    if partner.lag_bytes is not None:
+        parts.append(f"the standby is {partner.lag_bytes} bytes behind")
+    parts.append(f"heard {duration(partner.age_seconds)} ago")
+    return f"{partner.name}, elsewhere: {'; '.join(parts)}"
 
 
 def _moves(nodes: Sequence[NodeStatus]) -> list[str]:

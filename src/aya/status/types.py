@@ -11,7 +11,9 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "versions": {"aya": "0.1.0", "postgresql": "18.4"|null, "pgvector": "0.8.5"|null, "schema": 2|null},
         "health": "healthy"|"degraded"|"down", "problems": ["sentence", …],
         "failover": {"condition": "SYNC", "why": "sentence", "role": "primary"|"standby", "epoch": 3, "paused": false,
-                     "has_partner": true}|null,                        what its watchdog says; null: it has none
+                     "has_partner": true,                              what its watchdog says; null: it has none
+                     "partner": {"name": "beta", "role": "standby"|null, "epoch": 3|null, "server": "running"|null,
+                                 "age_seconds": 0.2|null, "lag_bytes": 0|null, "error": "…"|null}|null}|null,
         "replication": {"state": "streaming", "sync_state": "async", "lag_bytes": 0}|null,   of a standby
         "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0, "overdue": 0}|null,
         "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
@@ -107,6 +109,23 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """The other server, as a watchdog hears of it: all that is known here of one on a machine of its own.
+
+    role, epoch, server: None while it was never heard. age_seconds: since it was. lag_bytes: how much less the standby
+    of the two has.
+    """
+
+    name: str
+    role: str | None
+    epoch: int | None
+    server: str | None
+    age_seconds: float | None
+    lag_bytes: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """What a watchdog says of its node (docs/failover.md)."""
 
@@ -116,6 +135,7 @@ class Failover:
     epoch: int
     paused: bool
     has_partner: bool
+    partner: Partner | None = None
 
 
 @dataclass(frozen=True, slots=True)

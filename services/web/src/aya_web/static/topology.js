@@ -7,15 +7,30 @@ import { bytes, counted, duration, short } from "./words.js";
 const LATE_BYTES = 16 * 1024 * 1024;
 const LATE_SECONDS = 60;
 
-/** Fill `place` with the nodes of a status. */
+/** Fill `place` with the nodes of a status, and those elsewhere that they know of. */
 export function showNodes(place, status) {
-  const primary = status.nodes.find((node) => node.role === "primary" && node.health !== "down");
-  const followers = status.nodes.filter((node) => node !== primary);
+  const nodes = [...status.nodes, ...elsewhere(status.nodes)];
+  const primary = nodes.find((node) => node.role === "primary" && node.health !== "down");
+  const followers = nodes.filter((node) => node !== primary);
   const left = primary ? card(primary) : make("p", { className: "node" }, "No primary answers.");
   place.classList.toggle("alone", followers.length === 0);
   const right = make("div", { className: "followers" });
-  right.append(...followers.map((node) => make("div", { className: "follower" }, link(node, primary?.name ?? "the primary"), card(node))));
+  const leader = primary?.name ?? "the primary";
+  right.append(...followers.map((node) => make("div", { className: "follower" }, link(node, leader), card(node))));
   place.replaceChildren(...(followers.length ? [left, right] : [left]));
+}
+
+// What the nodes of this machine know of those on others: a watchdog of its partner, AIR of its primary.
+function elsewhere(nodes) {
+  const known = new Set(nodes.map((node) => node.name));
+  const partners = nodes.map((node) => node.failover?.partner).filter((one) => one && !known.has(one.name));
+  const found = partners.map((one) => ({ name: one.name, role: one.role ?? "not heard", heard: one }));
+  const copy = nodes.find((node) => node.sync);
+  if (copy && ![...nodes, ...found].some((node) => node.role === "primary")) {
+    const { error, is_standby, address } = copy.sync.primary;
+    if (error === null && !is_standby) found.push({ name: "primary", role: "primary", heard: { address } });
+  }
+  return found;
 }
 
 /** Fill `list` with what needs a person. */
@@ -33,6 +48,12 @@ function link(node, leader) {
 
 // → [ok, late or cut; what it does; how far behind]
 function standing(node, leader) {
+  if (node.heard) {
+    const { lag_bytes, age_seconds, server } = node.heard;
+    const fresh = age_seconds !== null && age_seconds < LATE_SECONDS;
+    const behind = lag_bytes === null ? "–" : `${bytes(lag_bytes)} behind ${leader}`;
+    return [fresh && server === "running" ? "ok" : "cut", fresh ? `server ${server}` : "not heard", behind];
+  }
   if (node.health === "down") return ["cut", "does not answer", "–"];
   if (node.sync) {
     const copy = node.sync.copy;
@@ -54,7 +75,7 @@ function card(node) {
     {},
     make("h3", {}, node.name),
     make("span", { className: "role" }, node.role),
-    make("span", { className: "pill", "data-health": node.health }, node.health),
+    node.heard ? null : make("span", { className: "pill", "data-health": node.health }, node.health),
   );
   const list = make("dl");
   for (const [term, value] of facts(node)) {
@@ -64,6 +85,7 @@ function card(node) {
 }
 
 function facts(node) {
+  if (node.heard) return told(node.heard);
   const { counts, versions } = node;
   const running = node.services.filter((one) => one.state === "running").length;
   return [
@@ -75,6 +97,17 @@ function facts(node) {
     ["backup", node.backups ? backup(node.backups) : null],
     ["services", `${running} of ${node.services.length} run`],
     ["versions", versions.postgresql ? `PostgreSQL ${versions.postgresql}, pgvector ${versions.pgvector}` : null],
+  ];
+}
+
+// Of a node elsewhere, from what was heard of it.
+function told(heard) {
+  return [
+    ["where", heard.address ?? "on a machine of its own"],
+    ["epoch", heard.epoch === undefined || heard.epoch === null ? null : String(heard.epoch)],
+    ["server", heard.server ?? null],
+    ["heard", heard.age_seconds === undefined || heard.age_seconds === null ? null : `${duration(heard.age_seconds)} ago`],
+    ["trouble", heard.error ?? null],
   ];
 }
 
