@@ -27,6 +27,7 @@ from aya.knowledge.documents import Documents
 from aya.knowledge.types import NewDocument
 from aya.settings import DatabaseSettings, NodeSettings
 from aya_web import base as web_base
+from aya_web import door
 from aya_web.app import create_app
 from aya_web.base import Base
 from aya_web.config import Config
@@ -352,3 +353,45 @@ async def test_every_metric_of_the_page_is_documented(page: Page) -> None:
 METRICS = Path(__file__).parents[2] / "docs" / "operations" / "metrics.md"
 # Of servers that archive: the nodes that were made up for these tests do not.
 NOT_SEEN_HERE = {"aya_archived_segments_total", "aya_archive_failures_total"}
+
+
+async def test_whoever_takes_long_to_say_what_he_wants_is_cut(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that never ends holds no connection."""
+    monkeypatch.setattr(door, "HEAD_SECONDS", 0.3)
+    host, port = page.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+    assert await asyncio.wait_for(_rest(reader), 5) == b""
+    writer.close()
+
+
+async def test_there_are_only_so_many_connections(page: Page) -> None:
+    """Who comes on top is cut; when others have left there is room again."""
+    host, port = page.url.removeprefix("http://").split(":")
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(door.MOST_CONNECTIONS)]
+    reader, writer = await asyncio.open_connection(host, int(port))
+    assert await asyncio.wait_for(_rest(reader), 5) == b""
+    for _, each in (*opened, (reader, writer)):
+        each.close()
+    await asyncio.sleep(0.2)
+    assert (await get(page, "/health")).status_code == 200
+
+
+async def test_a_head_is_bounded(page: Page) -> None:
+    """One of a megabyte is refused, or cut off, long before its end."""
+    host, port = page.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"GET /api/search?q=" + 1_000_000 * b"a" + b" HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+    )
+    said = await asyncio.wait_for(_rest(reader), 5)
+    assert said == b"" or said.startswith(b"HTTP/1.1 4")
+    writer.close()
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """Return what comes until the end, which may be a rude one."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
