@@ -45,7 +45,8 @@ class Node:
 
     agent_port, health_port: of the watchdog, where the partner and where anybody asks it. link_postgres_port,
     link_agent_port: by which it reaches its partner's server and agent when both are on this machine. link_alpha_port,
-    link_beta_port: by which air reaches the servers on this machine. 0: it has none.
+    link_beta_port: by which air reaches the servers on this machine. web_port: of the page, which the first node of a
+    home serves. 0: it has none.
     """
 
     name: str
@@ -58,11 +59,12 @@ class Node:
     link_agent_port: int = 0
     link_alpha_port: int = 0
     link_beta_port: int = 0
+    web_port: int = 0
 
     @property
     def ports(self) -> tuple[int, ...]:
         """Return all that it has."""
-        own = (self.postgres_port, self.embedder_port, self.agent_port, self.health_port)
+        own = (self.postgres_port, self.embedder_port, self.agent_port, self.health_port, self.web_port)
         links = (self.link_postgres_port, self.link_agent_port, self.link_alpha_port, self.link_beta_port)
         return tuple(port for port in (*own, *links) if port)
 

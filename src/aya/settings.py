@@ -97,6 +97,7 @@ class Config:
     something happened.
     backups_kept: how many good base backups stay. backup_at: hour and minute of the daily one, local time.
     primary_password_file: of an AIR on a machine of its own, by which its sync daemon enters the servers.
+    web_host, web_token_file, web_hosts: where the page listens, what it asks of whom, further names that it goes by.
     """
 
     postgres_major: int = 18
@@ -111,6 +112,9 @@ class Config:
     backups_kept: int = 3
     backup_at: tuple[int, int] = (3, 30)
     primary_password_file: Path | None = None
+    web_host: str = "127.0.0.1"
+    web_token_file: Path | None = None
+    web_hosts: tuple[str, ...] = ()
 
 
 _KNOWN_KEYS = {
@@ -120,6 +124,7 @@ _KNOWN_KEYS = {
     "alerts": alerts_config.KEYS,
     "backup": {"keep", "at"},
     "sync": {"primary_password_file"},
+    "web": {"host", "token_file", "allowed_hosts"},
 }
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
@@ -147,6 +152,9 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         backups_kept=_count(table.get("backup", {}), "keep", 3),
         backup_at=_time_of_day(table.get("backup", {}), "at", "03:30"),
         primary_password_file=_file(home, table.get("sync", {}), "primary_password_file"),
+        web_host=_text(table.get("web", {}), "host") or "127.0.0.1",
+        web_token_file=_file(home, table.get("web", {}), "token_file"),
+        web_hosts=_texts(table.get("web", {}).get("allowed_hosts", []), "web.allowed_hosts"),
     )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,7 @@ from aya.settings import node_settings
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.timeout(300)]
 
 AYA = str(Path(sys.executable).with_name("aya"))
+DASHBOARD = Path(__file__).parents[2] / "docs" / "operations" / "grafana-dashboard.json"
 # Nothing of the shell that runs the tests may choose another database or home.
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.startswith(("DB_", "AYA_")) or name == "AYA_PG_MAJOR"
@@ -156,6 +160,7 @@ def test_a_node_is_healthy_after_up_and_status_tells_all(machine: Machine) -> No
         ("embedder", True, True),
         ("indexer", True, True),
         ("backup", True, True),
+        ("web", True, True),
     ]
     assert psutil.Process(node["postmaster_pid"]).name().startswith("postgres")
     assert all(node["versions"].values())
@@ -164,6 +169,54 @@ def test_a_node_is_healthy_after_up_and_status_tells_all(machine: Machine) -> No
     for secret in machine.home.secrets("alpha").values():
         assert secret not in text
         assert secret not in json.dumps(node)
+
+
+def scraped(*urls: str) -> set[str]:
+    """Return the names of all metrics that are told there."""
+    found: set[str] = set()
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 our own loopback address
+            lines = answer.read().decode().splitlines()
+        found |= {re.split(r"[{ ]", line, maxsplit=1)[0] for line in lines if not line.startswith("#")}
+    return found
+
+
+def test_the_page_is_served_and_its_verb_says_where(machine: Machine) -> None:
+    """It has looked at the node, and tells no password either."""
+    told = json.loads(machine.aya("web", "--json").stdout)
+    assert machine.aya("web").stdout.strip() == told["url"]
+    seen = eventually_answered(f"{told['url']}api/status")
+    assert [node["health"] for node in json.loads(seen)["nodes"]] == ["healthy"]
+    assert not [secret for secret in machine.home.secrets("alpha").values() if secret in seen]
+
+
+def metrics_of(machine: Machine) -> set[str]:
+    """Return the names of all metrics that a home tells: of its page, and of alpha's embedder and watchdog."""
+    node = machine.home.node("alpha")
+    return scraped(
+        *(f"http://127.0.0.1:{port}/metrics" for port in (node.web_port, node.embedder_port, node.health_port))
+    )
+
+
+def dashboard_metrics() -> set[str]:
+    """Return every metric that the Grafana dashboard asks for."""
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+    found = {name for expression in expressions for name in re.findall(r"\b(?:aya|te)_[a-z_]+", expression)}
+    assert len(found) > 20
+    return found
+
+
+def eventually_answered(url: str) -> str:
+    """Return what is answered there, once it is 200."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 our own loopback address
+                return str(answer.read().decode())
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def test_up_again_is_a_quick_no_op_that_says_so(machine: Machine) -> None:
@@ -403,7 +456,7 @@ def test_a_killed_first_up_does_not_block_the_next(fresh: Machine) -> None:
 
 
 async def test_three_nodes_beside_another_home(machine: Machine, fresh: Machine) -> None:
-    """Two homes side by side do not collide; beta streams from alpha, air fetches what changed."""
+    """Two homes side by side do not collide; beta streams from alpha, air fetches, all of it is measured."""
     fresh.aya("up", "--detach")
     alpha, beta, air = fresh.status()
     assert [node["role"] for node in (alpha, beta, air)] == ["primary", "standby", "copy"]
@@ -416,6 +469,8 @@ async def test_three_nodes_beside_another_home(machine: Machine, fresh: Machine)
         ("syncd", True),
     ]
     await run_sql(fresh, "INSERT INTO documents (content) VALUES ('copied')")
+    fresh.aya("backup", "create", "--node", "alpha")
+    eventually(lambda: dashboard_metrics() <= metrics_of(fresh))
     count = "SELECT count(*) FROM documents WHERE content = 'copied'"
     eventually(lambda: fresh.status(expect=None)[1]["counts"]["documents"] == 1)
     eventually(lambda: fresh.status(expect=None)[2]["counts"]["documents"] == 1)
@@ -427,14 +482,14 @@ async def test_three_nodes_beside_another_home(machine: Machine, fresh: Machine)
 
 
 def test_an_existing_database_is_used_and_not_started(machine: Machine, fresh: Machine) -> None:
-    """With a DSN only embedder and indexer are ours; the database goes on when they are stopped."""
+    """With a DSN only embedder, indexer and page are ours; the database goes on when they are stopped."""
     dsn = node_settings(machine.home, "alpha", environ={}).database.dsn()
     fresh.home.path.mkdir(parents=True)
     fresh.home.config_file.write_text(f'[postgres]\ndsn = "{dsn}"\n', encoding="utf-8")
     fresh.aya("up", "--detach")
     node = fresh.alpha()
     assert (node["health"], node["data_dir"], node["postmaster_pid"]) == ("healthy", None, None)
-    assert [one["name"] for one in node["services"]] == ["embedder", "indexer"]
+    assert [one["name"] for one in node["services"]] == ["embedder", "indexer", "web"]
     assert dsn not in json.dumps(node)
     assert "has node alpha alone" in fresh.aya("up", "--nodes", "air", "--detach", expect=2).stderr
     fresh.aya("down")

@@ -15,8 +15,9 @@ import httpx2
 import psutil
 import pytest
 
+from aya.access import Access
 from aya_embedder import connection, door, server
-from aya_embedder.access import Access
+from aya_embedder.access import embedder_access
 from aya_embedder.engine import Engine
 from aya_embedder.fake import FakeEmbedder, running_models
 from aya_embedder.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, Patience
@@ -86,7 +87,7 @@ async def serving(
     async with running_models(model) as models:
         listener = server.bound("127.0.0.1", 0)
         stop = asyncio.Event()
-        work = server.answer(models, listener, access or Access(), stop, patience=patience or Patience())
+        work = server.answer(models, listener, access or embedder_access(), stop, patience=patience or Patience())
         left = asyncio.create_task(work)
         try:
             yield Served(listener.getsockname()[1], models, stop, left)
@@ -406,7 +407,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 )
 async def test_who_may_call(method: str, path: str, headers: dict[str, str], status: int, kind: str | None) -> None:
     """The rules of aya_embedder.access hold on the wire, before any body is looked at."""
-    access = Access(TOKEN)
+    access = embedder_access(TOKEN)
     async with serving(FakeEmbedder(), access=access) as served, httpx2.AsyncClient(base_url=served.url) as client:
         content = b'{"text": "a"}' if method == "POST" else None
         answer = await client.request(method, path, content=content, headers=headers)

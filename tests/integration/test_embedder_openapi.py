@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from aya_embedder import server
-from aya_embedder.access import Access
+from aya_embedder.access import embedder_access
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
 from aya_embedder.fake import FakeEmbedder, running_models
@@ -34,7 +34,7 @@ def url() -> Iterator[str]:
 
     async def serve() -> None:
         async with running_models(MODEL, max_waiting_texts=4096) as models:
-            await server.answer(models, listener, Access(), stop, patience=Patience())
+            await server.answer(models, listener, embedder_access(), stop, patience=Patience())
 
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
     thread.start()

@@ -266,7 +266,7 @@ def test_what_aya_toml_names_must_be_there(home: Home, tmp_path: Path) -> None:
     hook.write_text("#!/bin/sh\n")
     hook.chmod(0o755)
     home.config_file.write_text(
-        f'[postgres]\npg_config = "/no/pg_config"\n[watchdog]\non_event = ["{hook} --loud", "true", "{hook}.gone"]\n'
+        f'[postgres]\npg_config = "/no/pg_config"\n[alerts]\ncommands = ["{hook} --loud", "true", "{hook}.gone"]\n'
     )
     found = asyncio.run(examine(home))
     assert "/no/pg_config cannot be run" in ids(found)["configuration.postgres-unusable"].what

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aya_embedder.access import Access, Call, Reason, is_loopback
+from aya.access import Access, Call, Reason, is_loopback
+from aya_embedder.access import embedder_access
 
 TOKEN = "correct-horse-battery"
 BEARER = f"Bearer {TOKEN}"
-SHARED = Access(TOKEN, frozenset({"alpha.local"}))
-ALONE = Access()
+SHARED = embedder_access(TOKEN, frozenset({"alpha.local"}))
+ALONE = embedder_access()
 LOCAL = Call("POST", "/embed", peer="127.0.0.1", reached="127.0.0.1", host="127.0.0.1:8765")
 REMOTE = Call("POST", "/embed", peer="192.168.1.20", reached="192.168.1.10", host="192.168.1.10:8765")
 
@@ -117,6 +118,14 @@ def test_no_stranger_gets_in_without_the_token(host: str, origin: str, authoriza
     call = replace(REMOTE, host=host, origin=origin, authorization=authorization)
     if authorization.partition(" ")[2].strip() != TOKEN:
         assert SHARED.refusal(call) is not None
+
+
+def test_a_service_may_ask_everybody_for_the_token() -> None:
+    """Then this machine's own clients say it, too; health stays open."""
+    strict = replace(SHARED, asks_everybody=True)
+    assert strict.refusal(LOCAL) == "token"
+    assert strict.refusal(replace(LOCAL, authorization=BEARER)) is None
+    assert strict.refusal(replace(LOCAL, path="/health")) is None
 
 
 def test_the_token_is_not_printed() -> None:

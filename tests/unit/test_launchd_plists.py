@@ -26,11 +26,12 @@ NAMES = {
     "postgres_major": "18",
     "pg_config": "",
     "embedder_port": "20001",
+    "web_port": "20009",
     "embedder_cache": "/srv/aya home/nodes/alpha/embedder",
     "model": "minilm",
     "partner": "127.0.0.1:20003:20005",
 }
-SERVICES = ("postgres", "watchdog", "link", "embedder", "indexer", "backup", "syncd")
+SERVICES = ("postgres", "watchdog", "link", "embedder", "indexer", "backup", "syncd", "web")
 LAUNCHD = Path(__file__).parents[2] / "launchd"
 
 
@@ -54,7 +55,7 @@ def test_each_shipped_plist_becomes_a_process_of_its_node(service: str) -> None:
 
 @pytest.mark.parametrize(
     ("service", "seconds"),
-    [("postgres", 120), ("embedder", 30), ("indexer", 30), ("backup", 30), ("syncd", 30)],
+    [("postgres", 120), ("embedder", 30), ("indexer", 30), ("backup", 30), ("syncd", 30), ("web", 10)],
 )
 def test_a_server_has_the_time_it_needs_to_stop(service: str, seconds: int) -> None:
     """120 s for PostgreSQL's last checkpoint, 30 for the embedder's batch."""

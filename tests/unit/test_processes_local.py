@@ -22,6 +22,7 @@ from aya.processes.supervisor import inherited
 from aya.settings import Config
 
 APART = Config(members={name: Member(name, (name,), 5432, 8766, 8008) for name in ("alpha", "beta")})
+ALPHA, AIR = Node("alpha", "primary", 1, 2, web_port=3), Node("air", "copy", 1, 2)
 WITH_DSN = Config(dsn="postgresql://me@db/aya")
 
 
@@ -62,20 +63,32 @@ def test_existing_nodes_keep_their_ports() -> None:
     """A new node gets the ports it needs that nobody has; the old one stays where its clients look for it."""
     alpha = Node("alpha", "primary", 20001, 20002)
     nodes = settle({"alpha": alpha}, ["alpha", "beta"], lambda taken: max(taken) + 1)
-    assert nodes == {"alpha": alpha, "beta": Node("beta", "standby", *range(20003, 20009))}
+    beta = Node("beta", "standby", *range(20003, 20009))
+    assert nodes == {"alpha": replace(alpha, web_port=20009), "beta": beta}
+
+
+def test_one_node_of_a_home_serves_the_page() -> None:
+    """A home that was made before there was one gets it; a node that comes later gets none, nor does it move."""
+    beta = Node("beta", "standby", 1, 2, web_port=3)
+    nodes = settle({"beta": beta}, ["alpha", "beta"], lambda taken: max({20000, *taken}) + 1)
+    assert [node.web_port for node in nodes.values()] == [0, 3]
+    assert ("web" in services(nodes["alpha"], Config()), "web" in services(nodes["beta"], Config())) == (False, True)
+    assert ports_of(nodes["beta"], "web") == (3,)
 
 
 def test_air_reaches_each_server_by_a_port_of_its_own() -> None:
-    """Four ports, two of them of the link; a link of AIR's has no agent behind it."""
+    """Two of its ports are of the link; a link of AIR's has no agent behind it."""
     nodes = settle({}, ["air"], lambda taken: max({20000, *taken}) + 1)
-    assert nodes == {"air": Node("air", "copy", 20001, 20002, link_alpha_port=20003, link_beta_port=20004)}
-    assert nodes["air"].ports == (20001, 20002, 20003, 20004)
+    assert nodes == {
+        "air": Node("air", "copy", 20001, 20002, link_alpha_port=20003, link_beta_port=20004, web_port=20005)
+    }
+    assert set(nodes["air"].ports) == set(range(20001, 20006))
 
 
 def test_servers_on_machines_of_their_own_need_no_link() -> None:
     """There the network is the link."""
-    assert services("air", APART) == ("postgres", "embedder", "indexer", "syncd")
-    assert "link" not in services("alpha", APART)
+    assert services(AIR, APART) == ("postgres", "embedder", "indexer", "syncd")
+    assert "link" not in services(ALPHA, APART)
 
 
 class Silent:
@@ -104,8 +117,8 @@ def test_every_port_of_a_link_must_be_free() -> None:
 
 def test_with_a_dsn_no_postgres_is_ours() -> None:
     """An existing database is used, not started; air's own server, its indexer and its daemon stay."""
-    assert services("alpha", WITH_DSN) == ("embedder", "indexer")
-    assert services("air", Config()) == ("link", "postgres", "embedder", "indexer", "syncd")
+    assert services(ALPHA, WITH_DSN) == ("embedder", "indexer", "web")
+    assert services(AIR, Config()) == ("link", "postgres", "embedder", "indexer", "syncd")
 
 
 def test_a_port_is_free_untaken_and_in_the_range() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.test_sync_judge import COPY, PRIMARY
 
 from aya.cli.move_display import described, duration, summary
-from aya.cli.status import document, node_row, service_row
+from aya.cli.status_display import node_row, screen, service_row, versions
 from aya.home import Home
 from aya.identity import ModelIdentity
 from aya.knowledge.models import Move, Progress
@@ -23,16 +23,20 @@ from aya.status.types import (
     Counts,
     DatabaseFacts,
     EmbedderFacts,
+    Failover,
     LastEvent,
     Model,
     NodeStatus,
     Observation,
+    Partner,
     Poison,
     Replication,
     Service,
+    document,
 )
 from aya.sync.types import Primary, SyncStatus
 
+NOW = datetime(2026, 1, 2, 9, 30, tzinfo=UTC)
 MINILM = Model("sentence-transformers/all-MiniLM-L6-v2", "83d89a7f")
 DATABASE = DatabaseFacts(postgresql="18.4", pgvector="0.8.5", schema=2, counts=Counts(3, 9, 1, 0), bound=MINILM)
 BGE = ModelIdentity("b" * 16, "bge-base", "r2", 768, "cls", True, "query: ", "", 512)  # noqa: FBT003
@@ -234,14 +238,61 @@ def test_the_last_event_of_a_log(log: str, expected: LastEvent | None) -> None:
 
 def test_the_rows_of_the_table() -> None:
     """A dash stands for what is not known."""
-    assert node_row(judge(GOOD)) == ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-", "-")
+    known = ("alpha", "primary", "healthy", "18.4", "3", "9", "1", "all-MiniLM-L6-v2", "-", "-", "-")
+    assert node_row(judge(GOOD), NOW) == known
     down = judge(replace(GOOD, database=DatabaseFacts(error="x")))
-    assert node_row(down)[2:] == ("down", *("-",) * 7)
+    assert node_row(down, NOW)[2:] == ("down", *("-",) * 8)
     behind = judge(replace(STANDBY, replication=Replication("streaming", "async", 12)))
-    assert node_row(behind)[-1] == "12 bytes"
+    assert node_row(behind, NOW)[-1] == "12 bytes"
     row = service_row("alpha", RUNNING)
     assert row == ("alpha", "postgres", "running", "12", "1 min", "2026-01-02 03:04:05  service.started")
     assert service_row("alpha", Service("indexer", None, "stopped", None, None))[3:] == ("-", "-", "-")
+
+
+@pytest.mark.parametrize(
+    ("backups", "said"),
+    [
+        (Backups(2, newest="2026-01-02T03:30:00+00:00"), "6 h ago"),
+        (Backups(0), "none"),
+        (Backups(1, newest="2026-01-02T09:30:05+00:00"), "0 s ago"),
+    ],
+)
+def test_the_last_backup_is_told_by_its_age(backups: Backups, said: str) -> None:
+    """None is no dash: a server without one wants one. A clock that went back makes no negative age."""
+    assert node_row(judge(replace(GOOD, backups=backups)), NOW)[8] == said
+
+
+def test_nodes_with_the_same_software_share_a_line() -> None:
+    """One that differs stands out; one that does not answer is not told of."""
+    old = replace(GOOD, name="beta", database=replace(GOOD.database, pgvector="0.8.4"))
+    silent = replace(GOOD, name="air", database=DatabaseFacts(error="x"))
+    found = versions([judge(GOOD), judge(replace(GOOD, name="gamma")), judge(old), judge(silent)])
+    assert [line.split(":")[0] for line in found] == ["alpha, gamma", "beta"]
+    assert "PostgreSQL 18.4, pgvector 0.8.4, schema" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("partner", "said"),
+    [
+        (
+            Partner("beta", "standby", 3, "running", 0.2, 0),
+            ("beta, elsewhere: standby, epoch 3, its server is running; the standby is 0 bytes behind; heard 0 s ago",),
+        ),
+        (Partner("beta", None, None, None, None, None, "timed out"), ("beta, elsewhere: never heard (timed out)",)),
+        (Partner("alpha", "primary", 3, "running", 0.2, 0), ()),
+        (None, ()),
+    ],
+)
+def test_a_server_on_a_machine_of_its_own_is_told_of(partner: Partner | None, said: tuple[str, ...]) -> None:
+    """As its partner's watchdog hears of it; one of this home has a line of its own."""
+    watched = Failover("SYNC", "both", "primary", 3, False, True, partner)  # noqa: FBT003
+    assert screen([judge(replace(GOOD, failover=watched))], NOW).notes == said
+
+
+def test_every_problem_is_on_the_screen_with_its_node() -> None:
+    """What `aya status` finds is what it alerts of."""
+    down = judge(replace(GOOD, database=DatabaseFacts(error="x")))
+    assert screen([judge(GOOD), down], NOW).problems == tuple(f"alpha: {problem}" for problem in down.problems)
 
 
 def test_the_json_document_keeps_its_shape(tmp_path: Path) -> None:
@@ -260,7 +311,7 @@ def test_what_is_wrong_with_a_copy_degrades_its_node() -> None:
     copy = replace(GOOD, name="air", role="copy")
     offline = SyncStatus(replace(COPY, seconds_behind=7300.0), Primary("nowhere", error="nobody answers"))
     assert judge(replace(copy, sync=offline)).health == "healthy"
-    assert node_row(judge(replace(copy, sync=offline)))[-1] == "2 h"
+    assert node_row(judge(replace(copy, sync=offline)), NOW)[-1] == "2 h"
     rejected = judge(replace(copy, sync=SyncStatus(replace(COPY, rejected=2), PRIMARY)))
     assert (rejected.health, len(rejected.problems)) == ("degraded", 1)
     assert rejected.to_json()["sync"]["copy"]["rejected"] == 2

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("aya.cli.verify:command", "Measure what AYA promises, on the nodes as they run."),
     "launchd": ("aya.cli.launchd:command", "Run the nodes as services of this machine (launchd, systemd)."),
     "doctor": ("aya.cli.doctor:command", "Find what is wrong with this machine, and how to mend it."),
+    "web": ("aya.cli.web:command", "Print where this home's page is; --open shows it."),
     "env": ("aya.cli.env:command", "Print how a client reaches a node, as shell assignments."),
     "dsn": ("aya.cli.dsn:command", "Print how other programs reach the base, whoever leads."),
     "add": ("aya.cli.add:command", "Add files, folders or text."),

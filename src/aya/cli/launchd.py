@@ -199,11 +199,11 @@ def _log_files(home: Home, config: Config, nodes: Sequence[str], service: str | 
     found = {
         f"{node} {name}": home.log_directory(node) / f"{name}.log"
         for node in nodes
-        for name in plan.services(node, config)
+        for name in plan.services(home.node(node), config)
         if service in {None, name}
     }
     if not found:
-        names = ", ".join(dict.fromkeys(name for node in nodes for name in plan.services(node, config)))
+        names = ", ".join(dict.fromkeys(name for node in nodes for name in plan.services(home.node(node), config)))
         raise UsageError(f"no node of this home has a service {service!r}", hint=f"one of {names}")
     return found
 

@@ -12,9 +12,12 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _GAP = "  "
 _CONTROLS = re.compile(r"\x1b(?!\[[0-9;]*m)|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -96,8 +99,14 @@ def width(text: str) -> int:
 
 def _rich_table(headers: Sequence[str], rows: Rows) -> None:
     # Only here: a pipe, `--help` and `aya mcp serve` never pay for it.
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
+
+    Console(no_color=not colours()).print(drawn_table(headers, rows))
+
+
+def drawn_table(headers: Sequence[str], rows: Rows, styles: Mapping[str, str] | None = None) -> Table:
+    """Return rich's table. styles: the style of a cell that says exactly that word."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 as above
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -108,5 +117,5 @@ def _rich_table(headers: Sequence[str], rows: Rows) -> None:
     drawn.add_column(headers[-1], no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text, not str: what stands in a cell is never read as markup.
-        drawn.add_row(*[Text(inert(cell)) for cell in row])
-    Console(no_color=not colours()).print(drawn)
+        drawn.add_row(*[Text(inert(cell), style=(styles or {}).get(cell, "")) for cell in row])
+    return drawn

@@ -27,7 +27,7 @@ class Seen:
     config_error, state_error, secrets_errors: message and hint, of files that cannot be used. file_system: of the home,
     such as apfs. members: the servers that aya.toml names. resolved: IP addresses by name; an empty tuple for a name
     that has none. witnesses: their names. own_addresses: of this machine's interfaces. user_home: of the person on
-    macOS, None elsewhere. hooks_missing: of [watchdog] on_event, those that are no programs. postgres_error: message
+    macOS, None elsewhere. hooks_missing: of [alerts] commands, those that are no programs. postgres_error: message
     and hint, when the configured PostgreSQL cannot be used.
     """
 
@@ -68,7 +68,7 @@ def judge(seen: Seen) -> list[Finding]:
     if seen.postgres_error:
         found.append(finding("configuration.postgres-unusable", *seen.postgres_error))
     found += [
-        finding("configuration.hook-missing", f"[watchdog] on_event names {hook}, which is no program", edit)
+        finding("configuration.hook-missing", f"[alerts] commands names {hook}, which is no program", edit)
         for hook in seen.hooks_missing
     ]
     found += [

@@ -72,7 +72,7 @@ def for_launchd(home: Home, config: Config, nodes: Iterable[Node], asked: Kind |
         names = {**layout.placeholders(home, config, node), "user_home": str(owner.home)}
         kind = jobs.kind_of(node.name, asked, config.members)
         found += [
-            jobs.job(plist.template(service), names, kind, owner, where) for service in plan.services(node.name, config)
+            jobs.job(plist.template(service), names, kind, owner, where) for service in plan.services(node, config)
         ]
     return found
 
@@ -128,7 +128,7 @@ def in_order(found: Iterable[Job]) -> list[Job]:
 
 
 def _place(process: Process) -> tuple[int, int]:
-    order = plan.services(process.node, Config())
+    order = plan.order(process.node)
     return plan.NODES.index(process.node), order.index(process.service) if process.service in order else len(order)
 
 

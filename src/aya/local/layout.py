@@ -76,7 +76,7 @@ def described(home: Home, config: Config, nodes: Iterable[Node]) -> list[tuple[P
     found: list[tuple[Process, bytes]] = []
     for node in nodes:
         names = placeholders(home, config, node)
-        for service in services(node.name, config):
+        for service in services(node, config):
             filled = plist.substitute(plist.template(service), names)
             found.append((plist.to_process(filled), plist.to_xml(filled)))
     return found
@@ -94,6 +94,7 @@ def placeholders(home: Home, config: Config, node: Node) -> dict[str, str]:
         "postgres_major": str(config.postgres_major),
         "pg_config": _absolute_program(config.pg_config),
         "embedder_port": str(node.embedder_port),
+        "web_port": str(node.web_port),
         "partner": _partner(home, config, node.name),
         "embedder_cache": str(home.embedder_cache(node.name)),
         "model": _absolute_model(config.model),

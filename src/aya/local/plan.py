@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from aya.errors import ConfigError, UsageError
 from aya.home import ROLE_OF_NODE, Node
@@ -16,9 +17,9 @@ _PORTS = {"alpha": _SERVER_PORTS, "beta": _SERVER_PORTS, "air": (*_OF_ALL, "link
 _OF_SERVER = ("postgres", "watchdog", "link", "backup")
 # AIR's indexer makes the vectors of what was written there; what its sync daemon fetches has them, and is not queued.
 _SERVICES = {
-    "alpha": ("link", "watchdog", "embedder", "indexer", "backup"),
-    "beta": ("link", "watchdog", "embedder", "indexer", "backup"),
-    "air": ("link", "postgres", "embedder", "indexer", "syncd"),
+    "alpha": ("link", "watchdog", "embedder", "indexer", "backup", "web"),
+    "beta": ("link", "watchdog", "embedder", "indexer", "backup", "web"),
+    "air": ("link", "postgres", "embedder", "indexer", "syncd", "web"),
 }
 
 
@@ -46,7 +47,8 @@ def settle(
 ) -> dict[str, Node]:
     """Return the home's nodes with those in `names` added, in the order of NODES; existing ones keep their ports.
 
-    choose_port: returns a free port that is not among those given.
+    One node of a home serves the page: the first that had the chance to. choose_port: returns a free port that is not
+    among those given.
     """
     nodes = dict(existing)
     for name in names:
@@ -57,17 +59,28 @@ def settle(
         for each in _PORTS[name]:
             ports[each] = choose_port({*taken, *ports.values()})
         nodes[name] = Node(name, ROLE_OF_NODE[name], **ports)
-    return {name: nodes[name] for name in NODES if name in nodes}
+    settled = {name: nodes[name] for name in NODES if name in nodes}
+    if settled and not any(node.web_port for node in settled.values()):
+        first = next(iter(settled))
+        taken = {port for node in settled.values() for port in node.ports}
+        settled[first] = replace(settled[first], web_port=choose_port(taken))
+    return settled
 
 
-def services(node: str, config: Config) -> tuple[str, ...]:
+def order(name: str) -> tuple[str, ...]:
+    """Return all services that a node of that name may have, in starting order; pure."""
+    return _SERVICES.get(name, ())
+
+
+def services(node: Node, config: Config) -> tuple[str, ...]:
     """Return the services of a node, in starting order; with a DSN there is no PostgreSQL of ours.
 
     On alpha and beta nothing but the watchdog starts PostgreSQL.
     """
-    if node not in _SERVICES:
-        raise ConfigError(f"there is no node {node!r}", hint="aya up")
-    found = [service for service in _SERVICES[node] if service not in _OF_SERVER or config.dsn is None]
+    if node.name not in _SERVICES:
+        raise ConfigError(f"there is no node {node.name!r}", hint="aya up")
+    known = [service for service in _SERVICES[node.name] if service != "web" or node.web_port]
+    found = [service for service in known if service not in _OF_SERVER or config.dsn is None]
     # Servers on machines of their own have a real link.
     return tuple(service for service in found if service != "link" or not config.members)
 
@@ -79,5 +92,6 @@ def ports_of(node: Node, service: str) -> tuple[int, ...]:
         "watchdog": (node.agent_port,),
         "link": (node.link_postgres_port, node.link_agent_port, node.link_alpha_port, node.link_beta_port),
         "embedder": (node.embedder_port,),
+        "web": (node.web_port,),
     }
     return tuple(port for port in known.get(service, ()) if port)

@@ -34,8 +34,15 @@ _BEHIND = {
     "indexer": "the indexer runs",
     "backup": "base backups are made daily",
     "syncd": "what changes here and at the primary is exchanged",
+    "web": "the page is served: aya web shows where",
 }
-_OWNERS = {"postgres": "PostgreSQL's", "watchdog": "the watchdog's", "link": "the link's", "embedder": "the embedder's"}
+_OWNERS = {
+    "postgres": "PostgreSQL's",
+    "watchdog": "the watchdog's",
+    "link": "the link's",
+    "embedder": "the embedder's",
+    "web": "the page's",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from aya.status.types import (
     Model,
     NodeStatus,
     Observation,
+    Partner,
     Poison,
     Replication,
     Service,
@@ -83,7 +84,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         _within(_sync(home, node, settings.local), lambda _: None) if is_copy else _nothing(),
         running,
     )
-    mine = services(node.name, config)
+    mine = services(node, config)
     data = home.data_directory(node.name)
     return Observation(
         name=node.name,
@@ -212,6 +213,20 @@ async def _failover(home: Home, node: str) -> Failover | None:
         epoch=int(said["epoch"]),
         paused=bool(said["paused"]),
         has_partner=said["partner"] is not None,
+        partner=_partner(said["partner"], said["lag_bytes"]) if said["partner"] else None,
+    )
+
+
+def _partner(heard: Mapping[str, Any], lag_bytes: int | None) -> Partner:
+    said: Mapping[str, Any] = heard["said"] or {}
+    return Partner(
+        name=str(heard["node"]),
+        role=said.get("role"),
+        epoch=said.get("epoch"),
+        server=said.get("server"),
+        age_seconds=heard["age_seconds"],
+        lag_bytes=lag_bytes,
+        error=heard["error"],
     )
 
 

@@ -11,7 +11,9 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
         "versions": {"aya": "0.1.0", "postgresql": "18.4"|null, "pgvector": "0.8.5"|null, "schema": 2|null},
         "health": "healthy"|"degraded"|"down", "problems": ["sentence", …],
         "failover": {"condition": "SYNC", "why": "sentence", "role": "primary"|"standby", "epoch": 3, "paused": false,
-                     "has_partner": true}|null,                        what its watchdog says; null: it has none
+                     "has_partner": true,                              what its watchdog says; null: it has none
+                     "partner": {"name": "beta", "role": "standby"|null, "epoch": 3|null, "server": "running"|null,
+                                 "age_seconds": 0.2|null, "lag_bytes": 0|null, "error": "…"|null}|null}|null,
         "replication": {"state": "streaming", "sync_state": "async", "lag_bytes": 0}|null,   of a standby
         "counts": {"documents": 1, "chunks": 1, "waiting": 0, "poison": 0, "overdue": 0}|null,
         "poison": [{"document_id": 1, "error": "…"}, …],              at most three of them
@@ -35,10 +37,12 @@ The document of `aya status --json` (fields may be added; none is renamed or rem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from aya import __version__
+from aya.home import Home
 from aya.knowledge.models import Progress
 from aya.sync.judge import told
 from aya.sync.types import SyncStatus
@@ -105,6 +109,23 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
+class Partner:
+    """The other server, as a watchdog hears of it: all that is known here of one on a machine of its own.
+
+    role, epoch, server: None while it was never heard. age_seconds: since it was. lag_bytes: how much less the standby
+    of the two has.
+    """
+
+    name: str
+    role: str | None
+    epoch: int | None
+    server: str | None
+    age_seconds: float | None
+    lag_bytes: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """What a watchdog says of its node (docs/failover.md)."""
 
@@ -114,6 +135,7 @@ class Failover:
     epoch: int
     paused: bool
     has_partner: bool
+    partner: Partner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +260,16 @@ class NodeStatus:
             "sync": told(seen.sync) if seen.sync else None,
             "services": [asdict(service) for service in seen.services],
         }
+
+
+def document(home: Home, health: Health, nodes: Sequence[NodeStatus]) -> dict[str, Any]:
+    """Return the document described above; pure."""
+    return {
+        "home": str(home.path),
+        "health": health,
+        "aya": __version__,
+        "nodes": [node.to_json() for node in nodes],
+    }
 
 
 def _or_none(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aya.access import hosts_of, is_loopback
 from aya.errors import ConfigError
-from aya_embedder.access import is_loopback
 from aya_embedder.kernels import WISHES, Wish
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ _HIGHEST_CACHE_MB = 1024 * 1024
 # 2048 passages of a full window take MiniLM 290 s on two x86 cores.
 _REQUEST_SECONDS = 600
 _LONGEST_REQUEST_SECONDS = 24 * 60 * 60
-_HOST = re.compile(r"[a-z0-9_.-]+")
-_IPV6 = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,7 @@ class Config:
             cache_directory=Path(cache).expanduser() if cache else None,
             disk_cache_bytes=disk_cache_mb * _MIB,
             token_file=_token_file(environ),
-            allowed_hosts=_hosts(environ),
+            allowed_hosts=hosts_of(environ.get("AYA_EMBEDDER_ALLOWED_HOSTS") or "", "AYA_EMBEDDER_ALLOWED_HOSTS"),
             request_seconds=_integer(
                 environ,
                 "AYA_EMBEDDER_REQUEST_SECONDS",
@@ -109,25 +105,6 @@ def _token_file(environ: Mapping[str, str]) -> Path | None:
         )
     named = environ.get("AYA_EMBEDDER_TOKEN_FILE")
     return Path(named).expanduser() if named else None
-
-
-def _hosts(environ: Mapping[str, str]) -> frozenset[str]:
-    value = environ.get("AYA_EMBEDDER_ALLOWED_HOSTS") or ""
-    hosts = frozenset(name.strip().lower().strip("[]") for name in value.split(",") if name.strip())
-    wrong = sorted(name for name in hosts if not (_HOST.fullmatch(name) or _is_ipv6(name)))
-    if wrong:
-        raise ConfigError(
-            f"AYA_EMBEDDER_ALLOWED_HOSTS has {wrong[0]!r}, which is neither a host's name nor an address",
-            hint="export AYA_EMBEDDER_ALLOWED_HOSTS=alpha.local,192.168.1.10 (no ports, no *)",
-        )
-    return hosts
-
-
-def _is_ipv6(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).version == _IPV6
-    except ValueError:
-        return False
 
 
 def _integer(environ: Mapping[str, str], name: str, *, default: int, highest: int, lowest: int = 0) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from aya_embedder.access import Call
+from aya.access import call_of
 from aya_embedder.engine import leaving
 from aya_embedder.limits import MAX_BODIES_BYTES
 from aya_embedder.problems import Busy, Forbidden, Misdirected, Problem, Unauthorized
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from aya_embedder.access import Access, Reason
+    from aya.access import Access, Reason
 
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 _PROBLEMS: dict[Reason, Problem] = {
     "host": Misdirected(
         "the embedder is not known by the name in the Host header",
@@ -110,7 +109,7 @@ class Gate:
     def _problem(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Problem | None:
         if self._leaving:
             return leaving()
-        reason = self._access.refusal(_call(scope, headers))
+        reason = self._access.refusal(call_of(scope, headers))
         return _PROBLEMS[reason] if reason else None
 
 
@@ -200,21 +199,3 @@ class _Exchange:
 
 def _has_body(headers: Mapping[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-
-
-def _call(scope: Scope, headers: Mapping[bytes, bytes]) -> Call:
-    peer, reached = scope.get("client"), scope.get("server")
-    return Call(
-        method=scope["method"],
-        path=scope["path"],
-        peer=peer[0] if peer else None,
-        reached=reached[0] if reached else None,
-        host=_text(headers.get(b"host")),
-        origin=_text(headers.get(b"origin")),
-        authorization=_text(headers.get(b"authorization")),
-        forwarded=not _FORWARDED.isdisjoint(headers),
-    )
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 
 from aya import log
+from aya.access import Access, is_loopback
 from aya.errors import ConfigError
 from aya.secret_file import read_token
 from aya_embedder import sources
-from aya_embedder.access import Access, is_loopback
+from aya_embedder.access import embedder_access
 from aya_embedder.app import create_app
 from aya_embedder.cache import VectorCache
 from aya_embedder.connection import Connection, Shed, waiting
@@ -48,7 +49,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     ExceptionGroup.
     """
     token = read_token(config.token_file) if config.token_file else None
-    access = Access(token, config.allowed_hosts)
+    access = embedder_access(token, config.allowed_hosts)
     patience = Patience(work=config.request_seconds)
     metrics = Metrics()
     with contextlib.closing(_listen(config.host, config.port)) as listener, opened(config) as disk:

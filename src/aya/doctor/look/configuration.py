@@ -44,7 +44,7 @@ def read(home: Home, platform: str = sys.platform) -> tuple[Place, Seen]:
         members=tuple(config.members.values()),
         clients=config.clients,
         witnesses=tuple(name for name, _ in config.witnesses),
-        hooks_missing=tuple(hook for hook in config.on_event if not _is_program(hook)),
+        hooks_missing=tuple(hook for hook in config.alerts.commands if not _is_program(hook)),
         user_home=str(Path.home()) if platform == "darwin" else None,
     )
     return Place(home, config, nodes, nodes, platform), seen

@@ -56,7 +56,7 @@ def _plist(place: Place, node: Node, file: Path, *, installed: bool) -> Plist:
 
 def _rendered(place: Place, node: Node, service: str) -> dict[str, object] | None:
     """Return what this version would write; None for a service that the node does not have any more."""
-    if service not in plan.services(node.name, place.config):
+    if service not in plan.services(node, place.config):
         return None
     try:
         names = layout.placeholders(place.home, place.config, node)
@@ -89,7 +89,7 @@ def running(place: Place) -> list[Running]:
     orphans = {one.name for one in leftovers.find(place.home)} if not known else set[str]()
     found: list[Running] = []
     for node in place.nodes:
-        for name in plan.services(node.name, place.config):
+        for name in plan.services(node, place.config):
             label = f"com.aya.{node.name}.{name}"
             state = known[label].state if label in known else "orphaned" if label in orphans else "stopped"
             found.append(Running(node.name, name, state))
