@@ -33,7 +33,7 @@ def set_key(file: Path, section: str, key: str, value: str) -> bool:
         after = edited(before, section, key, value)
         if after == before:
             return False
-        _replace(target, after)
+        write(target, after)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {shlex.quote(str(file))}"
@@ -62,7 +62,9 @@ def edited(text: str, section: str, key: str, value: str) -> str:
     return tomlkit.dumps(document)  # pyright: ignore[reportUnknownMemberType]
 
 
-def _replace(target: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Replace a file whole or not at all; its mode and, where it is a link, the link are kept. Raises OSError."""
+    target = file.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else _NEW_FILE_MODE
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -32,6 +32,7 @@ _RESUME = "what was finished is kept, and the same command goes on from there"
 
 # name → (where it is, what it does); the order is the order of `aya --help`
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("aya.cli.init:command", "Make this machine ALPHA, BETA or AIR, on machines of their own."),
     "up": ("aya.cli.up:command", "Start this machine's nodes, and make them on first use."),
     "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
     "status": ("aya.cli.status:command", "Show every node, its health and its services."),
