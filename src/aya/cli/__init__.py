@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("aya.cli.import_:command", "Import from SQLite, JSON Lines, ChatGPT, Claude, MCP memory."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
+    "upgrade-cluster": ("aya.cli.upgrade_cluster:command", "Move a node's PostgreSQL to another major version."),
     "failover": ("aya.cli.failover:command", "Make the standby the primary, because the primary is gone."),
     "switchover": ("aya.cli.switchover:command", "Have primary and standby change places; no row is lost."),
     "degrade": ("aya.cli.degrade:command", "Let the primary go on alone: the other server is off."),
