@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -218,9 +219,11 @@ def test_a_killed_init_goes_on_at_the_next_call_and_data_may_be_elsewhere(machin
     disk = directory / "other disk"
     command = [AYA, "--home", str(machine.home.path), "init", "--role", "alpha", "--data", str(disk),
                "--port", machine.ports[0], "--embedder-port", machine.ports[1]]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRON) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRON, process_group=0
+    ) as process:
         eventually((disk / "alpha" / "data.unfinished").exists)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     try:
         steps = machine.init("--data", str(disk))
         assert [step["state"] for step in steps if step["action"] in {"link", "start"}] == ["done", "to do"]

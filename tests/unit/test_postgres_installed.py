@@ -57,10 +57,9 @@ def test_a_command_line_says_the_data_directory(arguments: list[str], data: str)
     [
         ("homebrew.mxcl.postgresql@16", [BREW, "-D", BREW_DATA], "/Users/me/Library/LaunchAgents/x.plist",
          "brew services stop postgresql@16"),
-        ("com.edb.launchd.postgresql-16", ["/Library/PostgreSQL/16/bin/postgres", "-D", "/Library/PostgreSQL/16/data"],
+        ("com.edb.pg-16", ["/Library/PostgreSQL/16/bin/postgres", "-D", "/Library/PostgreSQL/16/data"],
          "/Library/LaunchDaemons/x.plist",
-         "sudo launchctl bootout system/com.edb.launchd.postgresql-16;"
-         " sudo launchctl disable system/com.edb.launchd.postgresql-16"),
+         "sudo launchctl bootout system/com.edb.pg-16; sudo launchctl disable system/com.edb.pg-16"),
         ("org.me.pg", ["/usr/local/bin/pg_ctl", "start"], "/Users/me/Library/LaunchAgents/x.plist",
          "launchctl bootout gui/$(id -u)/org.me.pg; launchctl disable gui/$(id -u)/org.me.pg"),
         ("com.aya.alpha.postgres", ["/opt/x/bin/postgres"], "x", None),

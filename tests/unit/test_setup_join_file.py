@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,7 +126,5 @@ def test_a_character_that_was_changed_on_the_way_never_ends_in_another_error(pla
     """A damaged copy is refused, or is one that says the same or another valid thing."""
     data = bytearray(TEXT.encode())
     data[place] = code
-    try:
-        parse(bytes(data), NOW)
-    except ConfigError as error:
-        assert "s" * 32 not in error.message
+    with suppress(ConfigError):
+        assert parse(bytes(data), NOW).node in {"alpha", "beta"}

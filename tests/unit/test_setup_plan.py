@@ -85,13 +85,13 @@ def test_private_addresses_and_names_are_taken(address: str) -> None:
     assert not blocked(plan(replace(ALPHA, clients=(address,)), Found()))
 
 
+RIVAL = st.builds(Rival, st.just("it runs"), st.just("kill 1"), st.sampled_from([None, 5432, 1]))
 FOUND = st.builds(
     Found,
     configured=st.booleans(), configuration_exists=st.booleans(), ports=st.none() | st.just((5432, 8765)),
     cluster_major=st.sampled_from([None, 16, 18]), has_secrets=st.booleans(), healthy=st.booleans(),
     admits=st.booleans(), embedded=st.booleans(), join_file=st.none() | st.just(JOIN),
-    rivals=st.lists(st.builds(Rival, st.just("it runs"), st.just("kill 1"), st.sampled_from([None, 5432, 1])), max_size=2)
-    .map(tuple),
+    rivals=st.lists(RIVAL, max_size=2).map(tuple),
 )  # fmt: skip
 
 

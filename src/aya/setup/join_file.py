@@ -155,7 +155,7 @@ def _members(value: object) -> tuple[Member, ...]:
 
 def _member(said: Mapping[str, Any]) -> Member:
     ports = ("postgres_port", "agent_port", "health_port")
-    if said.keys() != {"name", "addresses", *ports}:
+    if set(said) != {"name", "addresses", *ports}:
         raise _Wrong("a member has other entries than it should")
     addresses = tuple(_match(one, _ADDRESS, "addresses") for one in _list(said["addresses"], "addresses"))
     if not addresses:

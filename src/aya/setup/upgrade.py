@@ -183,8 +183,8 @@ async def _tables(where: Private) -> tuple[Table, ...]:
         await connection.execute("SET extra_float_digits = 1; SET timezone = 'UTC'; SET datestyle = 'ISO'")
         found: list[Table] = []
         for row in await connection.fetch(_SQL["tables"]):
-            count, digest = await connection.fetchrow(row["statement"])
-            found.append(Table(row["name"], count, digest))
+            (said,) = await connection.fetch(row["statement"])
+            found.append(Table(row["name"], int(said[0]), str(said[1])))
         return tuple(found)
 
 
