@@ -235,6 +235,25 @@ def test_a_killed_init_goes_on_at_the_next_call_and_data_may_be_elsewhere(machin
     assert leftovers.find(machine.home) == []
 
 
+def test_alphas_machine_is_lost_and_beta_invites_its_successor(
+    alpha: Machine, beta: Machine, machines: dict[str, Machine]
+) -> None:
+    """A new home becomes alpha from what beta has alone, and may lead."""
+    eventually(lambda: beta.status()["failover"]["condition"] == "ARMED", 60)
+    alpha.aya("down")
+    eventually(lambda: beta.status()["role"] == "primary" or beta.aya("failover", "--yes", expect=None).returncode == 0)
+    new = Machine(Home(alpha.home.path.parent / "new home"), "alpha", alpha.ports)
+    file = alpha.home.path.parent / "alpha.aya-join"
+    beta.aya("init", "invite", "alpha", "--output", str(file))
+    try:
+        new.init("--join", str(file))
+        eventually(lambda: new.status()["failover"]["condition"] == "ARMED", 60)
+        assert new.status()["counts"]["documents"] == beta.status()["counts"]["documents"]
+        assert {step["state"] for step in new.init()} == {"done"}
+    finally:
+        new.aya("down", expect=None)
+
+
 def test_a_join_file_is_not_printed_on_a_terminal(alpha: Machine) -> None:
     """It holds passwords: it goes into a file, or nowhere."""
     master, slave = pty.openpty()

@@ -49,6 +49,7 @@ _ALWAYS = (
 @click.option("--data", metavar="DIR", help="Where everything of the node is kept (default: in the home).")
 @click.option("--pg-config", metavar="PATH", help="Use the installed PostgreSQL of this pg_config.")
 @click.option("--dsn", metavar="DSN", help="Use a database of your own; it is migrated, and not started or stopped.")
+@click.option("--adopt", metavar="SOURCE", help="Bring in a base made by hand: its DSN, or its data directory.")
 @click.option("--port", type=click.IntRange(1, 65535), help="PostgreSQL's port (default: 5432).")
 @click.option("--embedder-port", type=click.IntRange(1, 65535), help="The embedder's (default: 8765).")
 @click.option("--yes", is_flag=True, help="Do not ask before it begins.")
@@ -97,7 +98,7 @@ def _setup(home: Home, role: str | None, given: dict[str, Any]) -> tuple[Setup, 
     words = init_ask.Given(
         role,
         {name: given[f"{name}_address"] for name in ROLE_OF_NODE},
-        **{key: given[key] for key in ("clients", "port", "embedder_port", "data", "pg_config", "dsn")},
+        **{key: given[key] for key in ("clients", "port", "embedder_port", "data", "pg_config", "dsn", "adopt")},
     )
     wanted = init_ask.wanted(home, words, config, join)
     values = configuration.values(
@@ -108,8 +109,13 @@ def _setup(home: Home, role: str | None, given: dict[str, Any]) -> tuple[Setup, 
         major=join.major if join and not wanted.pg_config else None,
         model=join.model if join else None,
     )
-    setup = Setup(home, wanted, values, now, join, file)
-    return setup, observe.found(home, wanted, values, file, installed.look())
+    setup = Setup(home, wanted, values, now, join, file, _source(given["adopt"]))
+    return setup, observe.found(setup, installed.look())
+
+
+def _source(source: str | None) -> str | None:
+    is_directory = source is not None and not source.startswith(("postgresql://", "postgres://"))
+    return str(_existing(source)) if is_directory else source
 
 
 def _existing(name: str | None) -> Path | None:

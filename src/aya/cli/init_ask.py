@@ -38,6 +38,7 @@ class Given:
     data: str | None = None
     pg_config: str | None = None
     dsn: str | None = None
+    adopt: str | None = None
 
 
 def asks() -> bool:
@@ -47,6 +48,8 @@ def asks() -> bool:
 
 def wanted(home: Home, given: Given, config: Config, join: JoinFile | None) -> Wanted:
     """Return the node that is wanted. Raises UsageError naming the flag for what nobody says."""
+    if given.adopt is not None and (given.role != "alpha" or given.dsn or config.dsn or join):
+        raise UsageError("a base is brought into a new alpha alone", hint="aya init --role alpha --adopt SOURCE")
     if given.dsn is not None or config.dsn is not None:
         return _beside_a_dsn(home, given, config)
     known = _known(config, join)
@@ -63,8 +66,14 @@ def wanted(home: Home, given: Given, config: Config, join: JoinFile | None) -> W
         embedder_port=given.embedder_port or (own_ports.embedder_port if own_ports else EMBEDDER_PORT),
         data=Path(given.data).expanduser().absolute() if given.data else None,
         pg_config=given.pg_config,
+        adopt=_shown(given.adopt),
         joins=given.role != "alpha" or join is not None or (own_ports is not None and own_ports.role == "standby"),
     )
+
+
+def _shown(source: str | None) -> str | None:
+    """Return a source as it may be printed."""
+    return parse_dsn(source).display() if source and source.startswith(("postgresql://", "postgres://")) else source
 
 
 def _beside_a_dsn(home: Home, given: Given, config: Config) -> Wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.leftovers import same_directory
 from aya.settings import Config, load_config
-from aya.setup import configuration
+from aya.setup import adopt, configuration
 from aya.setup.plan import Found, Rival, Wanted
+from aya.setup.steps import Setup
 
 _SECONDS = 2.0
 
@@ -57,22 +57,26 @@ def _is_of(home: Home, server: installed.Running) -> bool:
     return same_directory(server.data, home.data_directory(directory.parent.name))
 
 
-def found(home: Home, wanted: Wanted, values: Mapping[str, Any], join_file: Path | None, seen: installed.Look) -> Found:
+def found(setup: Setup, seen: installed.Look) -> Found:
     """Return everything that the plan asks about. Raises ConfigError for an aya.toml that cannot be read."""
+    home, wanted = setup.home, setup.wanted
     node = home.nodes().get(wanted.role)
     nodes_at = (home.path / "nodes").resolve() if (home.path / "nodes").exists() else None
     base = Found(
         configuration_exists=home.config_file.exists(),
-        configured=configuration.says(_table(home), values),
+        configured=configuration.says(_table(home), setup.values),
         ports=(node.postgres_port, node.embedder_port) if node else None,
         nodes_at=nodes_at,
         has_secrets=_has_secrets(home, wanted.role),
-        join_file=join_file,
+        join_file=setup.join_file,
         rivals=rivals(home, wanted, seen),
     )
     config = load_config(home)
     # pg_config is looked at when it is used: what is wanted need not be in the file yet.
     base = replace(base, embedded=not (wanted.pg_config or config.pg_config or wanted.dsn), major=config.postgres_major)
+    if setup.source is not None:
+        adopted = adopt.marker(home, wanted.role).exists()
+        base = replace(base, adopted=adopted, unadoptable=None if adopted else adopt.why_not(setup.source))
     if node is None:
         return base
     return _with_node(home, config, wanted, base)

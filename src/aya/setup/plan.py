@@ -16,7 +16,7 @@ from aya.home import ROLE_OF_NODE
 from aya.members import Member
 
 State = Literal["done", "to do", "blocked", "look"]
-Action = Literal["configure", "link", "take", "settle", "start", "admit", "forget"]
+Action = Literal["configure", "link", "take", "settle", "start", "adopt", "admit", "forget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Wanted:
 
     members: both servers; empty only beside a DSN. clients: other machines that are let in. data: where the nodes'
     directory is to be; None: in the home. joins: it becomes a member of a base that another machine has.
+    adopt: a DSN or a data directory whose documents move in; as it is shown, without a password.
     """
 
     role: str
@@ -36,6 +37,7 @@ class Wanted:
     pg_config: str | None = None
     dsn: bool = False
     joins: bool = False
+    adopt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Found:
 
     configured: aya.toml says all that is wanted. major, cluster_major: that is configured, and that of the node's data
     directory. nodes_at: where the nodes' directory really is; None: there is none. admits: the running server lets in
-    what aya.toml says. embedded: PostgreSQL is the wheel's, which has no TLS.
+    what aya.toml says. embedded: PostgreSQL is the wheel's, which has no TLS. unadoptable: why the source cannot be
+    taken over, and what to type.
     """
 
     configured: bool = False
@@ -66,6 +69,8 @@ class Found:
     healthy: bool = False
     admits: bool = True
     embedded: bool = True
+    adopted: bool = False
+    unadoptable: tuple[str, str] | None = None
     join_file: Path | None = None
     rivals: tuple[Rival, ...] = ()
 
@@ -90,6 +95,8 @@ def plan(wanted: Wanted, found: Found) -> tuple[Step, ...]:
         steps.append(_secrets(wanted, found))
     steps.append(_ports(wanted, found))
     steps.append(_start(wanted, found))
+    if wanted.adopt is not None:
+        steps.append(_adopt(wanted.adopt, found))
     if not wanted.dsn and wanted.role != "air":
         steps.append(_access(found))
     if found.join_file is not None:
@@ -198,6 +205,15 @@ def _start(wanted: Wanted, found: Found) -> Step:
     if found.cluster_major is None:
         text = f"{_MADE[_kind(wanted)]}, and start the node"
     return Step("start", "done", text, "it is healthy") if found.healthy else Step("start", "to do", text)
+
+
+def _adopt(source: str, found: Found) -> Step:
+    text = f"bring in the documents and chunks of {source}, which stays as it is"
+    if found.adopted:
+        return Step("adopt", "done", text, "they are here")
+    if found.unadoptable is not None:
+        return Step("adopt", "blocked", text, *found.unadoptable)
+    return Step("adopt", "to do", text, "all of them or none; their vectors are made anew")
 
 
 def _kind(wanted: Wanted) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from aya.local.up import up
 from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.settings import load_config
-from aya.setup import configuration, invite
+from aya.setup import adopt, configuration, invite
 from aya.setup.join_file import JoinFile
 from aya.setup.plan import Action, Step, Wanted
 
@@ -31,7 +31,10 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One `aya init` at work. values: what aya.toml is to say. join: what the file at join_file says."""
+    """One `aya init` at work. values: what aya.toml is to say. join: what the file at join_file says.
+
+    source: the DSN or the data directory whose documents move in.
+    """
 
     home: Home
     wanted: Wanted
@@ -39,6 +42,7 @@ class Setup:
     now: datetime
     join: JoinFile | None = None
     join_file: Path | None = None
+    source: str | None = field(default=None, repr=False)
 
 
 def carry_out(setup: Setup, steps: Sequence[Step], report: Report, done: Callable[[Step], None]) -> None:
@@ -50,6 +54,7 @@ def carry_out(setup: Setup, steps: Sequence[Step], report: Report, done: Callabl
         "take": lambda: _take(setup),
         "settle": lambda: _settle(setup),
         "start": lambda: _start(setup, report),
+        "adopt": lambda: _adopt(setup, report),
         "admit": lambda: _admit(setup),
         "forget": lambda: _forget(setup),
     }
@@ -121,6 +126,12 @@ def _as_wanted(wanted: Wanted, node: Node) -> Node:
 
 def _start(setup: Setup, report: Report) -> None:
     asyncio.run(up(setup.home, load_config(setup.home), [setup.wanted.role], report))
+
+
+def _adopt(setup: Setup, report: Report) -> None:
+    if setup.source is not None:
+        brought = adopt.take_over(setup.home, load_config(setup.home), setup.wanted.role, setup.source)
+        report.step(setup.wanted.role, f"{brought.documents} documents and {brought.chunks} chunks are here, compared")
 
 
 def _admit(setup: Setup) -> None:

@@ -42,8 +42,8 @@ def choose(  # noqa: PLR0913 - each by its name
     major = int(files.read_text(version).strip())
     if major > to:
         raise UsageError(f"node {node} has PostgreSQL {major} already", hint=f"aya upgrade-cluster --to {major}")
-    new = _binaries(home, config, known.user, to, pg_config)
-    old = new if major == to else _binaries(home, config, known.user, major, config.pg_config)
+    new = binaries_of(home, config, known.user, to, pg_config)
+    old = new if major == to else binaries_of(home, config, known.user, major, config.pg_config)
     upgrade = Upgrade(home, node, replace(known, binaries=old), replace(known, binaries=new), method)
     if major == to:
         return Choice("nothing", upgrade)
@@ -63,7 +63,7 @@ def is_stopped(home: Home, node: str) -> bool:
     return postmaster_pid(home.data_directory(node)) is None
 
 
-def _binaries(home: Home, config: Config, user: RunAs, major: int, pg_config: str | None) -> Binaries:
+def binaries_of(home: Home, config: Config, user: RunAs, major: int, pg_config: str | None) -> Binaries:
     """Return the programs of a major version: those named, else the embedded, else what is installed."""
     if pg_config:
         found = installation_of(pg_config)
