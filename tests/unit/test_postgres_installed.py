@@ -92,7 +92,7 @@ def test_a_systemd_unit_is_told(unit: str, is_one: bool) -> None:  # noqa: FBT00
         (BREW_DATA, "brew services stop postgresql@16"),
         ("/var/lib/postgresql/16/main", "sudo pg_ctlcluster 16 main stop"),
         ("/Users/me/other/nodes/beta/data", "aya --home '/Users/me/other' down"),
-        ("/Users/me/pg", "pg_ctl stop -D '/Users/me/pg', as me"),
+        ("/Users/me/pg", "sudo -u them pg_ctl stop -D '/Users/me/pg'"),
         ("", "sudo kill -INT 7"),
     ],
 )
@@ -100,7 +100,12 @@ def test_a_server_is_ended_by_what_started_it(data: str, command: str) -> None:
     """Or it would be back at once."""
     job = launchd_job("homebrew.mxcl.postgresql@16", [BREW, "-D", BREW_DATA], "x")
     assert job is not None
-    assert ending(Running(7, "me", data, 5432, 16), [job]) == command
+    assert ending(Running(7, "them", data, 5432, 16), [job], "me") == command
+
+
+def test_ones_own_server_is_ended_without_sudo() -> None:
+    """Who types is who runs it."""
+    assert ending(Running(7, "me", "/Users/me/pg", 5432, 16), [], "me") == "pg_ctl stop -D '/Users/me/pg'"
 
 
 def test_this_machine_can_be_looked_at() -> None:

@@ -7,7 +7,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,9 +141,9 @@ def _only_say(wanted: Wanted, steps: Sequence[Step], *, dry_run: bool) -> int:
     return 0
 
 
-def _say(step: Step, mark: str | None = None) -> None:
+def _say(step: Step) -> None:
     why = f" ({step.why})" if step.why else ""
-    output.line(f"{mark or _MARKS[step.state]} {step.text}{why}")
+    output.line(f"{_MARKS[step.state]} {step.text}{why}")
     if step.command:
         output.line(f"    {step.command}")
 
@@ -177,7 +177,8 @@ def _carry_out(setup: Setup, steps: Sequence[Step], *, yes: bool, as_json: bool)
     def done(step: Step) -> None:
         finished.append(step)
         if not as_json:
-            _say(step, "✓" if step.state == "to do" else None)
+            # Why it was to do is over.
+            _say(replace(step, state="done", why="") if step.state == "to do" else step)
 
     carry_out(setup, steps, progress, done)
     if as_json:

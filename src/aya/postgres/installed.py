@@ -126,8 +126,11 @@ def systemd_job(unit: str) -> Job | None:
     return Job(unit, "systemd", "", f"sudo systemctl disable --now {unit}")
 
 
-def ending(server: Running, jobs: Iterable[Job]) -> str:
-    """Return the command that ends a server: of the job that started it, else by its own programs; pure."""
+def ending(server: Running, jobs: Iterable[Job], me: str) -> str:
+    """Return the command that ends a server: of the job that started it, else by its own programs; pure.
+
+    me: the user who types it.
+    """
     for job in jobs:
         if job.data and job.data == server.data:
             return job.ends
@@ -136,7 +139,8 @@ def ending(server: Running, jobs: Iterable[Job]) -> str:
     if re.fullmatch(r"/var/lib/postgresql/\d+/[\w-]+", server.data):
         _, major, name = server.data.rsplit("/", 2)
         return f"sudo pg_ctlcluster {major} {name} stop"
-    return f"pg_ctl stop -D '{server.data}', as {server.user}" if server.data else f"sudo kill -INT {server.pid}"
+    sudo = "" if server.user == me else f"sudo -u {server.user} "
+    return f"{sudo}pg_ctl stop -D '{server.data}'" if server.data else f"sudo kill -INT {server.pid}"
 
 
 def look(platform: str = sys.platform) -> Look:

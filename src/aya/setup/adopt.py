@@ -8,6 +8,7 @@ but a copy of it is, for us alone (cp --reflink, on a Mac cp -c), and removed ag
 from __future__ import annotations
 
 import asyncio
+import getpass
 import shlex
 import shutil
 import subprocess
@@ -52,12 +53,12 @@ _NEEDED = {"documents": {"id", "content"}, "chunks": {"id", "document_id", "chun
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What was brought."""
+    """What was brought. texts, pieces: sums over the documents and over the chunks; None: there are none."""
 
     documents: int
     chunks: int
-    texts: str
-    pieces: str
+    texts: str | None
+    pieces: str | None
 
 
 def marker(home: Home, node: str) -> Path:
@@ -84,7 +85,9 @@ def why_not(source: str) -> tuple[str, str] | None:
     if postmaster_pid(data) is not None:
         seen = installed.look()
         running = next((one for one in seen.servers if Path(one.data) == data), None)
-        return f"a server runs on {data}", installed.ending(running, seen.jobs) if running else f"pg_ctl stop -D {data}"
+        return f"a server runs on {data}", installed.ending(
+            running, seen.jobs, getpass.getuser()
+        ) if running else f"pg_ctl stop -D {data}"
     return None
 
 
@@ -157,7 +160,7 @@ async def _exchange(there: Connection, here: Connection) -> Adopted:
         shape = await _shape(there)
         if wrong := unfit(shape):
             raise PostgresError(f"the base cannot be taken over: {wrong}", hint="docs/operations/install.md")
-        if (await here.fetchrow(_SQL["digest"]) or {}).get("documents"):
+        if await here.fetchval(_SQL["digest"]):
             raise PostgresError("this node has documents already", hint="aya import, or another --home")
         for table, wanted in _COLUMNS.items():
             columns = [column for column in wanted if column in shape[table]]
@@ -166,10 +169,15 @@ async def _exchange(there: Connection, here: Connection) -> Adopted:
                 file.seek(0)
                 await here.copy_to_table(table, schema_name="public", columns=columns, source=file)
         await here.fetch(_SQL["next_numbers"])
-        before, after = [Adopted(**dict(await each.fetchrow(_SQL["digest"]) or {})) for each in (there, here)]
+        before, after = [await _digest(each) for each in (there, here)]
         if before != after:
             raise PostgresError("what arrived is not what was sent, and is given up", hint="aya init again")
     return after
+
+
+async def _digest(connection: Connection) -> Adopted:
+    (said,) = await connection.fetch(_SQL["digest"])
+    return Adopted(said["documents"], said["chunks"], said["texts"], said["pieces"])
 
 
 @contextmanager

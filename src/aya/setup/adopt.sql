@@ -10,14 +10,12 @@ SELECT
     (SELECT count(*) FROM public.documents) AS documents,
     (SELECT count(*) FROM public.chunks) AS chunks,
     (
-        SELECT coalesce(sum(('x' || left(md5(id || ':' || content), 15))::bit(60)::bigint::numeric), 0)::text
-        FROM public.documents
+        SELECT sum(('x' || left(md5(d.id || ':' || d.content), 15))::bit(60)::bigint::numeric)::text
+        FROM public.documents AS d
     ) AS texts,
     (
-        SELECT coalesce(
-            sum(('x' || left(md5(concat_ws(':', id, document_id, chunk_text)), 15))::bit(60)::bigint::numeric), 0
-        )::text
-        FROM public.chunks
+        SELECT sum(('x' || left(md5(c.said), 15))::bit(60)::bigint::numeric)::text
+        FROM (SELECT concat_ws(':', id, document_id, chunk_text) AS said FROM public.chunks) AS c
     ) AS pieces;
 
 -- name: next_numbers

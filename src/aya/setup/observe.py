@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ _SECONDS = 2.0
 def rivals(home: Home, wanted: Wanted, seen: installed.Look) -> tuple[Rival, ...]:
     """Return the servers and jobs of others, and whoever else is on the port; pure but for asking who holds it."""
     others = [one for one in seen.servers if not _is_of(home, one)]
-    found = [Rival(one.sentence, installed.ending(one, seen.jobs), one.port) for one in others]
+    found = [Rival(one.sentence, installed.ending(one, seen.jobs, getpass.getuser()), one.port) for one in others]
     running = {one.data for one in others}
     found += [Rival(job.sentence, job.ends) for job in seen.jobs if not job.data or job.data not in running]
     ours = any(one.port == wanted.postgres_port for one in seen.servers if _is_of(home, one))

@@ -122,7 +122,7 @@ def _rivals(wanted: Wanted, found: Found) -> list[Step]:
     for rival in found.rivals:
         wanted_ports = {wanted.embedder_port} if wanted.dsn else {wanted.postgres_port, wanted.embedder_port}
         in_the_way = rival.port in wanted_ports
-        text = f"port {rival.port} is free" if in_the_way else "another PostgreSQL"
+        text = f"port {rival.port} must be free" if in_the_way else "another PostgreSQL"
         steps.append(Step(None, "blocked" if in_the_way else "look", text, rival.what, rival.command))
     return steps
 
@@ -136,7 +136,7 @@ def _addresses(wanted: Wanted, found: Found) -> list[Step]:
         Step(
             None,
             "blocked",
-            f"{address} is private",
+            f"{address} must be a private address",
             "the embedded PostgreSQL has no TLS: anybody on the way could read along",
             "aya init --pg-config …, with an installed PostgreSQL; or name a LAN's or a tailnet's addresses",
         )
@@ -185,7 +185,8 @@ def _secrets(wanted: Wanted, found: Found) -> Step:
 
 
 def _ports(wanted: Wanted, found: Found) -> Step:
-    text = f"PostgreSQL on port {wanted.postgres_port}, the embedder on {wanted.embedder_port}"
+    server = "" if wanted.dsn else f"PostgreSQL on port {wanted.postgres_port}, "
+    text = f"{server}the embedder on port {wanted.embedder_port}"
     if found.ports is None:
         return Step("settle", "to do", text, "the node is new")
     if found.ports == (wanted.postgres_port, wanted.embedder_port):

@@ -4,10 +4,12 @@
 SELECT
     c.relname AS name,
     format(
-        'SELECT count(*), coalesce(sum((''x'' || left(md5((to_jsonb(t) - %L::text[])::text), 15))::bit(60)::bigint::numeric), 0)::text'
-        ' FROM %I.%I AS t',
-        ARRAY(
-            SELECT a.attname::text FROM pg_attribute AS a
+        'SELECT count(*), coalesce(sum('
+        '(''x'' || left(md5((to_jsonb(t) - %L::text[])::text), 15))::bit(60)::bigint::numeric), 0)::text '
+        'FROM %I.%I AS t',
+        (
+            SELECT coalesce(array_agg(a.attname::text), '{}')
+            FROM pg_attribute AS a
             WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped
         ),
         n.nspname,
@@ -20,7 +22,7 @@ ORDER BY c.relname;
 
 -- name: invalid_indexes
 -- The indexes that are not whole.
-SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid OR NOT indisready ORDER BY 1;
+SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid OR NOT indisready ORDER BY name;
 
 -- name: collation_moved
 -- Whether texts sort otherwise than when the indexes were built: by the system's library, which is another one now.
@@ -46,6 +48,7 @@ ALTER EXTENSION vector UPDATE;
 -- name: nearest
 -- The nearest to some stored vector is found: itself, or one that is equal. NULL: no vector is stored.
 WITH wanted AS (SELECT embedding FROM chunks WHERE embedding IS NOT NULL ORDER BY id LIMIT 1)
+
 SELECT min(c.embedding <=> wanted.embedding) < 1e-5 FROM chunks AS c, wanted WHERE c.embedding IS NOT NULL;
 
 -- name: words
