@@ -12,7 +12,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
 from aya.errors import ConfigError
-from aya.replacing import replace
+from aya.replacing import replace_file
 
 # [embedder], embedder = {…}, and one whose parts stand in several places of the file.
 _TABLES = (AbstractTable, OutOfOrderTableProxy)
@@ -30,7 +30,7 @@ def set_key(file: Path, section: str, key: str, value: str) -> bool:
         after = edited(before, section, key, value)
         if after == before:
             return False
-        replace(target, after)
+        replace_file(target, after)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be changed: {error.strerror}", hint=f"ls -l {shlex.quote(str(file))}"

@@ -10,11 +10,12 @@ from pathlib import Path
 NEW_FILE_MODE = 0o644
 
 
-def replace(target: Path, text: str, *, new_mode: int = NEW_FILE_MODE) -> None:
-    """Write `text` in place of a file, whose mode stays; new_mode: of one that was not there. Raises OSError.
+def replace_file(file: Path, text: str, *, new_mode: int = NEW_FILE_MODE) -> None:
+    """Write `text` in place of a file; its mode and, where it is a link, the link stay. Raises OSError.
 
-    Follow links before: what is replaced is the file of that very name.
+    new_mode: of a file that was not there.
     """
+    target = file.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else new_mode
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

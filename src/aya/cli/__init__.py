@@ -32,6 +32,7 @@ _RESUME = "what was finished is kept, and the same command goes on from there"
 
 # name → (where it is, what it does); the order is the order of `aya --help`
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("aya.cli.init:command", "Make this machine ALPHA, BETA or AIR, on machines of their own."),
     "up": ("aya.cli.up:command", "Start this machine's nodes, and make them on first use."),
     "down": ("aya.cli.down:command", "Stop this machine's nodes; nothing is left running."),
     "status": ("aya.cli.status:command", "Show every node, its health and its services."),
@@ -50,6 +51,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("aya.cli.import_:command", "Import from SQLite, JSON Lines, ChatGPT, Claude, MCP memory."),
     "models": ("aya.cli.models:command", "List, fetch, choose and check embedding models."),
     "migrate": ("aya.cli.migrate:command", "Bring the database's schema up to date."),
+    "upgrade-cluster": ("aya.cli.upgrade_cluster:command", "Move a node's PostgreSQL to another major version."),
     "failover": ("aya.cli.failover:command", "Make the standby the primary, because the primary is gone."),
     "switchover": ("aya.cli.switchover:command", "Have primary and standby change places; no row is lost."),
     "degrade": ("aya.cli.degrade:command", "Let the primary go on alone: the other server is off."),

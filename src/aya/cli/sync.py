@@ -14,6 +14,7 @@ from aya.cli import output, session
 from aya.cli import sync_display as display
 from aya.errors import EXIT_DEGRADED, EXIT_FAILED, SyncError
 from aya.home import ROLE_OF_NODE, Home
+from aya.postgres.config import SYNC_ROLE
 from aya.settings import node_settings, primary_settings
 from aya.sync import judge, store
 from aya.sync.waiting import Goal
@@ -42,7 +43,8 @@ def status(home: Home, /, *, node: str | None, as_json: bool) -> int:
     Exit code 0: it follows, or is offline, which is no fault. 3: something needs you.
     """
     name = _copy_node(node)
-    primary = primary_settings(home, name)
+    # The daemon's own role, which an AIR on a machine of its own has the password of.
+    primary = primary_settings(home, name, role=SYNC_ROLE)
     seen = _run(home, name, lambda connection: store.status(connection, primary))
     problems = judge.problems(seen)
     if as_json:

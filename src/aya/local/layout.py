@@ -34,6 +34,13 @@ def make_home(home: Home) -> None:
 
 
 def make_node(home: Home, node: str) -> None:
+    """Make the node's directories and certificate; ConfigError when PostgreSQL's user cannot reach them."""
+    make_directories(home, node)
+    if node in SERVERS:
+        certificates.make(home.authority_directory, {node: home.agent_directory(node)})
+
+
+def make_directories(home: Home, node: str) -> None:
     """Make the node's directories; ConfigError when PostgreSQL's user cannot reach them."""
     directory = home.node_directory(node)
     directory.mkdir(parents=True, exist_ok=True)
@@ -48,13 +55,11 @@ def make_node(home: Home, node: str) -> None:
             )
     for part in (home.log_directory(node), directory / "launchd"):
         part.mkdir(mode=0o700, exist_ok=True)
-    if node in SERVERS:
-        certificates.make(home.authority_directory, {node: home.agent_directory(node)})
 
 
 def make_secrets(home: Home, node: str) -> dict[str, str]:
     """Return the node's passwords, made on first use. beta is a copy of alpha, roles and passwords included."""
-    existing = home.secrets("alpha") if node == "beta" else home.secrets(node)
+    existing = (home.secrets("alpha") if node == "beta" else {}) or home.secrets(node)
     secrets = new_secrets(existing)
     if secrets != home.secrets(node):
         home.save_secrets(node, secrets)

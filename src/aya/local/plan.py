@@ -27,7 +27,8 @@ def wanted_nodes(asked: Sequence[str] | None, existing: Collection[str], config:
     """Return the nodes to start, in starting order; pure.
 
     asked: what --nodes said; None: those that this home has, or all three on first use (with a DSN only alpha).
-    Raises UsageError for a name that is no node, for beta without its primary, and for others beside a DSN.
+    Raises UsageError for a name that is no node, for beta without its primary (here, or where aya.toml says), and for
+    others beside a DSN.
     """
     names = tuple(asked) if asked is not None else tuple(existing) or (NODES if config.dsn is None else ("alpha",))
     unknown = [name for name in names if name not in NODES]
@@ -37,7 +38,7 @@ def wanted_nodes(asked: Sequence[str] | None, existing: Collection[str], config:
         raise UsageError(
             "a database of your own (AYA_DSN or dsn in aya.toml) has node alpha alone", hint="--nodes alpha"
         )
-    if "beta" in names and "alpha" not in {*names, *existing}:
+    if "beta" in names and "alpha" not in {*names, *existing} and not config.members:
         raise UsageError("beta is a copy of alpha, which this home does not have", hint="--nodes alpha,beta")
     return tuple(name for name in NODES if name in names)
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aya.embedder_client import EmbedderClient
+from aya.errors import ConfigError
 from aya.home import Home, Node
 from aya.launchctl import beside
 from aya.local import clusters, layout, plan, wait
@@ -21,7 +22,7 @@ from aya.local.align import Alignment
 from aya.local.lock import exclusive
 from aya.local.report import Report
 from aya.migrations import migrate
-from aya.postgres.config import SERVERS, SYNC_ROLE, ClusterConfig
+from aya.postgres.config import SERVERS, SYNC_ROLE, ClusterConfig, partner_of
 from aya.postgres.provision import owner_settings
 from aya.postgres.run import cluster_of
 from aya.processes import ports
@@ -80,9 +81,15 @@ async def up(home: Home, config: Config, node_names: Sequence[str] | None, repor
 
 
 def _require_way_to_primary(home: Home, config: Config, names: Sequence[str]) -> None:
-    """Raise ConfigError, before anything is made, where AIR has servers elsewhere and no password for them."""
-    if "air" in names and config.members and "alpha" not in {*names, *home.nodes()}:
+    """Raise ConfigError, before anything is made, where a node has servers elsewhere and no password for them."""
+    if not config.members or "alpha" in {*names, *home.nodes()}:
+        return
+    if "air" in names:
         primary_password(home, config, "air", SYNC_ROLE)
+    if "beta" in names and not home.secrets("beta"):
+        raise ConfigError(
+            "nothing here says how beta enters alpha", hint="on ALPHA: aya init invite beta; here: aya init --role beta"
+        )
 
 
 class _Machine:
@@ -184,8 +191,8 @@ class _Machine:
             databases[node.name] = await self._start_cluster(node)
             if node.name not in SERVERS:
                 await self._finish(node)
-            elif node is servers[0]:
-                await self._finish(await self._leader(servers))
+            elif node is servers[0] and (leader := await self._leader(servers)):
+                await self._finish(leader)
         return databases
 
     def _is_whole(self, node: Node) -> bool:
@@ -201,10 +208,10 @@ class _Machine:
     async def _start_cluster(self, node: Node) -> DatabaseSettings:
         secrets = layout.make_secrets(self._home, node.name)
         cluster = await asyncio.to_thread(cluster_of, self._home, self._config, node.name)
-        primary = self._primary() if node.role == "standby" else None
+        primary = self._primary(node) if node.role == "standby" else None
         made = await asyncio.to_thread(clusters.create, self._home, node.name, cluster, secrets, primary)
         if made:
-            origin = "as a copy of alpha" if primary else "with its own data directory"
+            origin = f"as a copy of {partner_of(node.name)}" if primary else "with its own data directory"
             self._report.step(node.name, f"PostgreSQL {cluster.binaries.version} made {origin}")
         version = await wait.until(
             wait.postgres_probe(cluster, secrets),
@@ -215,24 +222,28 @@ class _Machine:
         self._report.step(node.name, f"PostgreSQL {version} answers on 127.0.0.1:{node.postgres_port}")
         return owner_settings(cluster, secrets)
 
-    async def _leader(self, servers: Sequence[Node]) -> Node:
-        """Wait until one of the servers lets clients write, and return which."""
+    async def _leader(self, servers: Sequence[Node]) -> Node | None:
+        """Wait until one of the servers lets clients write, and return which; None: it is one on another machine."""
+        waited_since = time.monotonic()
 
         async def probe() -> str | None:
             for node in servers:
                 cluster = cluster_of(self._home, self._config, node.name)
                 if cluster.exists() and await wait.is_writable(cluster, self._home.secrets(node.name)):
                     return node.name
-            return None
+            if not self._config.members:
+                return None
+            follows = any((self._home.data_directory(node.name) / "standby.signal").exists() for node in servers)
+            return "" if follows or time.monotonic() - waited_since > wait.LEADER_SECONDS else None
 
         found = await wait.until(
             probe,
             self._supervisor,
             self._server_process(servers[0]),
-            deadline_seconds=wait.LEADER_SECONDS,
+            deadline_seconds=wait.LEADER_SECONDS * (2 if self._config.members else 1),
             still_waiting=lambda said: self._report.step(servers[0].name, f"no server is open for writing yet: {said}"),
         )
-        return self._nodes[found]
+        return self._nodes[found] if found else None
 
     async def _finish(self, node: Node) -> None:
         cluster = cluster_of(self._home, self._config, node.name)
@@ -285,8 +296,12 @@ class _Machine:
     def _server_process(self, node: Node) -> Process:
         return next(process for process in self._of(node) if process.service in {"postgres", "watchdog"})
 
-    def _primary(self) -> ClusterConfig:
-        return cluster_of(self._home, self._config, "alpha").config
+    def _primary(self, node: Node) -> ClusterConfig:
+        """Return the server that a new standby is copied from, be it on this machine or on another."""
+        if partner_of(node.name) in self._nodes:
+            return cluster_of(self._home, self._config, partner_of(node.name)).config
+        member = self._config.members[partner_of(node.name)]
+        return ClusterConfig(member.postgres_port, self._home.runtime_directory, member.addresses)
 
     def _of(self, node: Node) -> list[Process]:
         return [process for process in self._processes if process.node == node.name]

@@ -17,7 +17,7 @@ from aya.errors import AyaError, ConfigError, UsageError
 from aya.mcp_clients import configuration
 from aya.mcp_clients.clients import Client, Server, System, add_command, get_command, remove_command
 from aya.mcp_probe import Probe
-from aya.replacing import replace
+from aya.replacing import replace_file
 
 _BACKUP = ".before-aya"
 _PRIVATE = 0o600
@@ -97,7 +97,7 @@ def write(change: Change) -> None:
         if change.backup is not None:
             change.backup.unlink(missing_ok=True)
             shutil.copy2(change.file, change.backup)
-        replace(change.file, change.after, new_mode=_PRIVATE)
+        replace_file(change.file, change.after, new_mode=_PRIVATE)
     except OSError as error:
         raise ConfigError(
             f"{change.file} cannot be written: {error.strerror}", hint=f"ls -ld {_quoted(change.file.parent)}"

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +159,7 @@ class Cluster:
         if found != str(self.binaries.major):
             raise PostgresError(
                 f"{self.data_directory} belongs to PostgreSQL {found}, but {self.binaries.version} is configured",
-                hint=f"AYA_PG_MAJOR={found} aya up, or another --home",
+                hint=f"aya upgrade-cluster --node {self.data_directory.parent.name}, or AYA_PG_MAJOR={found} aya up",
             )
 
     def configure(self) -> None:
@@ -248,8 +248,19 @@ class Cluster:
         return run_program(self.binaries, self.user, (program, *arguments))
 
 
-def run_program(binaries: Binaries, user: RunAs, command: Sequence[str], *, seconds: float = _TIMEOUT_SECONDS) -> str:
-    """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words."""
+def run_program(  # noqa: PLR0913 - each by its name
+    binaries: Binaries,
+    user: RunAs,
+    command: Sequence[str],
+    *,
+    seconds: float = _TIMEOUT_SECONDS,
+    directory: Path = Path("/"),
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run one of PostgreSQL's programs as `user` and return what it printed; PostgresError with its last words.
+
+    directory: where it works. environment: beside the few variables that all of them get.
+    """
     with _output_file() as output:
         try:
             done = subprocess.run(
@@ -257,8 +268,8 @@ def run_program(binaries: Binaries, user: RunAs, command: Sequence[str], *, seco
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd="/",
-                env=_environment(),
+                cwd=directory,
+                env={**_environment(), **(environment or {})},
                 timeout=seconds,
                 check=False,
                 **user.process_identity(),

@@ -85,6 +85,11 @@ def slot_name(node: str) -> str:
     return f"{node}_slot"
 
 
+def partner_of(server: str) -> str:
+    """Return the other of the two servers."""
+    return next(name for name in SERVERS if name != server)
+
+
 def replication_role(node: str) -> str:
     """Return the role under which a node replicates; its own, for the name beta must not be anybody's to claim."""
     return f"aya_replica_{node}"

@@ -20,6 +20,8 @@ from aya.postgres.config import SERVERS, SYNC_ROLE, WATCHDOG_ROLE, replication_r
 from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aya.db import Connection
 
 MCP_ROLE = "aya_mcp"
@@ -44,12 +46,23 @@ def new_secrets(existing: dict[str, str]) -> dict[str, str]:
     return {**fresh, **existing}
 
 
-async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, database: str = DEFAULT_DATABASE) -> None:
+async def provision_primary(
+    cluster: Cluster,
+    secrets: dict[str, str],
+    *,
+    database: str = DEFAULT_DATABASE,
+    entered: Callable[[str], DatabaseSettings] | None = None,
+) -> None:
     """Make sure the roles, the database with pgvector and the standby's slot exist on a running primary.
 
-    secrets: passwords by role, the superuser's included. Raises DatabaseError.
+    secrets: passwords by role, the superuser's included. entered: how the superuser enters a database of it; None: on
+    the cluster's own port. Raises DatabaseError.
     """
-    maintenance = superuser_settings(cluster, secrets[SUPERUSER])
+
+    def reached(name: str) -> DatabaseSettings:
+        return entered(name) if entered else superuser_settings(cluster, secrets[SUPERUSER], name)
+
+    maintenance = reached("postgres")
     with db.translated(maintenance):
         connection = await db.connect(maintenance, application_name="aya-provision")
         try:
@@ -61,9 +74,7 @@ async def provision_primary(cluster: Cluster, secrets: dict[str, str], *, databa
                 await connection.execute(_SQL["create_slot"], slot_name("beta"))
         finally:
             await connection.close()
-        inside = await db.connect(
-            superuser_settings(cluster, secrets[SUPERUSER], database), application_name="aya-provision"
-        )
+        inside = await db.connect(reached(database), application_name="aya-provision")
         try:
             await inside.execute(_SQL["create_vector_extension"])
             await inside.execute(_SQL["let_follow_timelines"])

@@ -74,7 +74,8 @@ def classify(home: Home, seen: Seen) -> Leftover | None:
     if (
         seen.name.startswith("postgres")
         and directory.name == "data"
-        and same_directory(directory.parent.parent.parent, home.path)
+        # Asked this way round: the nodes' directory may be a link to another disk.
+        and same_directory(directory, home.data_directory(directory.parent.name))
     ):
         return Leftover(seen.pid, seen.parent, "postgres", f"postgres {directory.parent.name}")
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -25,14 +26,14 @@ from aya.local.plan import services
 from aya.local.wait import read_tail
 from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
-from aya.postgres.config import SERVERS
+from aya.postgres.config import SERVERS, SYNC_ROLE
 from aya.postgres.privileges import run_as
 from aya.postgres.provision import CLIENT_ROLES
 from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.states import State
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, as_role, node_settings, primary_settings
+from aya.settings import Config, DatabaseSettings, as_role, load_config, node_settings, primary_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (
@@ -188,17 +189,21 @@ async def _embedder(url: str) -> EmbedderFacts:
 async def _replication(home: Home, node: Node) -> Replication:
     """Ask its partner, as the superuser there: pg_stat_replication shows others nothing."""
     partner = next(name for name in SERVERS if name != node.name)
-    password = home.secrets(partner).get(SUPERUSER)
-    if partner not in home.nodes() or password is None:
+    elsewhere = load_config(home, {}).members.get(partner)
+    # A standby on a machine of its own has its primary's passwords.
+    password = home.secrets(node.name if elsewhere else partner).get(SUPERUSER)
+    if (elsewhere is None and partner not in home.nodes()) or password is None:
         return Replication("unknown")
-    settings = as_role(node_settings(home, partner, environ={}).local, SUPERUSER, password)
+    settings = as_role(node_settings(home, node.name if elsewhere else partner, environ={}).local, SUPERUSER, password)
+    if elsewhere is not None:
+        settings = replace(settings, hosts=elsewhere.hosts)
     return await _within(
         _follower(settings, node.name), lambda _: Replication(f"unknown, as {partner} does not answer")
     )
 
 
 async def _sync(home: Home, node: Node, settings: DatabaseSettings) -> SyncStatus | None:
-    primary = primary_settings(home, node.name, environ={})
+    primary = primary_settings(home, node.name, role=SYNC_ROLE, environ={})
     async with store.entered(settings) as connection:
         return await store.status(connection, primary, seconds=_PRIMARY_SECONDS)
 
