@@ -232,3 +232,9 @@ def test_the_server_knows_its_home_and_no_secret() -> None:
     """Its environment tells an orphan of ours from other servers, and nothing else."""
     environ = {"PATH": "/bin", "AYA_HOME": "/h", "AYA_NODE": "alpha", "AYA_DSN": "secret", "LC_ALL": "de_DE"}
     assert server_environment(environ) == {"PATH": "/bin", "AYA_HOME": "/h", "AYA_NODE": "alpha", "LC_ALL": "C"}
+
+
+def test_beta_alone_is_made_where_alpha_is_another_machine() -> None:
+    """aya.toml says where alpha is: it is copied from there."""
+    members = {name: Member(name, ("10.0.0.1",), 5432, 8766, 8008) for name in ("alpha", "beta")}
+    assert wanted_nodes(["beta"], (), Config(members=members)) == ("beta",)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aya.embedder_client import EmbedderClient
-from aya.errors import ConfigError
+from aya.errors import AyaError, ConfigError
 from aya.home import Home, Node
 from aya.launchctl import beside
 from aya.local import clusters, layout, plan, wait
@@ -233,8 +233,8 @@ class _Machine:
                     return node.name
             if not self._config.members:
                 return None
-            follows = any((self._home.data_directory(node.name) / "standby.signal").exists() for node in servers)
-            return "" if follows or time.monotonic() - waited_since > wait.LEADER_SECONDS else None
+            waited = time.monotonic() - waited_since
+            return "" if self._follows(servers) or waited > wait.LEADER_SECONDS else None
 
         found = await wait.until(
             probe,
@@ -243,7 +243,15 @@ class _Machine:
             deadline_seconds=wait.LEADER_SECONDS * (2 if self._config.members else 1),
             still_waiting=lambda said: self._report.step(servers[0].name, f"no server is open for writing yet: {said}"),
         )
+        if not found and not self._follows(servers):
+            # It goes on running: a person may have to tell it that the partner is off.
+            error = AyaError("the server is closed to writers until its partner answers", hint="aya status")
+            self._report.warn(servers[0].name, error)
         return self._nodes[found] if found else None
+
+    def _follows(self, servers: Sequence[Node]) -> bool:
+        """Return whether a server of this home is a standby."""
+        return any((self._home.data_directory(node.name) / "standby.signal").exists() for node in servers)
 
     async def _finish(self, node: Node) -> None:
         cluster = cluster_of(self._home, self._config, node.name)

@@ -7,6 +7,7 @@ read where there is one; that part has never run on a Mac.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -151,7 +152,7 @@ def look(platform: str = sys.platform) -> Look:
 
 
 def _servers() -> Iterable[Running]:
-    for process in psutil.process_iter(["name", "cmdline", "cwd", "username"]):
+    for process in psutil.process_iter(["name", "cmdline", "cwd", "username", "uids"]):
         if not (process.info["name"] or "").startswith("postgres"):
             continue
         try:
@@ -161,6 +162,9 @@ def _servers() -> Iterable[Running]:
         except psutil.Error:
             continue
         data = process.info["cwd"] or data_directory(process.info["cmdline"] or ())
+        owner = process.info["uids"].real if process.info["uids"] else None
+        if not data and os.geteuid() in {0, owner}:
+            continue  # we would see where it works: it is ending
         yield Running(process.pid, process.info["username"] or "?", data, _port(data), _major(data))
 
 
