@@ -90,7 +90,7 @@ def test_systemd_understands_every_unit_of_ours() -> None:
         process = plist.to_process(filled(service))
         assert unit["Restart"] == ["always"]
         assert unit["RestartSec"] == [f"{process.throttle_seconds}s"]
-        assert unit["TimeoutStopSec"] == [{30: "30s", 120: "2min"}[process.exit_timeout_seconds]]
+        assert unit["TimeoutStopSec"] == [{10: "10s", 30: "30s", 120: "2min"}[process.exit_timeout_seconds]]
         assert (unit["KillSignal"], unit["UMask"]) == (["SIGTERM"], ["0077"])
         assert unit["StandardOutputFileToAppend"] == [f"/srv/aya home/nodes/alpha/log/{service}.log"]
         assert unit["StandardErrorFileToAppend"] == unit["StandardOutputFileToAppend"]
