@@ -38,7 +38,7 @@ from aya.settings import load_config, node_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.timeout(240)]
 
-SERVICES = ("link", "watchdog", "embedder", "indexer", "backup")
+SERVICES = ("link", "watchdog", "embedder", "indexer", "backup", "web")
 UNSET = {name: None for name in os.environ if name.startswith(("DB_", "AYA_")) and name != "AYA_PG_MAJOR"}
 
 
