@@ -16,6 +16,7 @@ from aya_embedder.limits import Patience
 from aya_embedder.metrics import Metrics
 from aya_embedder.observation import add_observation
 from aya_embedder.openai import add_openai
+from aya_embedder.reference import add_reference
 from aya_embedder.refusals import add_refusals
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def create_app(models: LoadedModels, patience: Patience | None = None, metrics: 
         title="AYA embedder",
         description=_ABOUT,
         version=version("aya-embedder"),
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
     )
@@ -48,4 +49,5 @@ def create_app(models: LoadedModels, patience: Patience | None = None, metrics: 
     add_openai(app, models, waits, metrics)
     add_hosting(app, models, waits)
     add_observation(app, models, metrics)
+    add_reference(app)
     return app
