@@ -71,7 +71,7 @@ async def test_the_same_commands_work_before_and_after_patroni_changes_its_leade
     """Add and search, kill the leader with its server, add and search again; the services find the new leader too."""
     machine.aya("up", "--detach")
     node = machine.alpha()
-    assert {service["name"] for service in node["services"]} == {"embedder", "indexer"}
+    assert {service["name"] for service in node["services"]} == {"embedder", "indexer", "web"}
     assert not any(machine.home.data_directory(name).exists() for name in NODES)
 
     assert added(machine, tmp_path / "bread.md", "Feed the starter twice a day, with rye flour.")
