@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +35,7 @@ from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig, initdb_options
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
+from aya.processes import ports
 from aya.settings import OWNER, Config, DatabaseSettings
 
 
@@ -79,11 +80,14 @@ class Server:
             await connection.close()
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that was free a moment ago, and that no client is ever given for its own side."""
+    port = ports.choose(_GIVEN, secrets.token_hex(8))
+    _GIVEN.add(port)
+    return port
 
 
 @pytest.fixture(scope="session")
