@@ -249,7 +249,7 @@ def test_the_table_tells_who_has_changed_places() -> None:
     assert cells(line("2.lag", "passed", "alpha", "standby"))[2] == "alpha, follows"
     away = unmeasured(CHECK, ("beta", "standby"), "not_reached", "beta is away", None)
     assert cells(away)[-1] == "beta is away"
-    assert row(cells(away)).endswith("< 1 s" + " " * 23 + "beta is away")
+    assert row(cells(away)).endswith("< 1 s" + " " * 11 + "beta is away")
 
 
 def test_reasons_are_told_once() -> None:

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from aya.home import Home
     from aya.status.types import Backups, LastEvent, NodeStatus, Partner, Service
 
+# The last one gives way in a narrow terminal. The versions have lines of their own.
 NODE_HEADERS = (
     "NODE",
     "ROLE",
     "HEALTH",
-    "POSTGRESQL",
+    "FAILOVER",
+    "BEHIND",
     "DOCUMENTS",
     "CHUNKS",
     "WAITING",
-    "MODEL",
     "BACKUP",
-    "FAILOVER",
-    "BEHIND",
+    "MODEL",
 )
 SERVICE_HEADERS = ("NODE", "SERVICE", "STATE", "PID", "UP", "LAST")
 _LONGEST_EVENT = 60
@@ -126,14 +126,13 @@ def node_row(node: NodeStatus, now: datetime) -> tuple[str, ...]:
         node.seen.name,
         node.role,
         node.health,
-        database.postgresql or "-",
+        f"{node.seen.failover.condition}, epoch {node.seen.failover.epoch}" if node.seen.failover else "-",
+        behind,
         str(counts.documents) if counts else "-",
         str(counts.chunks) if counts else "-",
         str(counts.waiting) if counts else "-",
-        database.bound.model.rpartition("/")[2] if database.bound else "-",
         _backup(node.seen.backups, now),
-        f"{node.seen.failover.condition}, epoch {node.seen.failover.epoch}" if node.seen.failover else "-",
-        behind,
+        database.bound.model.rpartition("/")[2] if database.bound else "-",
     )
 
 

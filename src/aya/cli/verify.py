@@ -16,7 +16,7 @@ from aya.cli import output, session
 from aya.errors import EXIT_FAILED
 from aya.home import ROLE_OF_NODE, Home
 from aya.settings import load_config
-from aya.verify.checks import CHECKS, PHASES
+from aya.verify.checks import PHASES
 from aya.verify.judge import BLOCKED, counted, exit_code, shown
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NOW = {"primary": "leads", "standby": "follows", "copy": "copy"}
 # The whole of it stands below the table.
 _LONGEST_REASON = 60
 # So wide that nearly every line's cells stand under each other, as they are printed one by one.
-_WIDTHS = (max(map(len, _WORDS.values())), 5, 14, max(len(check.title) for check in CHECKS), 26)
+_WIDTHS = (11, 5, 5, 46, 14)
 
 
 @click.command(name="verify")
