@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -172,6 +173,27 @@ def remove(person: Pair, node: str) -> None:
         file.unlink()
 
 
+def test_what_could_not_be_kept_is_not_removed(person: Pair) -> None:
+    """The file cannot be made: alpha is copied anew, and a person finds what it had beside the copy."""
+    barred = person.home.node_directory("alpha") / "only-here"
+    shutil.rmtree(barred, ignore_errors=True)
+    barred.touch()
+    person.type("aya dev cut link")
+    with pytest.raises(LOST):
+        person.add("alpha", "nobody acknowledged this, or kept it")
+    person.until_is("beta", "SOLO")
+    person.type("aya dev heal link")
+    person.until(lambda seen: seen["beta"].get("condition") == "SYNC" and is_armed(seen))
+    barred.unlink()
+    assert "nobody acknowledged this, or kept it" not in person.contents("alpha")
+    look, bring = PAGE.blocks("What could not be kept")
+    person.type(look, owner=True, NODE="alpha")
+    assert "unkept" in person.type("aya doctor", expect=None)
+    person.type(bring, NODE="alpha")
+    assert "nobody acknowledged this, or kept it" in person.contents("beta")
+    assert "unkept" not in person.type("aya doctor", expect=None)
+
+
 def test_beta_is_made_to_lead_by_hand(person: Pair) -> None:
     """Once by the watchdog, once with pg_ctl: either way the other follows by itself."""
     order, promote = PAGE.blocks("By hand")
@@ -321,6 +343,7 @@ def test_a_failover_is_tried(person: Pair) -> None:
 
 
 FOLLOWED = {
-    "ALPHA is gone", "ALPHA comes back", "What only one node had", "By hand", "SOLO", "FENCED", "STRANDED", "STRAY",
-    "Paused", "A slot is lost", "A watchdog's file is lost", "Certificates", "Both take writes", "Planned work",
+    "ALPHA is gone", "ALPHA comes back", "What only one node had", "What could not be kept", "By hand", "SOLO",
+    "FENCED", "STRANDED", "STRAY", "Paused", "A slot is lost", "A watchdog's file is lost", "Certificates",
+    "Both take writes", "Planned work",
 }  # fmt: skip

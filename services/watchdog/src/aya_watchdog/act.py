@@ -11,14 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
 
-import asyncpg
-
 from aya import log
 from aya.errors import AyaError, PostgresError
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import Guard, replication_role, slot_name
 from aya.reach import FAILED
-from aya_watchdog import protocol, state_file, way_back
+from aya_watchdog import keeping, protocol, state_file, way_back
 from aya_watchdog.config import Config
 from aya_watchdog.observe import Observer
 from aya_watchdog.patience import Patience
@@ -102,9 +100,8 @@ class Actor:
         state = self.state
         if state.rejoin:
             # For its rows to be kept; one that does not come up has none to give.
-            self.exported = self._patience.is_over_at_start(time.monotonic())
-            if self.exported:
-                self._not_kept("its server does not start")
+            if self._patience.is_over_at_start(time.monotonic()):
+                self._give_up("its server does not start")
         elif state.role == "standby" and state.intent is None and not self._server.follows:
             self._server.cluster.mark_standby()
         if self.resigned is not None:
@@ -300,21 +297,25 @@ class Actor:
             told = str(error) or type(error).__name__
             if not is_over:
                 raise PostgresError(f"what only this server has was not read: {told}", hint="aya status") from error
-            self._not_kept(told)
+            self._give_up(told)
         self.exported = True
         await self.stop()
 
-    def _not_kept(self, why: str) -> None:
+    def _give_up(self, why: str) -> None:
+        """Go on without having kept what only this server has: its directory is, therefore."""
+        way_back.note_unkept(self._server.cluster)
+        self.exported = True
         log.get_logger().error("rows.not_kept", why=why, hint="docs/operations/failover.md")
 
     async def _export(self) -> None:
-        partner, peer = self._config.partner, self.peer()
-        if partner is None or peer is None:
+        config, partner, peer = self._config, self._config.partner, self.peer()
+        if partner is None:
             return
-        ours = int(self._observer.row.get("timeline") or 0)
-        config = self._config
-        history = await way_back.history_of(partner, config.stream_password, config.node, peer.timeline, config.proof)
-        await way_back.export(self._server, history, ours, self._config.directory / "only-here")
+        if peer is None:
+            raise PostgresError("the partner does not answer")
+        leads = peer.timeline
+        history = await keeping.history_of(partner, config.stream_password, config.node, leads, config.proof)
+        await keeping.export(self._server, history, leads, config.directory / "only-here")
 
     async def rejoin(self) -> None:
         """Make the data directory the primary's again: rewound if that can be, else copied anew."""
@@ -336,7 +337,7 @@ class Actor:
     async def _is_rewound(self, upstream: str) -> bool:
         """Rewind; return False when only a copy will do. Raises PostgresError while the primary cannot be reached."""
         cluster = self._server.cluster
-        if self._server.follows or way_back.is_broken(cluster):
+        if self._server.follows or way_back.is_broken(cluster) or way_back.is_unkept(cluster):
             return False
         try:
             await way_back.rewind(cluster, upstream)
@@ -394,6 +395,3 @@ async def _receiver_gone(session: Connection) -> None:
     async with asyncio.timeout(_CLOSE_SECONDS):
         while not await session.fetchval(SQL["receiver_is_gone"]):  # noqa: ASYNC110 - in another process
             await asyncio.sleep(_LOOK_SECONDS / 4)
-
-
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -14,9 +14,10 @@ import asyncpg
 from aya import log
 from aya.members import Member
 from aya.postgres.config import replication_role
+from aya.reach import FAILED
+from aya_watchdog.keeping import ends
 from aya_watchdog.observe import Observer
 from aya_watchdog.server import SQL
-from aya_watchdog.way_back import fork
 
 _CONNECT_SECONDS = 2.0
 _PATIENCE_SECONDS = 3.0
@@ -36,7 +37,7 @@ def is_diverged(origin: Origin, timeline: int, reached: int) -> bool:
     """Return whether a standby on `timeline` that has `reached` a position went past where the primary forked; pure."""
     if timeline == origin.timeline:
         return False
-    forked = fork(origin.history, timeline)
+    forked = ends(origin.history).get(timeline)
     return forked is None or reached > forked
 
 
@@ -68,7 +69,7 @@ class Lineage:
             timeline = int(row["timeline"])
             try:
                 origin = await self._ask(timeline, reached)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            except FAILED:
                 continue
             observer.diverged = is_diverged(origin, timeline, reached)
             observer.lost = not origin.has

@@ -12,8 +12,9 @@ from typing import Any
 from aya import log
 from aya.errors import AyaError, ConfigError, UsageError, WatchdogError
 from aya.postgres import holders
+from aya.reach import FAILED
 from aya_watchdog import shown, state_file, way_back
-from aya_watchdog.act import LOST, Actor
+from aya_watchdog.act import Actor
 from aya_watchdog.config import Config
 from aya_watchdog.decide import HANDOVER_SECONDS, Action, Decision, decide_primary, decide_standby
 from aya_watchdog.lineage import Lineage
@@ -24,6 +25,7 @@ from aya_watchdog.protocol import ProtocolError, State
 from aya_watchdog.server import SQL, Server
 from aya_watchdog.views import Order, Peer, PrimaryView, StandbyView
 
+_UNDONE: tuple[type[Exception], ...] = (AyaError, ProtocolError, *FAILED)
 # What may go on while the node is looked at; the others are a matter of milliseconds.
 _LONG = frozenset({"start", "arm", "rejoin", "export", "restart", "resign", "promote", "finish"})
 # What does not wait for a long one to end, but ends it; an arming waits for a partner that may have given up meanwhile.
@@ -165,7 +167,7 @@ class Watchdog:
         began = time.monotonic()
         try:
             await work
-        except (AyaError, ProtocolError, *LOST) as error:
+        except _UNDONE as error:
             self.counters.failed(action)
             self._failed[action] = time.monotonic() + _AFTER_FAILURE_SECONDS
             log.get_logger().warning("action.failed", action=action, error=str(error) or type(error).__name__)
@@ -199,7 +201,7 @@ class Watchdog:
     async def _slots(self) -> None:
         while True:
             self._led.clear()
-            with suppress(*LOST):
+            with suppress(*FAILED):
                 await self.actor.tend_slots()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SLOTS_SECONDS):
@@ -214,7 +216,7 @@ class Watchdog:
             row, heard = self.observer.row, seen is not None and seen.strikes == 0 and bool(seen.address)
             broken = broken + 1 if heard and row.get("in_recovery") and not row.get("streaming") else 0
             if seen is not None and broken > 1 and self.job is None:
-                with suppress(*LOST, AyaError):
+                with suppress(*FAILED, AyaError):
                     await self.actor.tend_stream(seen.address)
 
     async def _leave(self) -> None:
@@ -281,7 +283,7 @@ class Watchdog:
         try:
             async with self.server.connected() as session:
                 rows = await session.fetch(SQL["history"], _EPOCHS)
-        except LOST as error:
+        except FAILED as error:
             raise WatchdogError(f"the server of {self.config.node} does not answer", hint="aya status") from error
         return [{**dict(row), "began_at": row["began_at"].isoformat()} for row in rows]
 

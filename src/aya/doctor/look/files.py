@@ -25,7 +25,7 @@ from aya.processes import leftovers
 
 # aya.home.write_private_json and aya.postgres.files.write_text: a dot, the name, and something random.
 _TEMPORARY = re.compile(r"\.(?:[\w.-]+\.json\.[a-z0-9_]{8}|[\w.-]+\.[0-9a-f]{16})")
-_SET_ASIDE = re.compile(r"data\.(?:replaced|no-cluster-\d+)")
+_SET_ASIDE = re.compile(r"data\.(?:replaced|no-cluster-\d+|unkept-.+)")
 _PASSWORD_IN_DSN = re.compile(r"://[^/@\s\"']*:[^/@\s\"']+@")
 
 
