@@ -39,7 +39,7 @@ class Page:
 
 
 class Follower:
-    """A person at a terminal of a machine, who answers y to every question."""
+    """A person at a terminal of a machine."""
 
     def __init__(self, home: Home, programs: str = "") -> None:
         self.home = home
@@ -59,18 +59,21 @@ class Follower:
         """Return a node's cluster."""
         return cluster_of(self.home, load_config(self.home, {}), node)
 
-    def type(self, commands: str, *, owner: bool = False, expect: int | None = 0, **names: str) -> str:
+    def type(
+        self, commands: str, *, owner: bool = False, expect: int | None = 0, answer: str = "y", **names: str
+    ) -> str:
         """Type commands, with names filled in; return what was printed.
 
-        owner: as the user whom PostgreSQL's files belong to. expect: the exit code of the last one; None: any.
+        owner: as the user whom PostgreSQL's files belong to. expect: the exit code of the last one; None: any. answer:
+        to every question; an empty one takes what is proposed.
         """
         for name, value in names.items():
             commands = commands.replace(name, value)
         user = self.cluster.user.process_identity() if owner else ProcessIdentity()
-        with tempfile.TemporaryDirectory() as folder, _answering() as terminal:
+        with tempfile.TemporaryDirectory() as folder, terminal(answer) as typed:
             Path(folder).chmod(0o755)
             done = subprocess.run(
-                ["/bin/sh", "-ec", commands], stdin=terminal, capture_output=True, text=True, env=self._environ,
+                ["/bin/sh", "-ec", commands], stdin=typed, capture_output=True, text=True, env=self._environ,
                 cwd=folder, timeout=_SECONDS, check=False, **user,
             )  # fmt: skip
         assert expect is None or done.returncode == expect, f"{commands}\n{done.stdout}{done.stderr}"
@@ -78,14 +81,14 @@ class Follower:
 
 
 @contextlib.contextmanager
-def _answering() -> Generator[int]:
-    """Lend a terminal on which y was typed, often enough."""
-    person, terminal = pty.openpty()
+def terminal(answer: str = "y") -> Generator[int]:
+    """Lend a terminal on which an answer was typed, often enough."""
+    person, typed = pty.openpty()
     try:
-        os.write(person, b"y\n" * 8)
-        yield terminal
+        os.write(person, f"{answer}\n".encode() * 8)
+        yield typed
     finally:
-        os.close(terminal)
+        os.close(typed)
         os.close(person)
 
 

@@ -355,6 +355,11 @@ def primary_settings(
     return writable(DatabaseSettings(hosts, DEFAULT_DATABASE, role, password, options=proof))
 
 
+def primary_reader(home: Home, node: str) -> DatabaseSettings:
+    """Return the same for who only reads there: the one password that a copy's machine was given is its daemon's."""
+    return primary_settings(home, node, role=SYNC_ROLE if ROLE_OF_NODE.get(node) == "copy" else OWNER)
+
+
 def primary_password(home: Home, config: Config, node: str, role: str) -> str:
     """Return the password by which a role of a copy enters the servers; ConfigError says how to bring it here."""
     password = word_of(home, config, node, role)

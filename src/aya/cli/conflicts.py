@@ -18,7 +18,7 @@ from aya.errors import DatabaseReadOnly, DatabaseUnavailable, UsageError
 from aya.home import Home
 from aya.knowledge.conflicts import Conflict, Conflicts, Settled, Side, check_keeps
 from aya.knowledge.documents import Documents
-from aya.settings import node_settings, primary_settings
+from aya.settings import DatabaseSettings, node_settings, primary_reader, primary_settings
 
 Result = TypeVar("Result")
 _OFFLINE = (
@@ -45,7 +45,7 @@ def command(context: click.Context, /, *, resolved: bool, node: str | None, as_j
                 "options come after the command", hint=f"aya conflicts {context.invoked_subcommand} --help"
             )
         return
-    found = run(context.obj, node, lambda conflicts: conflicts.all(resolved=resolved))
+    found = run(context.obj, node, lambda conflicts: conflicts.all(resolved=resolved), reads=True)
     if as_json:
         output.document({"count": len(found), "conflicts": [conflict.to_json() for conflict in found]})
     elif found:
@@ -64,7 +64,7 @@ def command(context: click.Context, /, *, resolved: bool, node: str | None, as_j
 @click.pass_obj
 def show(home: Home, /, *, conflict_id: int, node: str | None, as_json: bool) -> None:
     """Show both versions of a conflict, and how their texts differ (- here, + the sender's)."""
-    conflict = run(home, node, lambda conflicts: conflicts.get(conflict_id))
+    conflict = run(home, node, lambda conflicts: conflicts.get(conflict_id), reads=True)
     if as_json:
         output.document(conflict.to_json())
         return
@@ -147,11 +147,14 @@ def _tell(settled: Settled, *, as_json: bool) -> None:
         output.line(f"conflict {conflict.id} is resolved: {conflict.resolution}")
 
 
-def run(home: Home, node: str | None, work: Callable[[Conflicts], Awaitable[Result]]) -> Result:
-    """Run `work` on the conflicts of the primary, as the node reaches it."""
+def run(home: Home, node: str | None, work: Callable[[Conflicts], Awaitable[Result]], *, reads: bool = False) -> Result:
+    """Run `work` on the conflicts of the primary, as the node reaches it. reads: it changes nothing."""
 
     async def inside() -> Result:
-        async with _opened(home, session.chosen_node(home, node)) as conflicts:
+        name = session.chosen_node(home, node)
+        async with _opened(
+            home, name, primary_reader(home, name) if reads else primary_settings(home, name)
+        ) as conflicts:
             return await work(conflicts)
 
     try:
@@ -163,10 +166,10 @@ def run(home: Home, node: str | None, work: Callable[[Conflicts], Awaitable[Resu
 
 
 @asynccontextmanager
-async def _opened(home: Home, node: str) -> AsyncGenerator[Conflicts]:
+async def _opened(home: Home, node: str, primary: DatabaseSettings) -> AsyncGenerator[Conflicts]:
     settings = node_settings(home, node)
     async with (
-        Database(primary_settings(home, node), application_name="aya-cli", check=check_keeps) as database,
+        Database(primary, application_name="aya-cli", check=check_keeps) as database,
         EmbedderClient(settings.embedder_url, token=settings.embedder_token) as embedder,
     ):
         yield Conflicts(database, Documents(database, embedder))

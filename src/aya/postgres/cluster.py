@@ -36,6 +36,10 @@ from aya.postgres.privileges import RunAs
 from aya.processes.leftovers import same_directory
 
 _TIMEOUT_SECONDS = 120
+_NOT_LET_IN = "no pg_hba.conf entry"
+_LET_IN = (
+    "where that server runs, name this machine's addresses: aya init --role … --beta-address or --air-address LIST"
+)
 # A copy of the whole base over a slow network; `aya up` shows that it goes on.
 _COPY_SECONDS = 24 * 3600.0
 SUPERUSER = "postgres"
@@ -291,7 +295,7 @@ def _checked(command: Sequence[str], code: int, output: IO[str]) -> str:
     printed = output.read()
     if code != 0:
         last = " / ".join(printed.strip().splitlines()[-3:]) or f"exit code {code}"
-        raise PostgresError(f"{command[0]} failed: {last}", hint="aya status")
+        raise PostgresError(f"{command[0]} failed: {last}", hint=_LET_IN if _NOT_LET_IN in last else "aya status")
     return printed
 
 

@@ -376,8 +376,9 @@ class Actor:
         async with self._server.connected() as session:
             in_recovery = await session.fetchval(SQL["in_recovery"])
             slot = await session.fetchrow(SQL["slot"], name)
-            if slot is not None and slot["wal_status"] == "lost" and not slot["active"]:
-                log.get_logger().warning("slot.lost", slot=name)
+            if slot is not None and slot["wal_status"] in {None, "lost"} and not slot["active"]:
+                if slot["wal_status"]:  # one that is new has never kept anything
+                    log.get_logger().warning("slot.lost", slot=name)
                 await session.execute(SQL["drop_slot"], name)
                 slot = None
             if slot is None:

@@ -115,7 +115,7 @@ SELECT pg_is_in_recovery();
 
 -- name: slot
 -- How the partner's slot is: its name, whether it is in use, whether its WAL is gone.
-SELECT active, coalesce(wal_status, 'lost') AS wal_status FROM pg_replication_slots WHERE slot_name = $1;
+SELECT active, wal_status FROM pg_replication_slots WHERE slot_name = $1;
 
 -- name: create_slot
 -- Keep WAL for the partner from now on.

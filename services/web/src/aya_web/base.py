@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
-from aya import migrations, queries
+from aya import log, migrations, queries
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
-from aya.errors import DatabaseUnavailable
+from aya.errors import ConfigError, DatabaseUnavailable
 from aya.home import Home
 from aya.knowledge.conflicts import Conflict, Conflicts
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Document, Filters, Hit, Mode
-from aya.settings import TARGET, DatabaseSettings, NodeSettings, node_settings, primary_settings
+from aya.settings import TARGET, DatabaseSettings, NodeSettings, node_settings, primary_reader
 
 MOST_AT_ONCE = 4
 ANSWER_SECONDS = 15.0
@@ -51,8 +51,16 @@ class Base:
 
     @classmethod
     def of(cls, home: Home, node: str) -> Self:
-        """Return the base of a node. Raises ConfigError when the home does not say how it is entered."""
-        return cls(node_settings(home, node), primary_settings(home, node))
+        """Return the base of a node. Raises ConfigError when the home does not say how it is entered.
+
+        A copy whose home does not say how the primary is entered shows everything but the conflicts.
+        """
+        near = node_settings(home, node)
+        try:
+            return cls(near, primary_reader(home, node))
+        except ConfigError as error:
+            log.get_logger().warning("primary.unknown", error=error.message, hint=error.hint)
+            return cls(near, None)
 
     async def search(self, query: str, *, limit: int, mode: Mode, filters: Filters) -> list[Hit]:
         """Return the best passages."""
