@@ -48,7 +48,7 @@ class Machine(Follower):
         super().__init__(Home(self.folder / "aya home"))
         self.name = host
         self._network, self._addresses = made, addresses
-        self._environ |= {"PATH": f"{folder / 'bin'}:{self._environ['PATH']}", "HOME": str(self.folder)}
+        self.environ |= {"PATH": f"{folder / 'bin'}:{self.environ['PATH']}", "HOME": str(self.folder)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def switch_on(self) -> None:
@@ -116,7 +116,7 @@ class Machine(Follower):
         with terminal(answer) as typed:
             done = subprocess.run(
                 [*enter, "/bin/sh", "-ec", commands], stdin=typed, capture_output=True, text=True,
-                env=self._environ, timeout=_SECONDS, check=False,
+                env=self.environ, timeout=_SECONDS, check=False,
             )  # fmt: skip
         assert expect is None or done.returncode == expect, f"{self.name}$ {commands}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr

@@ -44,7 +44,7 @@ class Follower:
     def __init__(self, home: Home, programs: str = "") -> None:
         self.home = home
         self.programs = programs
-        self._environ = {
+        self.environ: dict[str, str] = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DB_", "AYA_"))},
             "AYA_HOME": str(home.path),
             "PATH": f"{AYA.parent}:{programs}:{os.environ['PATH']}",
@@ -73,7 +73,7 @@ class Follower:
         with tempfile.TemporaryDirectory() as folder, terminal(answer) as typed:
             Path(folder).chmod(0o755)
             done = subprocess.run(
-                ["/bin/sh", "-ec", commands], stdin=typed, capture_output=True, text=True, env=self._environ,
+                ["/bin/sh", "-ec", commands], stdin=typed, capture_output=True, text=True, env=self.environ,
                 cwd=folder, timeout=_SECONDS, check=False, **user,
             )  # fmt: skip
         assert expect is None or done.returncode == expect, f"{commands}\n{done.stdout}{done.stderr}"

@@ -66,7 +66,7 @@ def eventually(holds: Callable[[], bool], *there: Machine, seconds: float = 60.0
 
 def condition(machine: Machine) -> str:
     """Return what its watchdog says, such as SYNC or ARMED; empty when it says nothing."""
-    failover = said(machine).get("failover") or {}
+    failover: dict[str, Any] = said(machine).get("failover") or {}
     return str(failover.get("condition", ""))
 
 
