@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from aya.errors import ConfigError
+from aya.flush import flush
 
 _YEARS = 20
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
@@ -233,7 +234,7 @@ def _place(directory: Path, contents: Mapping[str, bytes]) -> None:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(content)
                 stream.flush()
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
         _sync(draft)
         draft.rename(directory)
     except OSError:
@@ -247,6 +248,6 @@ def _place(directory: Path, contents: Mapping[str, bytes]) -> None:
 def _sync(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle)
     finally:
         os.close(handle)

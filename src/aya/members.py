@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from aya.secret_file import read_password
 
 if TYPE_CHECKING:
     from aya.settings import Config
+
+_LARGEST_4, _LARGEST_6 = 8, 32
+_IPV4 = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,20 @@ def leaders(home: Home, config: Config, copy: str) -> tuple[tuple[str, int], ...
     own = nodes.get(copy)
     links = {"alpha": own.link_alpha_port, "beta": own.link_beta_port} if own else {}
     return tuple(("127.0.0.1", links[name]) for name in SERVERS if name in nodes and links.get(name))
+
+
+def lets_everybody_in(client: str) -> bool:
+    """Return whether pg_hba.conf would take a client's address for everybody, or for a good part of the world; pure.
+
+    Its keywords, and networks of more than the largest that somebody may own (10.0.0.0/8; a /32 of IPv6).
+    """
+    if client.lower() in {"all", "samehost", "samenet"}:
+        return True
+    try:
+        network = ipaddress.ip_network(client, strict=False)
+    except ValueError:
+        return False
+    return network.prefixlen < (_LARGEST_4 if network.version == _IPV4 else _LARGEST_6)
 
 
 def word_of(home: Home, config: Config, copy: str, role: str) -> str | None:

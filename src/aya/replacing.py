@@ -7,6 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from aya.flush import flush
+
 NEW_FILE_MODE = 0o644
 
 
@@ -23,7 +25,7 @@ def replace_file(file: Path, text: str, *, new_mode: int = NEW_FILE_MODE) -> Non
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            flush(stream.fileno())
         Path(name).chmod(mode)
         Path(name).replace(target)
     except BaseException:

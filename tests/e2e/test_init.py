@@ -171,6 +171,30 @@ def test_beta_joins_by_a_file_and_both_are_in_sync(alpha: Machine, beta: Machine
     assert {step["state"] for step in beta.init()} == {"done"}
 
 
+def test_a_newer_join_file_is_taken_in_before_it_is_removed(alpha: Machine, beta: Machine) -> None:
+    """A new certificate; the former one stays beside it, and both are in sync again."""
+    file = beta.home.path.parent / "beta.aya-join"
+    alpha.aya("init", "invite", "beta", "--output", str(file))
+    brought = json.loads(file.read_text())["certificate"]["cert.pem"]
+    steps = beta.init("--join", str(file))
+    assert [step["state"] for step in steps if step["action"] == "take"] == ["to do"]
+    assert not file.exists()
+    agent = beta.home.agent_directory("beta")
+    assert (agent / "cert.pem").read_text() == brought
+    (former,) = agent.parent.glob("agent.before-*")
+    assert (former / "cert.pem").read_text() != brought
+    eventually(lambda: beta.status()["failover"]["condition"] == "ARMED")
+
+
+@pytest.mark.parametrize("client", ["all", "samenet", "0.0.0.0/0", "::/0", "128.0.0.0/1"])
+def test_nobody_lets_everybody_in_by_mistake(alpha: Machine, client: str) -> None:
+    """Refused in words; nothing has changed."""
+    before = alpha.home.config_file.read_text()
+    said = alpha.aya("init", "--role", "alpha", "--client", client, expect=2).stderr
+    assert "would let in everybody" in said
+    assert alpha.home.config_file.read_text() == before
+
+
 def test_beta_leads_when_alpha_is_gone_and_alpha_follows_when_it_is_back(alpha: Machine, beta: Machine) -> None:
     """Each is started alone, whoever leads elsewhere."""
     eventually(lambda: beta.status()["failover"]["condition"] == "ARMED")
@@ -195,6 +219,8 @@ def test_air_joins_with_one_password_and_has_a_copy(
     assert "PRIVATE KEY" not in text
     air.init("--join", str(file))
     assert not file.exists()
+    proof = air.home.agent_directory("air") / "ca.pem"
+    assert proof.read_text() == (alpha.home.authority_directory / "authority.pem").read_text()
     eventually(lambda: air.status()["counts"]["documents"] == 1)
     air.aya("add", "--text", "from air")
     eventually(lambda: alpha.status()["counts"]["documents"] == 2)
@@ -216,7 +242,9 @@ def test_a_killed_init_goes_on_at_the_next_call_and_data_may_be_elsewhere(machin
         )
     ]  # fmt: skip
     machine.home.config_file.write_text("\n".join((*lines, "")), encoding="utf-8")
+    (directory / "the disk itself").mkdir()
     disk = directory / "other disk"
+    disk.symlink_to("the disk itself")
     command = [AYA, "--home", str(machine.home.path), "init", "--role", "alpha", "--data", str(disk),
                "--port", machine.ports[0], "--embedder-port", machine.ports[1]]  # fmt: skip
     with subprocess.Popen(

@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from aya.alerts import events
 from aya.alerts.alerts import MOST_QUEUED, Alerts, channels
@@ -126,6 +127,31 @@ async def test_commands_that_fail_are_counted(tmp_path: Path, ended: list[Result
         alerts.heard("epoch.begun", {"padding": "x" * 1_000_000})
         await until(ended, 3)
     assert sorted(ended) == ["failed", "failed", "ok"]
+
+
+async def test_an_error_that_a_channel_did_not_foresee_is_a_failure_like_others(
+    tmp_path: Path, ended: list[Result]
+) -> None:
+    """It is logged and counted, and everybody goes on being told."""
+
+    class Broken:
+        name = "broken"
+
+        async def tell(self, document: Mapping[str, Any]) -> None:
+            raise ZeroDivisionError(str(document["event"]))
+
+    good = hook(tmp_path, "good", f'echo "$1" >> "{tmp_path}/good.txt"')
+    alerts = alerts_of([Broken(), *commands([good])], ended)
+    with capture_logs() as logged:
+        async with running(alerts):
+            alerts.heard("epoch.begun", {"epoch": 1})
+            await until(ended, 2)
+            alerts.heard("slot.lost", {})
+            await until(ended, 4)
+    assert sorted(ended) == ["failed", "failed", "ok", "ok"]
+    assert [entry["said"] for entry in logged if entry["event"] == "alert.failed"] == [
+        "ZeroDivisionError: epoch.begun", "ZeroDivisionError: slot.lost",
+    ]  # fmt: skip
 
 
 async def test_what_is_too_much_is_dropped_from_the_old_end(tmp_path: Path, ended: list[Result]) -> None:
@@ -408,6 +434,9 @@ def test_nobody_is_told_by_default() -> None:
         ({"webhook": "https://a.example:port/", "webhook_secret_file": "s"}, "must be https"),
         ({"webhook": "file:///etc/passwd", "webhook_secret_file": "s"}, "must be https"),
         ({"webhook": 3}, "must be a string"),
+        # What httpx2 alone refuses, and would at the first alert.
+        ({"webhook": "https://\u2024.example/", "webhook_secret_file": "s"}, "IDNA"),
+        ({"webhook": "https://a.example/\x01", "webhook_secret_file": "s"}, "non-printable"),
     ],
 )
 def test_what_is_wrong_is_refused(table: dict[str, Any], said: str, tmp_path: Path) -> None:

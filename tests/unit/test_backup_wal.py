@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aya.backup import wal
-from aya.backup.catalogue import Backup, newest_good, superfluous
+from aya.backup.catalogue import Backup, Catalogue, newest_good, superfluous
 from aya.backup.wal import Segment, Span
+from aya.postgres.privileges import RunAs
 
 MIB = 1 << 20
 SIZES = [MIB << power for power in range(11)]
@@ -24,6 +28,15 @@ def test_a_segments_name_says_which_it_is(timeline: int, number: int, size: int)
     """There and back, at every size of segments."""
     segment = Segment(timeline, number)
     assert wal.segment_of(wal.name_of(segment, size), size) == segment
+
+
+def test_backups_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
+    """In the order in which they were made."""
+    catalogue = Catalogue(tmp_path, RunAs(None, None, "me"))
+    moment = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+    for name in ("20261231T235959Z", "20270101T000000Z", "20270101T000001Z"):
+        assert catalogue.free_name(moment) == name
+        (tmp_path / name).mkdir()
 
 
 def test_names_are_postgresqls() -> None:

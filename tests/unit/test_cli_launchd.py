@@ -219,6 +219,15 @@ def spoil_label(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "com.aya.alpha.link.plist").write_bytes(plistlib.dumps(taken))
 
 
+def spoil_kind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have one of its services as an agent already."""
+    del monkeypatch
+    folder = home.parent / "LaunchAgents"
+    folder.mkdir()
+    known = {"Label": "com.aya.alpha.embedder", "EnvironmentVariables": {"AYA_HOME": str(home)}}
+    (folder / "com.aya.alpha.embedder.plist").write_bytes(plistlib.dumps(known))
+
+
 def spoil_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask as an ordinary user."""
     del home
@@ -233,6 +242,7 @@ def spoil_root(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (spoil_unfinished, 1, ("node alpha has no PostgreSQL in", "aya up --nodes alpha --detach makes it")),
         (spoil_brew, 1, ("launchd's job homebrew.mxcl.postgresql@18 runs", "brew services stop postgresql@18")),
         (spoil_label, 1, ("is of the home /Users/me/other", "aya --home /Users/me/other launchd uninstall")),
+        (spoil_kind, 1, ("has the same service as agent", "aya launchd uninstall")),
         (spoil_root, 2, ("daemons belong to root", "next: sudo /")),
     ],
 )

@@ -28,11 +28,12 @@ BETA = JoinFile(
     clients=("100.64.0.3", "10.0.0.0/24"),
     major=18,
     model="minilm",
+    tls=True,
     secrets={"postgres": "p" * 32, "aya_sync": "s" * 32},
     certificate={"ca.pem": PEM, "cert.pem": PEM, "key.pem": PEM},
     authority={"authority.key.pem": PEM, "authority.pem": PEM},
 )
-AIR = replace(BETA, node="air", secrets={"aya_sync": "s" * 32}, certificate={}, authority={})
+AIR = replace(BETA, node="air", secrets={"aya_sync": "s" * 32}, certificate={"ca.pem": PEM}, authority={})
 TEXT = dumped(BETA)
 
 
@@ -69,9 +70,10 @@ def changed(**fields: Any) -> bytes:  # noqa: ANN401 - whatever a file may hold
         (b"\xff\xfe", "damaged"),
         (b"[" * 60_000, "damaged"),
         (b" " * (LARGEST_BYTES + 1), "larger"),
-        (changed(aya_join=2), "version"),
+        (changed(aya_join=1), "version"),
         (changed(aya_join=True), "version"),
         (changed(more=1), "other entries"),
+        (changed(tls=1), "neither true nor false"),
         (changed(node="gamma"), "node"),
         (changed(node="air"), "other files"),
         (changed(expires_at="2026-01-02"), "no moment"),

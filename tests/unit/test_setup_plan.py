@@ -39,6 +39,14 @@ def test_everything_is_to_do_on_a_new_machine_and_nothing_on_a_made_one() -> Non
     assert is_done(plan(BETA, DONE))
 
 
+def test_air_may_follow_servers_of_a_lan_that_speak_tls() -> None:
+    """Its own server, which has none, is entered by nobody else; without TLS there the way is refused."""
+    lan = tuple(replace(member, addresses=("192.168.1.10",)) for member in MEMBERS)
+    air = Wanted("air", lan, joins=True)
+    assert blocked(plan(replace(air, tls=True), Found(join_file=JOIN))) == ()
+    assert blocked(plan(air, Found(join_file=JOIN)))
+
+
 @pytest.mark.parametrize(
     ("wanted", "found", "why"),
     [
@@ -51,6 +59,7 @@ def test_everything_is_to_do_on_a_new_machine_and_nothing_on_a_made_one() -> Non
         (BETA, Found(), "there is no join file"),
         (ALPHA, replace(DONE, cluster_major=16, healthy=False), "belongs to PostgreSQL 16"),
         (replace(ALPHA, clients=("8.8.8.8",)), Found(), "no TLS"),
+        (replace(BETA, tls=True), Found(join_file=JOIN), "the embedded one has none"),
         (replace(ALPHA, data=Path("/disk")), Found(nodes_at=Path("/home/nodes")), "are not moved"),
     ],
 )

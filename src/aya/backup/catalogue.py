@@ -15,16 +15,18 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from aya.errors import BackupError
+from aya.flush import flush
 from aya.home import Home
 from aya.json_object import json_object
 from aya.postgres import files
 from aya.postgres.privileges import RunAs
 
 _RECORD = "backup.json"
+_STAMP = "%Y%m%dT%H%M%SZ"
 _REMOVED = ".removed"
 PARTIAL = ".partial"
 _ORPHAN_SECONDS = 10.0
@@ -110,6 +112,12 @@ class Catalogue:
         except (OSError, ValueError, TypeError) as error:
             raise BackupError(f"{file} cannot be read: {error}", hint=f"move {file.parent} away") from error
 
+    def free_name(self, moment: datetime) -> str:
+        """Return what a backup of a moment is called: by its second, or by the next that no backup has."""
+        while (self.directory / moment.strftime(_STAMP)).exists():
+            moment += timedelta(seconds=1)
+        return moment.strftime(_STAMP)
+
     def write(self, backup: Backup, directory: Path | None = None) -> None:
         """Write down what is known of a backup. directory: where it is, while it has not its name yet."""
         text = json.dumps(asdict(backup), indent=2) + "\n"
@@ -167,6 +175,6 @@ def sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         with suppress(OSError):
-            os.fsync(handle)
+            flush(handle)
     finally:
         os.close(handle)

@@ -25,7 +25,6 @@ from aya.postgres.config import SERVERS
 from aya.postgres.run import cluster_of
 from aya.settings import Config
 
-_STAMP = "%Y%m%dT%H%M%SZ"
 _TICK_SECONDS = 2.0
 _GB, _MB = 1_000_000_000, 1_000_000
 Answer = TypeVar("Answer")
@@ -92,7 +91,7 @@ async def create(where: Place, progress: Progress) -> Backup:
         cluster.user.make_directory(catalogue.directory)
         catalogue.tidy()
         started = datetime.now(UTC).replace(microsecond=0)
-        name = started.strftime(_STAMP)
+        name = catalogue.free_name(started)
         unfinished = catalogue.directory / f".{name}{PARTIAL}"
         cluster.user.make_directory(unfinished)
         try:

@@ -19,6 +19,7 @@ from aya.errors import EXIT_DEGRADED, EXIT_FAILED, AyaError, UsageError
 from aya.home import ROLE_OF_NODE, Home
 
 if TYPE_CHECKING:
+    from aya.settings import Config
     from aya.setup.join_file import JoinFile
     from aya.setup.plan import Step, Wanted
     from aya.setup.steps import Setup
@@ -108,9 +109,20 @@ def _setup(home: Home, role: str | None, given: dict[str, Any]) -> tuple[Setup, 
         dsn=given["dsn"],
         major=join.major if join and not wanted.pg_config else None,
         model=join.model if join else None,
+        tls=_tls(join, wanted, config),
     )
     setup = Setup(home, wanted, values, now, join, file, _source(given["adopt"]))
     return setup, observe.found(setup, installed.look())
+
+
+def _tls(join: JoinFile | None, wanted: Wanted, config: Config) -> bool | None:
+    """Return what aya.toml is to say of the servers: what the join file says, else what this machine's can."""
+    from aya.postgres.tls import has_tls  # noqa: PLC0415 as above
+
+    if join is not None:
+        return join.tls
+    pg_config = wanted.pg_config or config.pg_config
+    return has_tls(pg_config) if config.tls is None and pg_config else None
 
 
 def _source(source: str | None) -> str | None:

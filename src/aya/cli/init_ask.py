@@ -14,7 +14,7 @@ import psutil
 
 from aya.errors import UsageError
 from aya.home import Home
-from aya.members import Member
+from aya.members import Member, lets_everybody_in
 from aya.postgres.config import SERVERS
 from aya.settings import Config, parse_dsn
 from aya.setup.join_file import JoinFile
@@ -66,6 +66,7 @@ def wanted(home: Home, given: Given, config: Config, join: JoinFile | None) -> W
         embedder_port=given.embedder_port or (own_ports.embedder_port if own_ports else EMBEDDER_PORT),
         data=Path(given.data).expanduser().absolute() if given.data else None,
         pg_config=given.pg_config,
+        tls=join.tls if join else bool(config.tls),
         adopt=_shown(given.adopt),
         joins=given.role != "alpha" or join is not None or (own_ports is not None and own_ports.role == "standby"),
     )
@@ -118,6 +119,9 @@ def _clients(given: Given, config: Config, join: JoinFile | None) -> tuple[str, 
     wrong = next((one for one in given.clients if not _NETWORK.fullmatch(one)), None)
     if wrong is not None:
         raise UsageError(f"--client {wrong!r} is no address or network", hint="--client 192.168.1.0/24")
+    wide = next((one for one in (*named, *given.clients) if lets_everybody_in(one)), None)
+    if wide is not None:
+        raise UsageError(f"{wide!r} would let in everybody, or nearly", hint="--client 192.168.1.0/24, one for each")
     return tuple(dict.fromkeys((*before, *named, *given.clients)))
 
 

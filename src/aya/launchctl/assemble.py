@@ -85,6 +85,16 @@ def require_own_files(home: Home, found: Iterable[Job]) -> None:
             raise ConfigError(f"{job.file} is of the home {other}", hint=f"aya --home {other} launchd uninstall")
 
 
+def require_one_kind(found: Iterable[Job], where: Places) -> None:
+    """Raise ConfigError where a job is installed as the other kind: launchd would run it twice."""
+    for job in found:
+        kind, folder = ("agent", where.agents) if job.kind == "daemon" else ("daemon", where.daemons)
+        other = folder / job.file.name
+        if other.exists():
+            what = f"{other} has the same service as {kind}: both would be started"
+            raise ConfigError(what, hint="aya launchd uninstall, then again")
+
+
 def installed(home: Home, where: Places, names: Sequence[str] | None = None) -> list[Job]:
     """Return the jobs of this home whose files are installed, in starting order; of these nodes, or all."""
     owner = owner_of(home)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aya.errors import ServiceManagerError
+from aya.flush import flush
 from aya.launchctl import failures, parse, plan
 from aya.launchctl.circumstances import look
 from aya.launchctl.exits import ended
@@ -261,7 +262,7 @@ def write(job: Job) -> None:
             os.fchown(stream.fileno(), *job.owner)
             os.fchmod(stream.fileno(), MODE)
             stream.flush()
-            os.fsync(stream.fileno())
+            flush(stream.fileno())
         Path(name).replace(job.file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -91,6 +91,7 @@ class Setup:
             )
         assemble.require_data(self.home, self.config, [self.home.node(name) for name in names])
         assemble.require_own_files(self.home, found)
+        assemble.require_one_kind(found, self._places())
         beside.require_nobody_else(self.home, [job.process for job in found])
 
     def _launchd(self, found: Sequence[Job], launchctl: Launchctl) -> Launchd:

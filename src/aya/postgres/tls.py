@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable
 from functools import lru_cache
 
-from aya.errors import PostgresError
+from aya.errors import ConfigError, PostgresError
 
 _SECONDS = 30
 _SAFE_4 = tuple(map(ipaddress.IPv4Network, ("127.0.0.0/8", "100.64.0.0/10")))
@@ -21,11 +21,17 @@ _TAILNET_NAMES = ".ts.net"
 
 @lru_cache(maxsize=8)
 def has_tls(pg_config: str) -> bool:
-    """Return whether the installation that a pg_config belongs to speaks TLS; False when it cannot be asked."""
+    """Return whether the installation that a pg_config belongs to speaks TLS. Raises ConfigError: it cannot be asked.
+
+    Whoever cannot know must not go on without.
+    """
     try:
         said = subprocess.run([pg_config, "--configure"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return False
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(
+            f"{pg_config} cannot say whether its PostgreSQL speaks TLS: {error}",
+            hint="aya.toml: mend [postgres] pg_config; or say it: [cluster] tls = true",
+        ) from error
     return b"--with-ssl=openssl" in said or b"--with-openssl" in said
 
 

@@ -41,6 +41,7 @@ _WORDS = {
     "major": "PostgreSQL's major version",
     "dsn": "a database of your own",
     "clients": "machines or networks whose programs are let in, AIR's first",
+    "tls": "whether the servers speak TLS; then nobody enters without",
     "addresses": "every way by which the other machines reach it",
     "postgres_port": "PostgreSQL",
     "agent_port": "the watchdogs speak to each other there",
@@ -98,10 +99,13 @@ def values(  # noqa: PLR0913 - each by its name
     dsn: str | None = None,
     major: int | None = None,
     model: str | None = None,
+    tls: bool | None = None,
 ) -> dict[str, Any]:
     """Return what the file is to say, by section and key; what is None is not spoken of."""
     postgres = {"major": major, "pg_config": pg_config, "dsn": dsn}
     cluster: dict[str, Any] = {"clients": list(clients)} if clients else {}
+    if tls is not None and members:
+        cluster["tls"] = tls
     for member in members:
         cluster[member.name] = {
             "addresses": list(member.addresses),

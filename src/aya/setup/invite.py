@@ -14,14 +14,16 @@ from cryptography.hazmat.primitives import serialization
 
 from aya import certificates
 from aya.errors import ConfigError, UsageError
+from aya.flush import flush
 from aya.home import Home
 from aya.postgres.config import SERVERS, SYNC_ROLE
+from aya.proof import speaks_tls
 from aya.settings import Config
 from aya.setup.join_file import AUTHORITY_FILES, CERTIFICATE_FILES, LARGEST_BYTES, JoinFile, parse
 
 
 def invite(home: Home, config: Config, node: str, *, now: datetime, hours: int) -> JoinFile:
-    """Return what `node` needs to join this home's base: for a server everything, for air one password.
+    """Return what `node` needs to join this home's base: for a server everything, for air one password and a proof.
 
     Raises ConfigError when this home has no server, or names no addresses, UsageError for a node that it has itself.
     """
@@ -41,8 +43,9 @@ def invite(home: Home, config: Config, node: str, *, now: datetime, hours: int) 
         clients=config.clients,
         major=config.postgres_major,
         model=None if os.sep in config.model else config.model,
+        tls=speaks_tls(config),
         secrets=secrets if is_server else {SYNC_ROLE: secrets[SYNC_ROLE]},
-        certificate=_certificate(home, node) if is_server else {},
+        certificate=_certificate(home, node) if is_server else _proof(home),
         authority=_texts(home.authority_directory, AUTHORITY_FILES) if is_server else {},
     )
 
@@ -52,6 +55,11 @@ def _certificate(home: Home, node: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as directory:
         certificates.issue(authority, node, Path(directory) / node)
         return _texts(Path(directory) / node, CERTIFICATE_FILES)
+
+
+def _proof(home: Home) -> dict[str, str]:
+    certificates.make_authority(home.authority_directory)
+    return {"ca.pem": (home.authority_directory / "authority.pem").read_text(encoding="ascii")}
 
 
 def _texts(directory: Path, names: tuple[str, ...]) -> dict[str, str]:
@@ -71,14 +79,16 @@ def read(file: Path, *, node: str, now: datetime) -> JoinFile:
         raise ConfigError(
             f"the join file is for {join.node}, not for {node}", hint=f"aya init --role {join.node} --join …"
         )
-    if join.certificate:
-        _check_pem(join)
+    _check_pem(join)
     return join
 
 
 def _check_pem(join: JoinFile) -> None:
     """Raise ConfigError unless certificate, keys and authority are what they say they are."""
     try:
+        if join.node not in SERVERS:
+            x509.load_pem_x509_certificate(join.certificate["ca.pem"].encode())
+            return
         authority = x509.load_pem_x509_certificate(join.authority["authority.pem"].encode())
         own = x509.load_pem_x509_certificate(join.certificate["cert.pem"].encode())
         key = serialization.load_pem_private_key(join.certificate["key.pem"].encode(), None)
@@ -104,23 +114,40 @@ def _unfit() -> ConfigError:
 
 
 def take(home: Home, join: JoinFile) -> None:
-    """Put what a join file brings into files of mode 600; what is there already of the same base stays."""
+    """Put what a join file brings into files of mode 600. The authority's and the node's former ones stay beside it."""
+    _place(home.agent_directory(join.node), join.certificate)
     if join.node in SERVERS:
-        _place(home.agent_directory(join.node), join.certificate)
         _place(home.authority_directory, join.authority)
-        home.save_secrets(join.node, dict(join.secrets))
-    else:
-        home.save_secrets(join.node, {**home.secrets(join.node), f"{SYNC_ROLE}@primary": join.secrets[SYNC_ROLE]})
+    home.save_secrets(join.node, {**home.secrets(join.node), **_words(join)})
+
+
+def has(home: Home, join: JoinFile) -> bool:
+    """Return whether everything that a join file brings is here."""
+    return (
+        _words(join).items() <= home.secrets(join.node).items()
+        and _is_there(home.agent_directory(join.node), join.certificate)
+        and (join.node not in SERVERS or _is_there(home.authority_directory, join.authority))
+    )
+
+
+def _words(join: JoinFile) -> dict[str, str]:
+    if join.node in SERVERS:
+        return dict(join.secrets)
+    return {f"{SYNC_ROLE}@primary": join.secrets[SYNC_ROLE]}
+
+
+def _is_there(directory: Path, texts: Mapping[str, str]) -> bool:
+    try:
+        return all((directory / name).read_text(encoding="ascii") == text for name, text in texts.items())
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _place(directory: Path, texts: Mapping[str, str]) -> None:
-    """Write a directory (mode 700, files 600) whole or not at all; another base's is moved aside, never deleted."""
+    """Write a directory (mode 700, files 600) whole or not at all; what was there is moved aside, never deleted."""
+    if _is_there(directory, texts):
+        return
     if directory.exists():
-        there = {file.name: file.read_text(encoding="utf-8") for file in directory.iterdir() if file.is_file()}
-        if "ca.pem" in texts and there.get("ca.pem") == texts["ca.pem"] and there.keys() >= texts.keys():
-            return
-        if there == dict(texts):
-            return
         directory.rename(directory.with_name(f"{directory.name}.before-{os.getpid()}"))
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
@@ -130,7 +157,7 @@ def _place(directory: Path, texts: Mapping[str, str]) -> None:
             with os.fdopen(handle, "w", encoding="ascii") as stream:
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
         draft.rename(directory)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

@@ -1,7 +1,8 @@
 """The join file: what a node needs from the server that leads, as one JSON object of mode 600 (docs/adr/0025).
 
 For alpha or beta: every role's password, a certificate of its own and the authority, for the two are equals. For air:
-the password of aya_sync alone. It is good for a day. Pure: bytes in, checked value out, and the other way round.
+the password of aya_sync, and the authority's certificate, by which servers prove who they are. It is good for a day.
+Pure: bytes in, checked value out, and the other way round.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from aya.home import ROLE_OF_NODE
 from aya.members import Member
 from aya.postgres.config import SERVERS, SYNC_ROLE
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".aya-join"
 LARGEST_BYTES = 64 * 1024
 CERTIFICATE_FILES = ("ca.pem", "cert.pem", "key.pem")
+PROOF_FILES = ("ca.pem",)
 AUTHORITY_FILES = ("authority.key.pem", "authority.pem")
 _LARGEST_PORT = 65535
 _LONGEST = 8192
@@ -35,7 +37,11 @@ _MAJORS = (16, 17, 18)
 
 @dataclass(frozen=True, slots=True)
 class JoinFile:
-    """What is in it. secrets: passwords by role; certificate, authority: PEM texts by file name, empty for air."""
+    """What is in it.
+
+    tls: whether the servers speak it. secrets: passwords by role. certificate, authority: PEM texts by file name; for
+    air what the servers are known by alone.
+    """
 
     node: str
     expires_at: datetime
@@ -43,15 +49,15 @@ class JoinFile:
     clients: tuple[str, ...]
     major: int
     model: str | None
+    tls: bool
     secrets: Mapping[str, str] = field(repr=False)
     certificate: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     authority: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """Return what two people can compare by voice: of the authority, or for air of the password."""
-        said = self.certificate.get("ca.pem") or self.secrets[SYNC_ROLE]
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
+        """Return what two people can compare by voice: of the authority."""
+        return hashlib.sha256(self.certificate["ca.pem"].encode()).hexdigest()[:16]
 
 
 def dumped(join: JoinFile) -> str:
@@ -103,11 +109,12 @@ def _read(data: bytes) -> tuple[JoinFile, str]:
         clients=tuple(_match(one, _ADDRESS, "clients") for one in _list(said["clients"], "clients")),
         major=_whole(said["major"], _MAJORS[0], _MAJORS[-1], "major"),
         model=None if said["model"] is None else _match(said["model"], _MODEL, "model"),
+        tls=_flag(said["tls"], "tls"),
         secrets={
             _match(role, _ROLE, "secrets"): _match(word, _WORD, "secrets")
             for role, word in _table(said["secrets"], "secrets").items()
         },
-        certificate=_pem(said["certificate"], CERTIFICATE_FILES if is_server else (), "certificate"),
+        certificate=_pem(said["certificate"], CERTIFICATE_FILES if is_server else PROOF_FILES, "certificate"),
         authority=_pem(said["authority"], AUTHORITY_FILES if is_server else (), "authority"),
     )
     if SYNC_ROLE not in join.secrets or (not is_server and len(join.secrets) > 1):
@@ -136,6 +143,12 @@ def _match(value: object, pattern: re.Pattern[str], what: str) -> str:
 def _whole(value: object, least: int, most: int, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise _Wrong(f"{what} is no number from {least} to {most}")
+    return value
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"{what} is neither true nor false")
     return value
 
 

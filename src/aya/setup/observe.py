@@ -21,7 +21,7 @@ from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.leftovers import same_directory
 from aya.settings import Config, load_config
-from aya.setup import adopt, configuration
+from aya.setup import adopt, configuration, invite
 from aya.setup.plan import Found, Rival, Wanted
 from aya.setup.steps import Setup
 
@@ -63,12 +63,14 @@ def found(setup: Setup, seen: installed.Look) -> Found:
     home, wanted = setup.home, setup.wanted
     node = home.nodes().get(wanted.role)
     nodes_at = (home.path / "nodes").resolve() if (home.path / "nodes").exists() else None
+    if nodes_at and wanted.data and same_directory(str(nodes_at), wanted.data):
+        nodes_at = wanted.data  # by whatever links
     base = Found(
         configuration_exists=home.config_file.exists(),
         configured=configuration.says(_table(home), setup.values),
         ports=(node.postgres_port, node.embedder_port) if node else None,
         nodes_at=nodes_at,
-        has_secrets=_has_secrets(home, wanted.role),
+        has_secrets=invite.has(home, setup.join) if setup.join else _has_secrets(home, wanted.role),
         join_file=setup.join_file,
         rivals=rivals(home, wanted, seen),
     )

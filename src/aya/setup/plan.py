@@ -25,7 +25,8 @@ class Wanted:
 
     members: both servers; empty only beside a DSN. clients: other machines that are let in. data: where the nodes'
     directory is to be; None: in the home. joins: it becomes a member of a base that another machine has.
-    adopt: a DSN or a data directory whose documents move in; as it is shown, without a password.
+    adopt: a DSN or a data directory whose documents move in; as it is shown, without a password. tls: the servers are
+    said to speak TLS, by the join file or aya.toml.
     """
 
     role: str
@@ -37,6 +38,7 @@ class Wanted:
     pg_config: str | None = None
     dsn: bool = False
     joins: bool = False
+    tls: bool = False
     adopt: str | None = None
 
 
@@ -128,9 +130,16 @@ def _rivals(wanted: Wanted, found: Found) -> list[Step]:
 
 
 def _addresses(wanted: Wanted, found: Found) -> list[Step]:
-    """Refuse to the embedded server, which has no TLS, every way but this machine's own and a tailnet's."""
-    if not found.embedded or wanted.dsn:
+    """Refuse to the embedded server, which has no TLS, every way but this machine's own and a tailnet's.
+
+    AIR's own server is entered by nobody else, so there it is the others' that count.
+    """
+    if not found.embedded or wanted.dsn or (wanted.role == "air" and wanted.tls):
         return []
+    if wanted.tls:
+        text = "use a PostgreSQL with TLS"
+        why = "the other server asks for it, and the embedded one has none"
+        return [Step(None, "blocked", text, why, f"aya init --role {wanted.role} --join FILE --pg-config PATH")]
     named = (address for member in wanted.members for address in member.addresses)
     return [
         Step(

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aya.download import DownloadError, Interrupted, Persistence, Target, arrived_bytes, disk_error, fetch
 from aya.errors import EmbedderError, EmbedderUnavailable
+from aya.flush import flush
 from aya_embedder import hub, snapshots
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class _Pull:
                 hint=f"aya models pull {self._model.name}; if it happens again, the network or a mirror changes files",
             )
         with fetched.open("rb") as written:
-            os.fsync(written.fileno())
+            flush(written.fileno())
         fetched.replace(self._blobs / file.blob)
 
     def _link(self, file: RemoteFile) -> None:
