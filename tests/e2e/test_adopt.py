@@ -195,6 +195,51 @@ def test_a_stopped_data_directory_moves_in_and_stays_as_it_is(home: Home, old: O
     assert not (home.node_directory("alpha") / "adopting").exists()
 
 
+def test_a_source_that_leads_elsewhere_is_not_written_to(home: Home, old: Old) -> None:
+    """The directory, its WAL and a tablespace behind links: the copy works in none of them."""
+    directory = old.cluster.data_directory.parent
+    space, wal = directory / "a space", directory / "a wal"
+    old.user.make_directory(space)
+
+    async def move() -> None:
+        connection = await asyncpg.connect(old.dsn)
+        await connection.execute(f"CREATE TABLESPACE elsewhere LOCATION '{space}'")
+        await connection.execute("ALTER TABLE documents SET TABLESPACE elsewhere")
+        await connection.close()
+
+    asyncio.run(move())
+    old.cluster.stop()
+    (old.cluster.data_directory / "pg_wal").rename(wal)
+    (old.cluster.data_directory / "pg_wal").symlink_to(wal)
+    link = directory / "link"
+    link.symlink_to(old.cluster.data_directory)
+
+    def seen() -> dict[str, int]:
+        return {str(one): one.lstat().st_mtime_ns for place in (space, wal) for one in place.rglob("*")} | old.files()
+
+    before = seen()
+    try:
+        init(home, str(link))
+        assert seen() == before
+    finally:
+        old.start()
+    check(home)
+
+
+def test_a_call_that_was_cut_off_after_the_rows_had_come_is_done_at_the_next(home: Home, old: Old) -> None:
+    """They are compared, not brought again; documents of somebody else are still refused."""
+    init(home, old.dsn)
+    (home.node_directory("alpha") / "adopted.json").unlink()
+    init(home, old.dsn)
+    check(home)
+    (home.node_directory("alpha") / "adopted.json").unlink()
+    done = subprocess.run(
+        [AYA, "--home", str(home.path), "init", "--role", "alpha", "--json", "--adopt", old.dsn],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRON, check=False,
+    )  # fmt: skip
+    assert "has documents already" in done.stderr
+
+
 def test_what_is_not_understood_is_refused_before_anything_is_made(home: Home, old: Old) -> None:
     """Another database, and no directory at all."""
     assert "no table documents" in init(home, old.dsn.replace("aya_rag", "postgres"), expect=1)["adopt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -17,12 +18,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.conftest import free_port
+from tests.failover.disk import Disk, is_possible
+from tests.runbook import Page
 
+from aya.errors import PostgresError
 from aya.home import Home, Node
 from aya.local import clusters, layout
 from aya.postgres.cluster import postmaster_pid
 from aya.postgres.config import Guard
-from aya.postgres.run import cluster_of
+from aya.postgres.run import check, cluster_of
 from aya.processes import leftovers
 from aya.settings import Config, load_config, node_settings
 
@@ -191,18 +195,90 @@ def test_a_kill_leaves_the_old_cluster_in_use_and_the_next_call_begins_anew(mach
 def test_a_swap_that_was_cut_off_is_finished(machine: Machine) -> None:
     """Between any two renames nobody makes an empty cluster in the old one's place: aya up says what to type."""
     machine.aya("upgrade-cluster", "--node", "alpha")
-    node = machine.home.node_directory("alpha")
     for done in range(4):
-        # Back to where only so many of the renames had been made.
-        (node / "data").rename(node / "data.upgrading")
-        for name in ("archive", "backups", "data")[done:]:
-            if (node / f"{name}-16").exists():
-                (node / f"{name}-16").rename(node / name)
-        (node / "upgrade.json").write_text('{"from": 16, "to": 18}')
+        put_back(machine, done)
         assert "aya upgrade-cluster --node alpha" in machine.aya("up", "--detach", "--nodes", "alpha", expect=1)
         assert "is finished" in machine.aya("upgrade-cluster", "--node", "alpha")
         assert (machine.major(), machine.major("data-16")) == ("18", "16")
     assert machine.ask(WHOLE) is True
+
+
+def put_back(machine: Machine, done: int) -> None:
+    """Go back to where only so many of the renames had been made."""
+    node = machine.home.node_directory("alpha")
+    control = hashlib.sha256((node / "data-16" / "global" / "pg_control").read_bytes()).hexdigest()
+    (node / "data").rename(node / "data.upgrading")
+    for name in ("data", "archive", "backups")[done:]:
+        if (node / f"{name}-16").exists():
+            (node / f"{name}-16").rename(node / name)
+    (node / "upgrade.json").write_text(json.dumps({"from": 16, "to": 18, "control": control}))
+
+
+def test_no_server_is_started_before_a_swap_is_finished(machine: Machine) -> None:
+    """Rows that the old one took now would not be in the new one; one that has run all the same is not given up."""
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    put_back(machine, 0)
+    cluster = cluster_of(machine.home, Config(postgres_major=16), "alpha")
+    with pytest.raises(PostgresError, match="was cut off at its very end"):
+        check(cluster)
+    cluster.guard(Guard(read_only=False))
+    cluster.start(machine.data.with_name("test.log"))
+    cluster.stop()
+    said = machine.aya("upgrade-cluster", "--node", "alpha", expect=1)
+    assert "has run since it was upgraded" in said
+    assert machine.major() == "16"
+    hint = said.split("upgrade again: ", 1)[1].splitlines()[0]
+    subprocess.run(["/bin/sh", "-c", hint], check=True)
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    assert machine.ask(WHOLE) is True
+
+
+def test_a_call_that_was_cut_off_before_the_configuration_is_finished(machine: Machine) -> None:
+    """aya.toml still names the old version."""
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    file = machine.home.config_file
+    file.write_text(file.read_text().replace("18", "16"))
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    assert "major = 18" in file.read_text()
+
+
+def test_what_cannot_be_renamed_is_told_before_anything_is_made(machine: Machine) -> None:
+    """An archive of an earlier upgrade, and a disk of its own."""
+    node = machine.home.node_directory("alpha")
+    (node / "archive-16").mkdir()
+    said = machine.aya("upgrade-cluster", "--node", "alpha", expect=1)
+    assert "from an earlier upgrade" in said
+    subprocess.run(["/bin/sh", "-c", said.split("look at it, then: ", 1)[1].splitlines()[0]], check=True)
+    assert (node / "older" / "archive-16").exists()
+    if not is_possible(node):
+        return
+    disk = Disk(node / "backups")
+    shutil.rmtree(node / "backups", ignore_errors=True)
+    disk.make()
+    try:
+        assert "a disk of its own" in machine.aya("upgrade-cluster", "--node", "alpha", expect=1)
+    finally:
+        disk.remove()
+
+
+def test_there_is_a_way_back_to_the_old_one(machine: Machine) -> None:
+    """As docs/operations/upgrade.md says, typed as it stands there."""
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    (back,) = Page("upgrade.md").blocks("Back to the old one")
+    subprocess.run(["/bin/sh", "-ec", back], check=True, env={**ENVIRON, "AYA_HOME": str(machine.home.path)})
+    assert (machine.major(), machine.major("data-18")) == ("16", "18")
+    assert "major = 16" in machine.home.config_file.read_text()
+    assert machine.ask("SELECT count(*) FROM documents") == ROWS
+
+
+def test_what_a_cut_dump_has_left_goes_at_the_next_call(machine: Machine) -> None:
+    """Its roles hold verifiers of passwords."""
+    folder = machine.home.runtime_directory / "upgrade"
+    cluster_of(machine.home, load_config(machine.home, {}), "alpha").user.make_directory(folder)
+    for name in ("roles.sql", "base.dump"):
+        (folder / name).write_text("left")
+    machine.aya("upgrade-cluster", "--node", "alpha")
+    assert not [name for name in ("roles.sql", "base.dump") if (folder / name).exists()]
 
 
 def test_a_partner_that_may_be_promoted_is_no_time_for_it(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def command(
     from aya.local.lock import exclusive  # noqa: PLC0415
     from aya.settings import load_config  # noqa: PLC0415
     from aya.setup import upgrade, upgrade_choice  # noqa: PLC0415
+    from aya.setup.upgrade_choice import stopped  # noqa: PLC0415
 
     name = session.chosen_node(home, node)
     config = load_config(home)
@@ -63,7 +65,7 @@ def command(
             "aya.toml names an installed PostgreSQL, and the new one has to be named, too",
             hint="aya upgrade-cluster --pg-config /opt/homebrew/opt/postgresql@18/bin/pg_config",
         )
-    with exclusive(home, "aya upgrade-cluster"):
+    with exclusive(home, "aya upgrade-cluster"), nullcontext() if dry_run else stopped(home, name):
         if not dry_run and (done := upgrade.finish_swap(home, name)):
             _remember(home, done, pg_config)
             output.progress(
@@ -71,6 +73,8 @@ def command(
             )
         choice = upgrade_choice.choose(home, config, name, to=to, method=method, pg_config=pg_config)
         if choice.kind == "nothing":
+            if not dry_run:
+                _remember(home, to, pg_config)  # a call that was cut off may not have come so far
             return _say(choice, "nothing", as_json=as_json, tables=[])
         upgrade_choice.require_stopped(home, name)
         blocked = (
@@ -85,9 +89,11 @@ def command(
         tables: list[dict[str, Any]] = []
         if choice.kind == "upgrade":
             tables = [asdict(table) for table in upgrade.run(choice.upgrade, output.progress)]
+            _remember(home, to, pg_config)
         else:
+            # In this order: of one that has given way nobody could say any more what it was.
+            _remember(home, to, pg_config)
             upgrade.give_way(home, name, choice.upgrade.old)
-        _remember(home, to, pg_config)
     return _say(choice, "done", as_json=as_json, tables=tables)
 
 

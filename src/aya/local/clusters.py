@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aya import migrations
-from aya.errors import PostgresError
 from aya.home import Home
 from aya.postgres.cluster import Cluster
 from aya.postgres.config import SERVERS, ClusterConfig, replication_role
@@ -22,22 +21,13 @@ def marker(home: Home, node: str) -> Path:
     return home.node_directory(node) / "data.unfinished"
 
 
-def upgrading_file(home: Home, node: str) -> Path:
-    """Return the file that stands while an upgraded cluster takes the old one's place (aya.setup.upgrade)."""
-    return home.node_directory(node) / "upgrade.json"
-
-
 def create(home: Home, node: str, cluster: Cluster, secrets: dict[str, str], primary: ClusterConfig | None) -> bool:
     """Create the node's cluster, from `primary` when it is a standby; return False when it was there already.
 
     A data directory that an earlier try left unfinished is removed first. One that holds something but no cluster was
     not left by us: it is moved aside, never deleted. Raises PostgresError.
     """
-    if upgrading_file(home, node).exists():
-        raise PostgresError(
-            f"an upgrade of node {node} was cut off at its very end",
-            hint=f"aya upgrade-cluster --node {node} finishes it",
-        )
+    cluster.require_settled()
     unfinished = marker(home, node)
     _clear(cluster.data_directory, unfinished)
     if cluster.exists():

@@ -157,6 +157,15 @@ class Cluster:
             self.user.own(file.fileno())
             yield file.name
 
+    def require_settled(self) -> None:
+        """Raise PostgresError while an upgraded cluster is to take this one's place: rows written now would be lost."""
+        if swap_file(self.data_directory.parent).exists():
+            node = self.data_directory.parent.name
+            raise PostgresError(
+                f"an upgrade of node {node} was cut off at its very end",
+                hint=f"aya upgrade-cluster --node {node} finishes it",
+            )
+
     def check_version(self) -> None:
         """Raise PostgresError unless the data directory belongs to these binaries' major version."""
         found = self._read("PG_VERSION").strip()
@@ -250,6 +259,11 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str) -> str:
         return run_program(self.binaries, self.user, (program, *arguments))
+
+
+def swap_file(node_directory: Path) -> Path:
+    """Return the file that stands while an upgraded cluster takes the old one's place (aya.setup.upgrade)."""
+    return node_directory / "upgrade.json"
 
 
 def run_program(  # noqa: PLR0913 - each by its name

@@ -80,6 +80,7 @@ def check(cluster: Cluster) -> None:
     """Raise PostgresError or ConfigError when the server must not be started, saying why and what to do."""
     if cluster.config.tls is None:
         tls.require_safe((*(address for address, _ in cluster.config.neighbours), *cluster.config.clients))
+    cluster.require_settled()
     if not cluster.exists():
         raise PostgresError(f"{cluster.data_directory} holds no PostgreSQL cluster", hint="aya up")
     cluster.check_version()

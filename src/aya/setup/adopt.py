@@ -29,6 +29,7 @@ from aya.postgres.binaries import OLDEST_MAJOR
 from aya.postgres.cluster import Cluster, postmaster_pid
 from aya.postgres.run import cluster_of
 from aya.processes import ports
+from aya.processes.leftovers import same_directory
 from aya.settings import DEFAULT_DATABASE, Config, DatabaseSettings, node_settings, parse_dsn
 from aya.setup import private_server as private
 from aya.setup.private_server import Private
@@ -84,7 +85,7 @@ def why_not(source: str) -> tuple[str, str] | None:
         return f"it belongs to PostgreSQL {major}", "its own pg_upgrade first, to 16, 17 or 18"
     if postmaster_pid(data) is not None:
         seen = installed.look()
-        running = next((one for one in seen.servers if Path(one.data) == data), None)
+        running = next((one for one in seen.servers if same_directory(one.data, data)), None)
         return f"a server runs on {data}", installed.ending(
             running, seen.jobs, getpass.getuser()
         ) if running else f"pg_ctl stop -D {data}"
@@ -160,7 +161,11 @@ async def _exchange(there: Connection, here: Connection) -> Adopted:
         shape = await _shape(there)
         if wrong := unfit(shape):
             raise PostgresError(f"the base cannot be taken over: {wrong}", hint="docs/operations/install.md")
-        if await here.fetchval(_SQL["digest"]):
+        arrived, sent = await _digest(here), await _digest(there)
+        if arrived.documents:
+            # Those of a call that was cut off before it could write down that they are here: all of them, or none.
+            if (arrived.documents, arrived.texts) == (sent.documents, sent.texts):
+                return arrived
             raise PostgresError("this node has documents already", hint="aya import, or another --home")
         for table, wanted in _COLUMNS.items():
             columns = [column for column in wanted if column in shape[table]]
@@ -169,10 +174,10 @@ async def _exchange(there: Connection, here: Connection) -> Adopted:
                 file.seek(0)
                 await here.copy_to_table(table, schema_name="public", columns=columns, source=file)
         await here.fetch(_SQL["next_numbers"])
-        before, after = [await _digest(each) for each in (there, here)]
-        if before != after:
+        arrived = await _digest(here)
+        if arrived != sent:
             raise PostgresError("what arrived is not what was sent, and is given up", hint="aya init again")
-    return after
+    return arrived
 
 
 async def _digest(connection: Connection) -> Adopted:
@@ -205,7 +210,8 @@ def _copied(home: Home, config: Config, node: str, data: Path) -> Generator[Data
 
 
 def _copy(data: Path, cluster: Cluster) -> None:
-    clone = ("-a", "-c") if sys.platform == "darwin" else ("-a", "--reflink=auto")
+    # L: what a link leads to is copied, too (WAL, a tablespace): the copy must not work in the source.
+    clone = ("-RLp", "-c") if sys.platform == "darwin" else ("-RLp", "--reflink=auto")
     try:
         subprocess.run(["/bin/cp", *clone, str(data), str(cluster.data_directory)], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:

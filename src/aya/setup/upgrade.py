@@ -1,13 +1,17 @@
 """A cluster of another major version: made beside the old one, compared with it, and only then put in its place.
 
 Until the swap everything happens in `data.upgrading`; the old cluster is read, and stays the one in use. The swap is a
-few renames, between which upgrade.json says that they are to be finished. The old cluster is kept as data-16, with its
-archive and its base backups, which are of no use to the new one: it is another system by its identifier.
+few renames, between which upgrade.json says that they are to be finished, and keeps every server of the node from being
+started. The old cluster is kept as data-16, with its archive and its base backups, which are of no use to the new one:
+it is another system by its identifier.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,9 +22,8 @@ from typing import Any, Literal
 from aya import queries
 from aya.errors import ConfigError, PostgresError
 from aya.home import Home, read_json, write_private_json
-from aya.local.clusters import upgrading_file
 from aya.postgres import files
-from aya.postgres.cluster import SUPERUSER, Cluster, run_program
+from aya.postgres.cluster import SUPERUSER, Cluster, run_program, swap_file
 from aya.postgres.config import partner_of
 from aya.postgres.provision import provision_primary
 from aya.processes import ports
@@ -32,6 +35,8 @@ Method = Literal["pg_upgrade", "dump"]
 _SQL = queries.load("aya.setup", "upgrade.sql")
 _SECONDS = 24 * 3600.0
 _ROOM = 1.2
+# What makes way, the data first: from then on nobody can start the old cluster.
+_GIVE_WAY = ("data", "archive", "backups")
 Tell = Callable[[str], None]
 
 
@@ -76,11 +81,8 @@ def why_not(upgrade: Upgrade) -> tuple[str, str] | None:
             "its partner may still be promoted, and would lead the old base while this one is upgraded",
             "on the partner: aya down; here: aya up --detach, and when aya status says SOLO: aya down",
         )
-    if upgrade.kept("data").exists():
-        return (
-            f"{upgrade.kept('data')} is there from an earlier upgrade",
-            f"look at it, and move it away: {_mv(upgrade)}",
-        )
+    if reason := _cannot_give_way(upgrade.directory, upgrade.old.binaries.major):
+        return reason
     said = upgrade.old.run_tool("pg_controldata", f"--pgdata={upgrade.old.data_directory}")
     known = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in said.splitlines()}
     if known.get("Database cluster state") != "shut down":
@@ -99,8 +101,16 @@ def why_not(upgrade: Upgrade) -> tuple[str, str] | None:
     return None
 
 
-def _mv(upgrade: Upgrade) -> str:
-    return f"mv {upgrade.kept('data')} {upgrade.kept('data')}.older"
+def _cannot_give_way(directory: Path, major: int) -> tuple[str, str] | None:
+    """Return why the old cluster cannot be renamed, and what to type; None: it can."""
+    for name in _GIVE_WAY:
+        if (directory / f"{name}-{major}").exists():
+            away = f"cd {shlex.quote(str(directory))} && mkdir older && mv ./*-{major} older/"
+            return f"{directory / f'{name}-{major}'} is there from an earlier upgrade", f"look at it, then: {away}"
+        if os.path.ismount(directory / name):
+            why = f"{directory / name} is a disk of its own, which cannot be renamed"
+            return why, "docs/operations/moving.md, To another disk: mount it at nodes, or above"
+    return None
 
 
 def _state(upgrade: Upgrade, node: str) -> dict[str, Any]:
@@ -151,7 +161,10 @@ def run(upgrade: Upgrade, tell: Tell) -> tuple[Table, ...]:
             new.create(where.password)
             _dump(upgrade, where, sockets)
     if upgrade.method == "dump":
-        _restore(upgrade, new, where, log)
+        try:
+            _restore(upgrade, new, where, log)
+        finally:
+            _forget_dump(upgrade)
     else:
         new.create(where.password)
         _pg_upgrade(upgrade, where, tell)
@@ -169,7 +182,12 @@ def _clear(upgrade: Upgrade, new: Cluster, sockets: Path) -> None:
     if upgrade.work.exists():
         private.end_leftover(new, sockets)
         shutil.rmtree(upgrade.work)
-    _dump_file(upgrade).unlink(missing_ok=True)
+    _forget_dump(upgrade)
+
+
+def _forget_dump(upgrade: Upgrade) -> None:
+    for file in (_dump_file(upgrade), _roles_file(upgrade)):
+        file.unlink(missing_ok=True)
 
 
 def _said(tables: tuple[Table, ...]) -> str:
@@ -240,8 +258,6 @@ def _restore(upgrade: Upgrade, new: Cluster, where: Private, log: Path) -> None:
         _client(
             upgrade, where, "pg_restore", "--exit-on-error", f"--dbname={DEFAULT_DATABASE}", str(_dump_file(upgrade))
         )
-    _dump_file(upgrade).unlink(missing_ok=True)
-    _roles_file(upgrade).unlink(missing_ok=True)
 
 
 async def _finish(upgrade: Upgrade, where: Private, before: tuple[Table, ...], tell: Tell) -> tuple[Table, ...]:
@@ -294,20 +310,38 @@ def differences(before: tuple[Table, ...], after: tuple[Table, ...]) -> list[str
 
 def swap(upgrade: Upgrade) -> None:
     """Put the new cluster in the old one's place; called again after a cut it goes on where it was."""
-    marker = upgrading_file(upgrade.home, upgrade.node)
-    write_private_json(marker, {"from": upgrade.old.binaries.major, "to": upgrade.new.binaries.major})
+    said = {"from": upgrade.old.binaries.major, "to": upgrade.new.binaries.major,
+            "control": _control(upgrade.old.data_directory)}  # fmt: skip
+    write_private_json(swap_file(upgrade.directory), said)
     finish_swap(upgrade.home, upgrade.node)
 
 
+def _control(data: Path) -> str:
+    """Return a sum of what a cluster says of itself: it is another as soon as a server has run there."""
+    return hashlib.sha256((data / "global" / "pg_control").read_bytes()).hexdigest()
+
+
 def finish_swap(home: Home, node: str) -> int | None:
-    """Finish a swap that was cut off; return the major version that the node has now, None: there was none."""
-    marker = upgrading_file(home, node)
+    """Finish a swap that was cut off; return the major version that the node has now, None: there was none.
+
+    Raises PostgresError when the old cluster has been in use since: the new one lacks what was written then.
+    """
+    directory = home.node_directory(node)
+    marker = swap_file(directory)
     if not marker.exists():
         return None
-    said, directory = read_json(marker), home.node_directory(node)
+    said = read_json(marker)
     major, work = int(said["from"]), directory / "data.upgrading"
+    kept = directory / f"data-{major}"
+    old = kept if kept.exists() else directory / "data"
+    if work.exists() and _control(old) != said["control"]:
+        raise PostgresError(
+            f"the server of {old} has run since it was upgraded: {work} lacks what was written then",
+            hint=f"give that copy up, and upgrade again: rm -r {shlex.quote(str(work))} {shlex.quote(str(marker))}"
+            + (f"; mv {shlex.quote(str(kept))} {shlex.quote(str(directory / 'data'))}" if old == kept else ""),
+        )
     # Each rename is done, or still to do: what its new name is tells.
-    for name in ("archive", "backups", "data"):
+    for name in _GIVE_WAY:
         if (directory / name).exists() and not (directory / f"{name}-{major}").exists():
             (directory / name).rename(directory / f"{name}-{major}")
     if work.exists():
@@ -324,10 +358,9 @@ def give_way(home: Home, node: str, cluster: Cluster) -> Path:
     """Move a standby's old cluster aside: its next start copies the primary anew. Return where it is kept."""
     major = int(files.read_text(cluster.data_directory / "PG_VERSION").strip())
     directory = home.node_directory(node)
-    kept = directory / f"data-{major}"
-    if kept.exists():
-        raise PostgresError(f"{kept} is there from an earlier upgrade", hint=f"mv {kept} {kept}.older")
-    for name in ("archive", "backups", "data"):
+    if reason := _cannot_give_way(directory, major):
+        raise PostgresError(reason[0], hint=reason[1])
+    for name in _GIVE_WAY:
         if (directory / name).exists():
             (directory / name).rename(directory / f"{name}-{major}")
-    return kept
+    return directory / f"data-{major}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from aya.errors import ConfigError, PostgresError, UsageError
 from aya.home import Home
-from aya.postgres import files, installed
+from aya.launchctl import beside
+from aya.postgres import files, holders, installed
 from aya.postgres.binaries import Binaries, resolve
 from aya.postgres.binaries import installed as installation_of
 from aya.postgres.cluster import postmaster_pid
@@ -56,6 +59,18 @@ def require_stopped(home: Home, node: str) -> None:
     running = [one for one in leftovers.find(home) if one.kind == "service" and f".{node}." in one.name]
     if running:
         raise PostgresError(f"node {node} runs ({running[0].name}, pid {running[0].pid})", hint="aya down")
+
+
+@contextmanager
+def stopped(home: Home, node: str) -> Generator[None]:
+    """Hold a stopped node for the block: nothing of it runs, nobody would start it again, and no server can begin.
+
+    Raises ServiceManagerError where launchd or systemd looks after it, PostgresError while something runs.
+    """
+    beside.require_unmanaged(home, "aya upgrade-cluster")
+    require_stopped(home, node)
+    with holders.alone(home.data_directory(node)):
+        yield
 
 
 def is_stopped(home: Home, node: str) -> bool:
