@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import tarfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
+import asyncpg
 import pytest
-from tests.e2e.test_up_nodes import ENVIRON, new_machine
+from tests.e2e.test_up_nodes import ENVIRON, Machine, new_machine
 
 from aya.bugreport.collect import secrets_of
 from aya.cli import VERBS
+from aya.postgres.cluster import SUPERUSER
+from aya.postgres.provision import superuser_settings
+from aya.postgres.run import cluster_of
+from aya.settings import load_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.database, pytest.mark.timeout(300)]
 
 KNOWLEDGE = ("Xyloquartz", "geheim.md", "phlogistonvortex")
+
+
+# Each said to the server in another way; a session that asks for it has all of them logged.
+VERBOSE = """SET log_error_verbosity = 'verbose'; SET log_min_error_statement = 'error'; SET log_statement = 'all';
+    SET log_min_duration_statement = 0; SET log_parameter_max_length = -1; SET log_parameter_max_length_on_error = -1"""
+STATEMENTS = (
+    "CREATE TEMPORARY TABLE kept (word text UNIQUE)",
+    "INSERT INTO kept VALUES ('phlogistonvortex Xyloquartz')",
+    "INSERT INTO kept VALUES ('phlogistonvortex Xyloquartz')",
+    "SELECT 'phlogistonvortex'::integer",
+    "SELECT '{\"a\": Xyloquartz}'::json",
+    "SELECT *\nFROM kept\n\tWHERE word = 'Xyloquartz' AND phlogistonvortex",
+    "DO $$ BEGIN RAISE WARNING 'found \"the Xyloquartz\"'; END $$",
+)
+
+
+async def confide(machine: Machine) -> None:
+    """Have the server log what people have written, in every way that it has."""
+    cluster = cluster_of(machine.home, load_config(machine.home, {}), "alpha")
+    settings = superuser_settings(cluster, machine.home.secrets("alpha")[SUPERUSER])
+    connection = await asyncpg.connect(settings.dsn())
+    try:
+        await connection.execute(VERBOSE)
+        for statement in STATEMENTS:
+            with suppress(asyncpg.PostgresError):
+                await connection.execute(statement)
+        with suppress(asyncpg.PostgresError):
+            await connection.fetchval("SELECT length($1) / 0", "Xyloquartz")
+        with suppress(asyncpg.PostgresError):
+            await connection.copy_to_table("kept", source=BytesIO(b"phlogistonvortex\tXyloquartz\n"))
+    finally:
+        await connection.close()
 
 
 def contents(file: Path) -> dict[str, str]:
@@ -35,6 +75,9 @@ def test_a_report_helps_and_betrays_nothing(tmp_path: Path) -> None:
         (tmp_path / "geheim.md").write_text("# Xyloquartz\n\nNobody is to know.")
         machine.aya("add", str(tmp_path / "geheim.md"))
         machine.aya("search", "phlogistonvortex")
+        asyncio.run(confide(machine))
+        logged = (machine.home.log_directory("alpha") / "postgres.log").read_text()
+        assert all(word in logged for word in ("Xyloquartz", "phlogistonvortex", "DETAIL", "CONTEXT", "STATEMENT"))
         secrets = secrets_of(machine.home)
         assert len(secrets) > 5
         for state, file in (("up", tmp_path / "a.tar.gz"), ("down", tmp_path / "b.tar.gz")):
@@ -53,6 +96,7 @@ def test_a_report_helps_and_betrays_nothing(tmp_path: Path) -> None:
             assert "asyncpg 0." in texts["versions.txt"]
             assert (str(machine.home.data_directory("alpha")) in texts["machine.txt"]) == (state == "up")
             json.loads(texts["status.json"])
+            assert 'duplicate key value violates unique constraint "kept_word_key"' in texts["alpha/postgres.log"]
         machine.aya("bugreport", "--output", str(file), expect=1)
         machine.aya("--home", str(tmp_path / "none"), "bugreport", "--output", str(tmp_path / "c.tar.gz"))
         assert "versions.txt" in contents(tmp_path / "c.tar.gz")

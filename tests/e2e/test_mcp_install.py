@@ -90,7 +90,7 @@ def test_a_client_is_given_the_server_and_starts_it(person: Person) -> None:
     assert file.read_bytes() == before
     assert "removed from" in person.type("--client", "cursor", "--remove")
     assert "aya-rag" not in file.read_text()
-    assert "aya-rag" in backup.read_text()
+    assert "aya-rag" not in backup.read_text()
 
 
 def test_nothing_is_written_by_looking(person: Person) -> None:

@@ -28,11 +28,11 @@ from aya.doctor import stale, versions
 from aya.doctor.look import postgres
 from aya.doctor.look.configuration import read
 from aya.doctor.mend import mend
-from aya.doctor.mends import ForgetLock, RemoveSocketLock, RemoveTemporary
+from aya.doctor.mends import Chmod, ForgetLock, RemoveSocketLock, RemoveTemporary
 from aya.doctor.servers import ServerFacts
 from aya.errors import AyaError
 from aya.home import Home
-from aya.postgres import binaries
+from aya.postgres import binaries, holders
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig
 from aya.postgres.privileges import RunAs, run_as
@@ -259,6 +259,34 @@ def test_what_became_alive_meanwhile_is_not_mended(lab: Lab, tmp_path: Path) -> 
     assert (data / "postmaster.pid").exists()
     assert socket_lock.exists()
     assert young.exists()
+
+
+def test_a_mode_is_mended_of_what_is_its_owners_alone(lab: Lab, tmp_path: Path) -> None:
+    """Not of somebody else's file, of a second name of a file, or of what a link leads to."""
+    place, _ = read(lab.home)
+    own, second, link = tmp_path / "own", tmp_path / "second", tmp_path / "link"
+    own.touch(mode=0o644)
+    asyncio.run(mend(place, Chmod(own, 0o600, os.geteuid())))
+    assert own.stat().st_mode & 0o777 == 0o600
+    own.chmod(0o644)
+    link.symlink_to(own)
+    with pytest.raises(AyaError):
+        asyncio.run(mend(place, Chmod(own, 0o600, os.geteuid() + 1)))
+    with pytest.raises(OSError, match="symbolic"):
+        asyncio.run(mend(place, Chmod(link, 0o600, os.geteuid())))
+    second.hardlink_to(own)
+    with pytest.raises(AyaError):
+        asyncio.run(mend(place, Chmod(second, 0o600, os.geteuid())))
+    assert own.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_socket_that_its_server_may_take_now_is_left_alone(lab: Lab) -> None:
+    """Its wrapper is at work: the lock may be another one by the time it is removed."""
+    place, _ = read(lab.home)
+    lock = lab.home.runtime_directory / "alpha" / f".s.PGSQL.{lab.home.node('alpha').postgres_port}.lock"
+    with holders.alone(lab.cluster.data_directory), pytest.raises(AyaError, match="another"):
+        asyncio.run(mend(place, RemoveSocketLock(lock)))
+    assert lock.exists()
 
 
 def test_what_is_proved_to_be_stale_goes(lab: Lab) -> None:

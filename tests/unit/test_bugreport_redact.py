@@ -62,6 +62,29 @@ def test_any_text_is_redacted(text: str) -> None:
     assert REDACTOR(REDACTOR(text)) == REDACTOR(text)
 
 
+PREFIX = "2026-11-27 10:00:00.123 UTC [42] aya_user@aya_rag/aya-cli "
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("LOG:  checkpoint starting: time", "LOG:  checkpoint starting: time"),
+        ('FATAL:  role "aya_air" does not exist', 'FATAL:  role "aya_air" does not exist'),
+        ("DETAIL:  Key (word)=(illness) already exists.", "DETAIL:  <36 characters>"),
+        ("LOG:  duration: 5.1 ms  statement: SELECT 'illness'", "LOG:  duration: 5.1 ms  statement: <16 characters>"),
+        ("LOG:  00000: execute <unnamed>: SELECT 1", "LOG:  00000: execute <unnamed>: <8 characters>"),
+        ('ERROR:  invalid input for integer: "illness"', 'ERROR:  invalid input for integer: "<7 characters>"'),
+        ('ERROR:  column "illness" does not exist', 'ERROR:  column "<7 characters>" does not exist'),
+        ('ERROR:  my "secret illness"', 'ERROR:  my "<14 characters>"'),
+        ('ERROR:  my "secret\n\tillness"', 'ERROR:  my "<6 characters>\n\t<8 characters>'),
+        ("STATEMENT:  SELECT *\n\tFROM illness\nnext", "STATEMENT:  <8 characters>\n\t<12 characters>\nnext"),
+    ],
+)  # fmt: skip
+def test_of_a_servers_log_what_happened_stays(message: str, said: str) -> None:
+    """Not what it happened to; names of roles and relations do."""
+    assert REDACTOR.log(PREFIX + message) == PREFIX + said
+
+
 def test_of_a_log_the_events_stay_and_the_knowledge_goes() -> None:
     """How long a text was helps; what it says does not."""
     line = '{"event": "search.done", "query": "my secret illness", "hits": 3, "uri": "file:///a/b.md", "node": "alpha"}'

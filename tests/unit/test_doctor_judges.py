@@ -109,7 +109,7 @@ def test_a_configuration_is_judged(change: dict[str, object], wanted: list[str])
 def test_a_mode_that_lets_others_in_is_mended(holds: permissions.Holds, mode: int, wanted: int | None) -> None:
     """To what it should be; PostgreSQL lets its group read."""
     found = permissions.judge(permissions.Entry(Path("/x"), holds, mode, 0, 0))
-    assert [one.mend for one in found] == ([] if wanted is None else [Chmod(Path("/x"), wanted)])
+    assert [one.mend for one in found] == ([] if wanted is None else [Chmod(Path("/x"), wanted, 0)])
 
 
 def test_an_owner_and_a_link_are_left_to_a_person() -> None:
@@ -117,6 +117,9 @@ def test_an_owner_and_a_link_are_left_to_a_person() -> None:
     stranger = permissions.judge(permissions.Entry(Path("/x"), "secret", 0o600, 501, 0))
     assert ids(stranger) == ["permissions.wrong-owner"]
     assert not stranger[0].fixable
+    planted = permissions.judge(permissions.Entry(Path("/x"), "secret", 0o666, 501, 0))
+    assert ids(planted) == ["permissions.wrong-owner", "permissions.file-open"]
+    assert not any(one.fixable for one in planted)
     link = permissions.judge(permissions.Entry(Path("/x"), "secret", 0o777, 501, 0, is_link=True))
     assert ids(link) == ["permissions.link"]
     assert not link[0].fixable

@@ -119,7 +119,7 @@ def test_a_person_reads_what_why_and_the_next_command() -> None:
     found = [
         Finding("disk", "ok", "there is room"),
         finding(
-            "permissions.file-open", "/x has mode 0644", "chmod 600 /x", node="alpha", mend=Chmod(Path("/x"), 0o600)
+            "permissions.file-open", "/x has mode 0644", "chmod 600 /x", node="alpha", mend=Chmod(Path("/x"), 0o600, 0)
         ),
     ]
     assert doctor.lines(found, everything=False) == [

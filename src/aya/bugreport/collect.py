@@ -58,7 +58,9 @@ def secrets_of(home: Home) -> dict[str, str]:
     for file in _private_files(home):
         text = file.read_text(encoding="utf-8", errors="ignore").strip()
         found |= {
-            f"line of {file.name}": line for line in text.splitlines() if not line.startswith(("-----", "{", "}"))
+            f"line {number} of {file.parent.parent.name}/{file.parent.name}/{file.name}": line
+            for number, line in enumerate(text.splitlines(), 1)
+            if not line.startswith(("-----", "{", "}"))
         }
     return found
 

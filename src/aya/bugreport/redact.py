@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -32,6 +32,21 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+# A line of PostgreSQL's log: log_line_prefix of aya.postgres.config, severity, message.
+_SERVER_LINE = re.compile(
+    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \S+ \[\d+\] .*?)"
+    r"\b(LOG|ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DEBUG\d?|DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOCATION):  (.*)"
+)
+_ABOUT_DATA = {"DETAIL", "CONTEXT", "STATEMENT", "QUERY"}
+_STATEMENT = re.compile(
+    r"((?:[0-9A-Z]{5}: )?(?:duration: [\d.]+ ms  )?(?:statement|(?:execute|parse|bind) \S+(?: \S+)?): )(.+)"
+)
+# What is quoted there is what somebody wrote, and no name: a word without its quotes is taken for a column.
+_VALUE = re.compile(r"invalid input|out of range|column .* does not exist")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+
+
 class Redactor:
     """secrets: by what they are. user: the user's directory, which becomes ~."""
 
@@ -52,8 +67,12 @@ class Redactor:
         return self._user.sub("~", text) if self._user else text
 
     def log(self, text: str) -> str:
-        """Return a log, line by line: of an event's fields those that hold knowledge are only measured."""
-        return "\n".join(self(_without_knowledge(line)) for line in text.split("\n"))
+        """Return a log, line by line: of what holds knowledge only the length.
+
+        That is some fields of an event, and of PostgreSQL's lines statements, details, values, and what goes on in the
+        next line.
+        """
+        return "\n".join(self(line) for line in _log_lines(text))
 
     def leaks(self, text: str) -> list[str]:
         """Return which known secrets are still in a text, by what they are."""
@@ -79,6 +98,40 @@ def _said_only_what(match: re.Match[str]) -> str:
     if value.strip("\"'").startswith("<") or value.strip("\"'").lower() in {"null", "none", "true", "false"}:
         return match[0]
     return f"{match[1]}<removed>" if value[:1] not in "\"'" else f"{match[1]}{value[0]}<removed>{value[0]}"
+
+
+def _log_lines(text: str) -> Iterator[str]:
+    in_server_line = False
+    for line in text.split("\n"):
+        match = _SERVER_LINE.fullmatch(line)
+        if match:
+            in_server_line = True
+            yield f"{match[1]}{match[2]}:  {_server_message(match[2], match[3])}"
+        elif in_server_line and line.startswith("\t"):
+            yield f"\t<{len(line) - 1} characters>"
+        else:
+            in_server_line = False
+            yield _without_knowledge(line)
+
+
+def _server_message(severity: str, message: str) -> str:
+    """Return a message of PostgreSQL without what may be somebody's text."""
+    if severity in _ABOUT_DATA:
+        return f"<{len(message)} characters>"
+    if match := _STATEMENT.fullmatch(message):
+        return f"{match[1]}<{len(match[2])} characters>"
+    is_value = _VALUE.search(message) is not None
+    # A quote that does not end goes on in the next line.
+    closed = _QUOTED.sub(lambda match: _quoted(match, is_value=is_value), message)
+    head, quote, rest = closed.rpartition('"')
+    return closed if closed.count('"') % 2 == 0 else f"{head}{quote}<{len(rest)} characters>"
+
+
+def _quoted(match: re.Match[str], *, is_value: bool) -> str:
+    """Return a quoted word of a message: a name stays, a value does not."""
+    if _NAME.fullmatch(match[1]) and not is_value:
+        return match[0]
+    return f'"<{len(match[1])} characters>"'
 
 
 def _without_knowledge(line: str) -> str:

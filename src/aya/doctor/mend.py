@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +35,7 @@ async def mend(place: Place, what: Mend) -> str:
         case ForgetLock():
             return _forget(place, what)
         case RemoveSocketLock():
-            return _remove_socket(what)
+            return _remove_socket(place, what)
         case RemoveTemporary():
             return _remove_temporary(what)
         case DropUnfinishedIndex():
@@ -41,6 +45,10 @@ async def mend(place: Place, what: Mend) -> str:
 def _chmod(what: Chmod) -> str:
     handle = os.open(what.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        seen = os.fstat(handle)
+        # A second name may be that of a file elsewhere.
+        if seen.st_uid != what.owner or (stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1):
+            raise AyaError(f"{what.path} is not what it was, or somebody else's", hint="aya doctor")
         os.fchmod(handle, what.mode)
     finally:
         os.close(handle)
@@ -58,13 +66,26 @@ def _forget(place: Place, what: ForgetLock) -> str:
     return f"removed {what.data_directory / 'postmaster.pid'}"
 
 
-def _remove_socket(what: RemoveSocketLock) -> str:
-    pid = int(files.read_text(what.lock).split("\n", 1)[0])
-    if psutil.pid_exists(pid):
-        raise AyaError(f"{what.lock} names pid {pid}, which lives now", hint="aya doctor")
-    Path(str(what.lock).removesuffix(".lock")).unlink(missing_ok=True)
-    what.lock.unlink(missing_ok=True)
+def _remove_socket(place: Place, what: RemoveSocketLock) -> str:
+    with _no_start(place, what.lock):
+        pid = int(files.read_text(what.lock).split("\n", 1)[0])
+        if psutil.pid_exists(pid):
+            raise AyaError(f"{what.lock} names pid {pid}, which lives now", hint="aya doctor")
+        Path(str(what.lock).removesuffix(".lock")).unlink(missing_ok=True)
+        what.lock.unlink(missing_ok=True)
     return f"removed {what.lock} and its socket"
+
+
+@contextmanager
+def _no_start(place: Place, lock: Path) -> Generator[None]:
+    """Keep the one server that would take a socket of that port from being started meanwhile."""
+    port = re.fullmatch(r"\.s\.PGSQL\.(\d+)\.lock", lock.name)
+    node = next((one for one in place.nodes if one.name == lock.parent.name), None)
+    if node is None or port is None or int(port[1]) != node.postgres_port:
+        yield
+        return
+    with holders.alone(place.home.data_directory(node.name)):
+        yield
 
 
 def _remove_temporary(what: RemoveTemporary) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Chmod:
-    """Give a file or a directory the mode it should have."""
+    """Give a file or a directory the mode it should have, if it is its owner's. owner: a user's id."""
 
     path: Path
     mode: int
+    owner: int
 
     def __str__(self) -> str:
         """Return the command that does the same."""

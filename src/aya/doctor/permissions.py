@@ -51,9 +51,12 @@ def judge(entry: Entry) -> list[Finding]:
         hint = f"sudo chown {entry.expected_owner} {quoted}"
         found.append(finding("permissions.wrong-owner", what, hint, node=entry.node))
     if entry.mode & _FORBIDDEN[entry.holds]:
-        mend = Chmod(entry.path, _WANTED.get(entry.holds, entry.mode & ~_FORBIDDEN[entry.holds]))
+        wanted = _WANTED.get(entry.holds, entry.mode & ~_FORBIDDEN[entry.holds])
+        mend = Chmod(entry.path, wanted, entry.expected_owner)
         what = f"{entry.path} has mode {entry.mode:04o}"
-        found.append(finding(_KINDS[entry.holds], what, str(mend), node=entry.node, mend=mend))
+        # Whoever owns it instead may have put it there for that.
+        is_ours = entry.owner == entry.expected_owner
+        found.append(finding(_KINDS[entry.holds], what, str(mend), node=entry.node, mend=mend if is_ours else None))
     return found
 
 

@@ -30,7 +30,7 @@ Outcome = Literal["added", "changed", "removed", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of a client's file. backup: where the file as it is now will be kept, None for a new one."""
+    """What is to become of a client's file. backup: where the file as it was before AYA is kept, None for a new one."""
 
     file: Path
     before: str
@@ -94,8 +94,8 @@ def write(change: Change) -> None:
     if change.outcome == "unchanged":
         return
     try:
-        if change.backup is not None:
-            change.backup.unlink(missing_ok=True)
+        # The first one holds what was there before AYA; later changes are ours.
+        if change.backup is not None and not change.backup.exists():
             shutil.copy2(change.file, change.backup)
         replace_file(change.file, change.after, new_mode=_PRIVATE)
     except OSError as error:

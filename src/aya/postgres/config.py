@@ -135,9 +135,10 @@ def settings_text(config: ClusterConfig) -> str:
         "tcp_keepalives_count": "3",
         "log_line_prefix": "%m [%p] %q%u@%d/%a ",
         "log_min_duration_statement": "5s",
-        # What people keep is not written to logs: no parameters, and no statement beside its error.
+        # What people keep is not written to logs: no parameters, no statement and no detail beside its error.
         "log_parameter_max_length": "0",
         "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
         # A standby archives what it receives, too: each machine can restore by itself (docs/adr/0018).
         "archive_mode": "always" if config.archive_command else "off",
         "archive_command": config.archive_command or "",
