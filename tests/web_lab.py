@@ -35,6 +35,7 @@ class Page:
 
     url: str
     watcher: Watcher
+    base: Base
 
 
 @asynccontextmanager
@@ -57,7 +58,7 @@ async def served(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(answer(Parts(config, base, watcher), listener, stop, token))
             try:
-                yield Page(url, watcher)
+                yield Page(url, watcher, base)
             finally:
                 stop.set()
 

@@ -15,13 +15,14 @@ import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from structlog.testing import capture_logs
 from tests.integration.conftest import Knowledge
 from tests.web_lab import Page, seen, served
 
 from aya.db import Database
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseReadOnly
-from aya.home import Home
+from aya.home import Home, Node
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import NewDocument
@@ -32,6 +33,7 @@ from aya_web.app import create_app
 from aya_web.base import Base
 from aya_web.config import Config
 from aya_web.gate import POLICY
+from aya_web.limits import Limits
 from aya_web.metrics import Metrics
 from aya_web.watcher import Watcher
 
@@ -249,6 +251,31 @@ async def test_a_look_measures_the_database(knowledge: Knowledge, page: Page, tm
     exposition = (await get(page, "/metrics")).text
     assert "aya_conflicts_open 0.0" in exposition
     assert "aya_looks_total 1.0" in exposition
+
+
+async def test_a_limit_that_is_crossed_is_told_once(knowledge: Knowledge, page: Page, tmp_path: Path) -> None:
+    """Of the real disk, and of a document that waits; and once more when the limit is moved."""
+    home = Home(tmp_path)
+    home.node_directory("alpha").mkdir(parents=True)
+    home.save_nodes({"alpha": Node("alpha", "primary", 1, 2)})
+    home.save_secrets("alpha", {"aya_user": "of nobody's"})
+    limits = "[alerts.limits]\ndisk = {}\nqueue_minutes = 0.000001\n"
+    home.config_file.write_text(limits.format(0.0001))
+    async with knowledge.database.connection() as connection:
+        await connection.execute("INSERT INTO documents (content) VALUES ('waits')")
+    with capture_logs() as logged:
+        watcher = Watcher(home, "alpha", page.base, Limits(lasts=0.0))
+        await watcher.look()
+        await watcher.look()
+        home.config_file.write_text(limits.format(0))
+        await watcher.look()
+    told = [(entry["event"], entry["limit"], entry["of"]) for entry in logged if entry["event"].startswith("limit.")]
+    assert told == [
+        ("limit.crossed", "disk", "alpha"), ("limit.crossed", "queue_minutes", "alpha"),
+        ("limit.recovered", "disk", "alpha"),
+    ]  # fmt: skip
+    assert watcher.last is not None
+    assert watcher.last.disks["alpha"].size > 0
 
 
 def described() -> dict[str, Any]:

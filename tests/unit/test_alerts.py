@@ -28,7 +28,7 @@ from aya.alerts import events
 from aya.alerts.alerts import MOST_QUEUED, Alerts, channels
 from aya.alerts.channel import Channel, Failed, Result
 from aya.alerts.command import commands
-from aya.alerts.config import AlertSettings, parsed
+from aya.alerts.config import LIMITS, AlertSettings, parsed
 from aya.alerts.notification import Notification, words
 from aya.alerts.webhook import Webhook, key_of, signature
 from aya.backoff import Backoff
@@ -388,7 +388,9 @@ def runbooks() -> list[str]:
              if name != "condition.changed"]  # fmt: skip
     conditions = [events.document("condition.changed", {"condition": name}, at="", node="", service="")["runbook"]
                   for name in CONDITIONS]  # fmt: skip
-    return sorted({*found, *conditions})
+    limits = [events.document("limit.crossed", {"limit": name}, at="", node="", service="")["runbook"]
+              for name in LIMITS]  # fmt: skip
+    return sorted({*found, *conditions, *limits})
 
 
 @pytest.mark.parametrize("runbook", runbooks())
@@ -408,6 +410,15 @@ def test_every_alert_is_logged_by_somebody_and_explained() -> None:
         noun = name.partition(".")[0]
         assert f'"{name}"' in code or f'Outage("{noun}")' in code, name
         assert f"`{name}`" in page, name
+
+
+def test_every_service_tells() -> None:
+    """A log that nobody listens to alerts nobody; a link of `aya dev` has nothing to say."""
+    root = Path(__file__).parents[2]
+    mains = [file for folder in ("src/aya", "services") for file in (root / folder).rglob("*.py")
+             if "service.run(" in file.read_text(encoding="utf-8")]  # fmt: skip
+    assert len(mains) > 6
+    assert [file.name for file in mains if "told=" not in file.read_text(encoding="utf-8")] == ["link.py"]
 
 
 # The configuration
@@ -434,6 +445,10 @@ def test_nobody_is_told_by_default() -> None:
         ({"webhook": "https://a.example:port/", "webhook_secret_file": "s"}, "must be https"),
         ({"webhook": "file:///etc/passwd", "webhook_secret_file": "s"}, "must be https"),
         ({"webhook": 3}, "must be a string"),
+        ({"limits": 3}, "must be a table"),
+        ({"limits": {"disks": 90}}, "has no disks"),
+        ({"limits": {"disk": True}}, "must be a number"),
+        ({"limits": {"disk": -1}}, "must be a number"),
         # What httpx2 alone refuses, and would at the first alert.
         ({"webhook": "https://\u2024.example/", "webhook_secret_file": "s"}, "IDNA"),
         ({"webhook": "https://a.example/\x01", "webhook_secret_file": "s"}, "non-printable"),

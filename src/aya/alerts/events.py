@@ -69,6 +69,8 @@ KINDS: dict[str, Kind] = {
     ),
     "rows.differ": Kind("critical", "sync.md", "AIR's copy was not the primary's, and was mended", by=("table",)),
     "cursor.lost": Kind("warning", "sync.md#the-copy-is-made-anew", "AIR copies everything anew"),
+    "limit.crossed": Kind("warning", "alerts.md", "a figure is beyond its limit", repeated=0.0),
+    "limit.recovered": Kind("info", "alerts.md", "a figure is within its limit again", repeated=0.0),
     "backup.failed": Kind("critical", "backup.md", "the daily base backup was not made"),
     "model.failed": Kind("critical", "alerts.md#modelfailed", "the embedder has no model", by=("source",)),
     **_outage("indexer", "alerts.md#indexerinterrupted", "documents are not being indexed"),
@@ -81,6 +83,8 @@ _CONDITIONS: dict[str, Severity] = {
     "SUSPECT": "warning", "SOLO": "warning", "QUARANTINE": "warning",
     "FENCED": "critical", "STRANDED": "critical", "STRAY": "critical",
 }  # fmt: skip
+# A full disk stops the server, and an archive that stands fills it.
+_GRAVE_LIMITS = frozenset({"disk_full", "archive_minutes"})
 _HEADINGS = {"FENCING": "fencing-promoted", "PROMOTED": "fencing-promoted"}
 
 
@@ -121,6 +125,10 @@ def document(event: str, details: Mapping[str, Any], *, at: str, node: str, serv
     if event == "condition.changed":
         condition = str(details.get("condition", ""))
         severity, page = _CONDITIONS.get(condition, "info"), f"{page}#{_HEADINGS.get(condition, condition.lower())}"
+    if event in {"limit.crossed", "limit.recovered"}:
+        limit = str(details.get("limit", ""))
+        page = f"{page}#{limit}"
+        severity = "critical" if event == "limit.crossed" and limit in _GRAVE_LIMITS else severity
     own = {name: value for name, value in details.items() if name not in _OF_THE_LOG | _SENT}
     return {
         "event": event, "at": at, "node": node, "service": service, "severity": severity,

@@ -106,10 +106,10 @@ class Catalogue:
         file = self.directory / name / _RECORD
         try:
             fields = json_object(json.loads(files.read_text(file)))
-            return Backup(**(fields or {}))
+            return _checked(Backup(**(fields or {})), name)
         except FileNotFoundError as error:
             raise BackupError(f"there is no backup {name!r} in {self.directory}", hint="aya backup list") from error
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise BackupError(f"{file} cannot be read: {error}", hint=f"move {file.parent} away") from error
 
     def free_name(self, moment: datetime) -> str:
@@ -141,6 +141,26 @@ class Catalogue:
         for one in self.directory.iterdir() if self.directory.is_dir() else ():
             if one.name.startswith(".") and one.name.endswith((PARTIAL, _REMOVED)):
                 _remove_tree(one)
+
+
+def _checked(found: Backup, name: str) -> Backup:
+    """Return a backup whose record says what it should. Raises ValueError, TypeError."""
+    texts = (found.node, found.started_at, found.ended_at, found.postgresql)
+    numbers = (found.timeline, found.start, found.end, found.size, found.segment_bytes)
+    notes = (found.verified_at, found.problem)
+    if (
+        not all(isinstance(one, str) for one in texts)
+        or not all(type(one) is int and one >= 0 for one in numbers)
+        or not all(one is None or isinstance(one, str) for one in notes)
+        or found.segment_bytes == 0
+    ):
+        raise TypeError("it holds what it should not")
+    if found.name != name:
+        raise ValueError(f"it is of {found.name!r:.100}")
+    for moment in (found.started_at, found.ended_at, *([found.verified_at] if found.verified_at else [])):
+        if datetime.fromisoformat(moment).tzinfo is None:
+            raise ValueError(f"{moment} has no time zone")
+    return found
 
 
 def _remove_tree(directory: Path) -> None:

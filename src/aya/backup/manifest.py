@@ -12,10 +12,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aya.backup import archive_program
+from aya.backup import archive_program, wal
 from aya.errors import BackupError
 from aya.postgres import files
 
@@ -24,6 +24,7 @@ _LAST_LINE = '"Manifest-Checksum":'
 # What a copy may have beside the files of its manifest.
 _BESIDE = (MANIFEST, "postgresql.auto.conf", "recovery.signal", "standby.signal")
 _TOLD_SECONDS = 2.0
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,12 @@ def read(data: Path) -> Manifest:
     """Read the manifest of a copy and check its own checksum. Raises BackupError."""
     try:
         return parse(files.read_text(data / MANIFEST))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise BackupError(f"{data / MANIFEST} cannot be used: {error}", hint="aya backup create") from error
 
 
 def parse(text: str) -> Manifest:
-    """Return what a manifest says; pure. Raises ValueError, KeyError, TypeError."""
+    """Return what a manifest says; pure. Raises one of _UNREADABLE for anything else than a whole one."""
     body, found, _ = text.rpartition(_LAST_LINE)
     document: dict[str, Any] = json.loads(text)
     if not found or hashlib.sha256(body.encode()).hexdigest() != document["Manifest-Checksum"]:
@@ -62,9 +63,18 @@ def parse(text: str) -> Manifest:
         if entry["Checksum-Algorithm"] != "SHA256":
             raise ValueError(f"its checksums are {entry['Checksum-Algorithm']}, not SHA256")
         name = entry.get("Path") or os.fsdecode(bytes.fromhex(entry["Encoded-Path"]))
-        entries[name] = (int(entry["Size"]), entry["Checksum"])
-    ranges = tuple(Range(int(one["Timeline"]), one["Start-LSN"], one["End-LSN"]) for one in document["WAL-Ranges"])
+        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ValueError(f"its file {name!r:.200} is not in the copy")
+        entries[name] = (int(entry["Size"]), str(entry["Checksum"]))
+    ranges = tuple(
+        Range(int(one["Timeline"]), _lsn(one["Start-LSN"]), _lsn(one["End-LSN"])) for one in document["WAL-Ranges"]
+    )
     return Manifest(entries, ranges)
+
+
+def _lsn(text: str) -> str:
+    wal.position(text)
+    return text
 
 
 def check(data: Path, progress: Callable[[str], None] = lambda _: None) -> Manifest:

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 
 from aya import service
+from aya.alerts.of_home import alerts_of
 from aya.errors import AyaError
 from aya_web.config import Config
 from aya_web.server import serve
@@ -18,4 +19,4 @@ def main() -> None:
         config = Config.from_environ(os.environ)
     except AyaError as error:
         sys.exit(f"aya-web: {error.message}" + (f"\n  next: {error.hint}" if error.hint else ""))
-    sys.exit(service.run("web", partial(serve, config), node=config.node))
+    sys.exit(service.run("web", partial(serve, config), node=config.node, told=alerts_of()))

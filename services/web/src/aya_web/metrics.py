@@ -64,6 +64,7 @@ class _Home(Collector):
             yield from _of_nodes(look)
             yield from _of_base(look)
             yield _of_services(look)
+            yield from _of_disks(look)
 
 
 def _of_base(look: Look) -> Iterator[Metric]:
@@ -85,6 +86,15 @@ def _of_services(look: Look) -> Metric:
         for service in node.seen.services:
             up.add_metric([node.seen.name, service.name], float(service.state in ALIVE))
     return up
+
+
+def _of_disks(look: Look) -> Iterator[Metric]:
+    size = GaugeMetricFamily("aya_disk_size_bytes", "The file system of the node's files", labels=["node"])
+    free = GaugeMetricFamily("aya_disk_free_bytes", "What is free there", labels=["node"])
+    for node, disk in look.disks.items():
+        size.add_metric([node], disk.size)
+        free.add_metric([node], disk.size - disk.used)
+    yield from (size, free)
 
 
 def _of_nodes(look: Look) -> Iterator[Metric]:
