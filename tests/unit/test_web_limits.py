@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.test_status_judge import GOOD, STANDBY
 from tests.unit.test_sync_judge import COPY, PRIMARY
 
-from aya.alerts.config import LIMITS
+from aya.alerts.config import LIMITS, Limit
 from aya.status.judge import judge
 from aya.status.types import Backups, Replication
 from aya.sync.types import SyncStatus
@@ -20,9 +20,16 @@ from aya_web.limits import LASTS_SECONDS, Disk, Key, Limits, measured
 KEY: Key = ("disk", "alpha")
 
 
+def limits_with(disk: float) -> dict[Limit, float]:
+    """Return the usual limits, but for the disk's."""
+    usual = dict(LIMITS)
+    usual["disk"] = disk
+    return usual
+
+
 def told(values: list[float], *, allowed: float = 90.0, every: float = 5.0) -> list[tuple[int, bool]]:
     """Return at which looks what was told. values: one a look."""
-    limits, said = Limits(), {**LIMITS, "disk": allowed}
+    limits, said = Limits(), limits_with(allowed)
     return [
         (number, one.crossed)
         for number, value in enumerate(values)
@@ -53,7 +60,7 @@ def test_a_limit_that_is_turned_off_says_nothing_more() -> None:
     """But that it is over, when it had been told."""
     assert told([100.0] * 40, allowed=0.0) == []
     limits = Limits(told={KEY})
-    assert [one.crossed for one in limits.judge({KEY: 100.0}, {**LIMITS, "disk": 0.0}, 0.0)] == [False]
+    assert [one.crossed for one in limits.judge({KEY: 100.0}, limits_with(0.0), 0.0)] == [False]
 
 
 @given(st.lists(st.floats(0, 100), max_size=60))

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from aya.errors import BackupError
 from aya.flush import flush
@@ -106,7 +107,7 @@ class Catalogue:
         file = self.directory / name / _RECORD
         try:
             fields = json_object(json.loads(files.read_text(file)))
-            return _checked(Backup(**(fields or {})), name)
+            return _checked(fields or {}, name)
         except FileNotFoundError as error:
             raise BackupError(f"there is no backup {name!r} in {self.directory}", hint="aya backup list") from error
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -143,14 +144,15 @@ class Catalogue:
                 _remove_tree(one)
 
 
-def _checked(found: Backup, name: str) -> Backup:
+def _checked(fields: dict[str, Any], name: str) -> Backup:
     """Return a backup whose record says what it should. Raises ValueError, TypeError."""
-    texts = (found.node, found.started_at, found.ended_at, found.postgresql)
-    numbers = (found.timeline, found.start, found.end, found.size, found.segment_bytes)
-    notes = (found.verified_at, found.problem)
+    found = Backup(**fields)
+    texts = ("node", "started_at", "ended_at", "postgresql")
+    numbers = ("timeline", "start", "end", "size", "segment_bytes")
+    notes = [fields.get(each) for each in ("verified_at", "problem")]
     if (
-        not all(isinstance(one, str) for one in texts)
-        or not all(type(one) is int and one >= 0 for one in numbers)
+        not all(isinstance(fields[each], str) for each in texts)
+        or not all(type(fields[each]) is int and fields[each] >= 0 for each in numbers)
         or not all(one is None or isinstance(one, str) for one in notes)
         or found.segment_bytes == 0
     ):
