@@ -126,6 +126,8 @@ _KNOWN_KEYS = {
     "sync": {"primary_password_file"},
     "web": {"host", "token_file", "allowed_hosts"},
 }
+# How long libpq waits for a host: `aya dsn` prints them for others, the server does not know them, and we have our own.
+_OF_LIBPQ = {"connect_timeout", "tcp_user_timeout"}
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
 
@@ -267,7 +269,7 @@ def parse_dsn(dsn: str) -> DatabaseSettings:
         database=unquote(parts["database"] or "") or DEFAULT_DATABASE,
         user=unquote(user) or OWNER,
         password=unquote(password) or None,
-        options=tuple(parse_qsl(options)),
+        options=tuple(option for option in parse_qsl(options) if option[0] not in _OF_LIBPQ),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aya.cli.dsn import libpq_dsn
 from aya.errors import ConfigError
 from aya.home import Home, Node
 from aya.settings import Config, DatabaseSettings, as_role, load_config, node_settings, parse_dsn, parse_port
@@ -206,6 +207,13 @@ def test_a_file_in_another_encoding_is_refused_by_name(home: Home) -> None:
 def test_a_dsn_is_understood(dsn: str, expected: DatabaseSettings) -> None:
     """Hosts, ports, IPv6, sockets, options, and every sign in a password."""
     assert parse_dsn(dsn) == expected
+
+
+def test_what_aya_dsn_prints_is_taken() -> None:
+    """Its limits are libpq's, which our driver would send to the server."""
+    settings = DatabaseSettings((("a", 1), ("b", 2)), "d", "u", "p", (("target_session_attrs", "read-write"),))
+    assert "connect_timeout" in libpq_dsn(settings)
+    assert parse_dsn(libpq_dsn(settings)) == settings
 
 
 @pytest.mark.parametrize(
