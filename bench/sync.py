@@ -34,12 +34,13 @@ from tests.conftest import free_port
 
 from aya import migrations
 from aya.db import prepare_connection
+from aya.dsn import DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SYNC_ROLE, ClusterConfig
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
-from aya.settings import Config, DatabaseSettings, as_role
+from aya.settings import Config, as_role
 
 _CHUNKS = 4
 _RATE = 20.0
@@ -49,7 +50,7 @@ _DAEMON = """
 import asyncio, sys
 from aya_syncd.config import Config
 from aya_syncd.loop import Sync
-from aya.settings import parse_dsn
+from aya.dsn import parse_dsn
 local, primary = parse_dsn(sys.argv[1]), parse_dsn(sys.argv[2])
 asyncio.run(Sync(Config("air", local, primary), primary).run(asyncio.Event()))
 """

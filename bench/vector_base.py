@@ -26,12 +26,13 @@ from tests.conftest import free_port
 
 from aya import migrations
 from aya.db import prepare_connection
+from aya.dsn import DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary
-from aya.settings import Config, DatabaseSettings
+from aya.settings import Config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

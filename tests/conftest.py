@@ -30,13 +30,14 @@ import pytest
 from testcontainers.community.postgres import PostgresContainer
 
 from aya import migrations
+from aya.dsn import OWNER, DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig, initdb_options
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
 from aya.processes import ports
-from aya.settings import OWNER, Config, DatabaseSettings
+from aya.settings import Config
 
 
 def _hear(signum: int, frame: FrameType | None) -> None:

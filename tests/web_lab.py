@@ -12,8 +12,9 @@ from pathlib import Path
 from tests.unit.test_status_judge import GOOD, STANDBY
 from tests.unit.test_sync_judge import COPY, PRIMARY
 
+from aya.dsn import DatabaseSettings
 from aya.home import Home
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya.status.judge import judge
 from aya.status.types import Backups, Replication
 from aya.sync.types import SyncStatus

@@ -12,8 +12,8 @@ import asyncpg
 from pgvector.asyncpg import register_vector  # pyright: ignore[reportMissingTypeStubs]
 
 from aya import errors, outcome, reach
+from aya.dsn import DatabaseSettings
 from aya.reach import FAILED, LOST, Client, Reached
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

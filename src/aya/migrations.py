@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, LiteralString, cast
 import asyncpg
 
 from aya import __version__, db, outcome, queries
+from aya.dsn import DatabaseSettings
 from aya.errors import ConfigError, SchemaMismatch
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
+from aya.dsn import TARGET, DatabaseSettings
 from aya.errors import NoneAnswers
-from aya.settings import TARGET, DatabaseSettings
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

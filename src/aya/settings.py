@@ -12,53 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from aya.alerts import config as alerts_config
 from aya.alerts.config import NOBODY, AlertSettings
+from aya.dsn import (
+    DEFAULT_DATABASE,
+    DEFAULT_POSTGRES_PORT,
+    OWNER,
+    DatabaseSettings,
+    parse_address,
+    parse_dsn,
+    parse_port,
+    writable,
+)
 from aya.errors import ConfigError
 from aya.home import ROLE_OF_NODE, Home
 from aya.json_object import json_object
 from aya.members import Member, leaders, members, word_of
-from aya.pins import require_strong
 from aya.postgres.config import SYNC_ROLE
 from aya.proof import proof_options
 from aya.secret_file import read_token
 
-DEFAULT_DATABASE = "aya_rag"
-OWNER = "aya_user"
-DEFAULT_POSTGRES_PORT = 5432
 DEFAULT_EMBEDDER_URL = "http://127.0.0.1:8765"
-TARGET = "target_session_attrs"
-_LARGEST_PORT = 65535
 _LARGEST_COUNT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseSettings:
-    """One database, reachable at one address or more; the password never shows in repr or display."""
-
-    hosts: tuple[tuple[str, int], ...]
-    database: str
-    user: str
-    password: str | None = field(default=None, repr=False)
-    options: tuple[tuple[str, str], ...] = ()
-
-    def display(self) -> str:
-        """Return the DSN without its password."""
-        return self._url(self.user)
-
-    def dsn(self) -> str:
-        """Return the DSN with its password."""
-        secret = f":{quote(self.password, safe='')}" if self.password else ""
-        return self._url(f"{quote(self.user, safe='')}{secret}")
-
-    def _url(self, user: str) -> str:
-        # A host that is a path names the directory of a socket, and its slashes are quoted (libpq 34.1.1.2).
-        quoted = ((f"[{host}]" if ":" in host else quote(host, safe=""), port) for host, port in self.hosts)
-        hosts = ",".join(f"{host}:{port}" for host, port in quoted)
-        options = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in self.options)
-        return f"postgresql://{user}@{hosts}/{quote(self.database, safe='')}" + (f"?{options}" if options else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +103,6 @@ _KNOWN_KEYS = {
     "sync": {"primary_password_file"},
     "web": {"host", "token_file", "allowed_hosts"},
 }
-# How long libpq waits for a host: `aya dsn` prints them for others, the server does not know them, and we have our own.
-_OF_LIBPQ = {"connect_timeout", "tcp_user_timeout"}
 _MEMBER_PORTS = {"postgres_port": 5432, "agent_port": 8766, "health_port": 8008}
 
 
@@ -147,7 +122,9 @@ def load_config(home: Home, environ: Mapping[str, str] = os.environ) -> Config:
         dsn=environ.get("AYA_DSN") or _text(postgres, "dsn"),
         model=environ.get("AYA_MODEL") or _text(embedder, "model") or "minilm",
         members=_members(table.get("cluster", {})),
-        witnesses=tuple(_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")),
+        witnesses=tuple(
+            parse_address(one) for one in _texts(table.get("cluster", {}).get("witnesses", []), "witnesses")
+        ),
         clients=_texts(table.get("cluster", {}).get("clients", []), "cluster.clients"),
         tls=_flag(table.get("cluster", {}), "cluster", "tls"),
         alerts=alerts_config.parsed(table.get("alerts", {}), home.path),
@@ -244,51 +221,6 @@ def _file(home: Home, table: Mapping[str, Any], key: str) -> Path | None:
     return home.path / Path(name).expanduser() if name else None
 
 
-_DSN = re.compile(r"postgres(?:ql)?://(?P<netloc>[^/?#]+)(?:/(?P<database>[^?#@]*))?(?:\?(?P<options>[^#]*))?")
-
-
-def parse_dsn(dsn: str) -> DatabaseSettings:
-    """Parse postgresql://user:password@host[:port][,host[:port]…]/database?option=value.
-
-    Raises ConfigError without repeating the password: an unquoted / ? or # ends it, and its rest looks like a port;
-    and for an option that gives up what a commit is promised (aya.pins).
-    """
-    parts = _DSN.fullmatch(dsn)
-    options = (parts and parts["options"]) or ""
-    if parts is None or ("@" in options and "@" not in parts["netloc"]):
-        raise ConfigError(
-            "the DSN is not of the form postgresql://user:password@host:port/database"
-            " (in a password, / is written %2F, ? %3F, # %23 and @ %40)",
-            hint="check AYA_DSN or aya.toml",
-        )
-    require_strong(parse_qsl(options))
-    credentials, _, addresses = parts["netloc"].rpartition("@")
-    user, _, password = credentials.partition(":")
-    return DatabaseSettings(
-        hosts=tuple(_address(address) for address in addresses.split(",")),
-        database=unquote(parts["database"] or "") or DEFAULT_DATABASE,
-        user=unquote(user) or OWNER,
-        password=unquote(password) or None,
-        options=tuple(option for option in parse_qsl(options) if option[0] not in _OF_LIBPQ),
-    )
-
-
-def _address(address: str) -> tuple[str, int]:
-    if address.startswith("["):
-        host, _, port = address[1:].partition("]")
-        port = port.lstrip(":")
-    else:
-        host, _, port = address.partition(":")
-    return unquote(host) or "127.0.0.1", parse_port(port or str(DEFAULT_POSTGRES_PORT))
-
-
-def parse_port(text: str) -> int:
-    """Return a TCP port; ConfigError when `text` is none."""
-    if re.fullmatch(r"0*[1-9][0-9]{0,4}", text) and int(text) <= _LARGEST_PORT:
-        return int(text)
-    raise ConfigError(f"{text!r} is not a port (1 to {_LARGEST_PORT})", hint="check DB_PORT or the DSN")
-
-
 def node_settings(home: Home, node: str, *, role: str = OWNER, environ: Mapping[str, str] = os.environ) -> NodeSettings:
     """Return what a process of `node` needs, as database role `role`.
 
@@ -328,13 +260,6 @@ def _partners(home: Home, config: Config, node: str) -> tuple[tuple[str, int], .
     """Return where the server is that this node's changes places with; nothing for a node without one."""
     known = members(home, config)
     return tuple(host for name, member in known.items() if node in known and name != node for host in member.hosts)
-
-
-def writable(settings: DatabaseSettings) -> DatabaseSettings:
-    """Return the same, asking for the one of several servers that may be written, unless it asks for another; pure."""
-    if len(settings.hosts) == 1 or any(key == TARGET for key, _ in settings.options):
-        return settings
-    return replace(settings, options=(*settings.options, (TARGET, "read-write")))
 
 
 def primary_settings(

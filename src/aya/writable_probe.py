@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 import asyncpg
 
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

@@ -18,9 +18,10 @@ from mcp.types import TextResourceContents
 from tests.conftest import Server, free_port
 
 from aya import __version__
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.knowledge.binding import bind
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya_mcp.server import build
 from aya_mcp.store import Base
 from aya_mcp.tools import Tools

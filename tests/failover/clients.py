@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 CONNECT_SECONDS = 1.0
 _STATEMENT_SECONDS = 2.0

@@ -26,6 +26,7 @@ from tests.failover.clock import Clock
 from tests.failover.disk import Disk
 from tests.failover.network import Network, spawn
 
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings
 from aya.errors import AyaError
 from aya.home import ROLE_OF_NODE, Home, Node
 from aya.local import clusters, layout
@@ -33,7 +34,7 @@ from aya.postgres.cluster import SUPERUSER, Cluster, postmaster_pid
 from aya.postgres.config import Guard
 from aya.postgres.provision import CLIENT_ROLES, superuser_settings
 from aya.postgres.run import cluster_of
-from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings, load_config
+from aya.settings import Config, load_config
 from aya.watchdog_client import WatchdogClient
 
 NODES = ("alpha", "beta")

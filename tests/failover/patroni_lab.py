@@ -29,11 +29,12 @@ from tests.conftest import free_port
 from tests.failover.lab import NODES, other
 from tests.failover.network import Network, spawn
 
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries
 from aya.postgres.cluster import SUPERUSER, postmaster_pid
 from aya.postgres.privileges import can_enter, copy_readable, run_as
-from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings
+from aya.settings import Config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations" / "patroni.md"
 _LOOK_SECONDS = 0.05

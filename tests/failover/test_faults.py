@@ -15,7 +15,7 @@ from tests.failover.clients import Journal, writing
 from tests.failover.lab import NODES, Lab, lab, other
 from tests.failover.network import Network
 
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 HOUR = 3600

@@ -13,13 +13,13 @@ import pytest
 from tests.conftest import Server, free_port
 
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.provision import provision_primary
-from aya.settings import DatabaseSettings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 Moment = Literal["before", "after", "answer", "silence"]
 MOMENTS: tuple[Moment, ...] = ("before", "after", "answer", "silence")

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Server, free_port
 from tests.integration.two_servers import Two, two_servers
 
-from aya.settings import TARGET, DatabaseSettings
+from aya.dsn import TARGET, DatabaseSettings
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 _REFUSED = (asyncpg.TargetServerAttributeNotMatched, OSError)

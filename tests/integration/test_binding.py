@@ -11,13 +11,13 @@ from tests.integration.conftest import Knowledge
 
 from aya import db
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.errors import DatabaseError, DatabaseRefused, ModelMismatch, SchemaMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import bind, bound_model
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import NewDocument
 from aya.postgres.provision import INDEXER_ROLE, MCP_ROLE
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -13,8 +13,8 @@ from tests.conftest import Server, free_port
 
 from aya import db, errors
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.postgres.provision import MCP_ROLE
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -30,6 +30,7 @@ from aya.doctor.look.configuration import read
 from aya.doctor.mend import mend
 from aya.doctor.mends import Chmod, ForgetLock, RemoveSocketLock, RemoveTemporary
 from aya.doctor.servers import ServerFacts
+from aya.dsn import DEFAULT_DATABASE
 from aya.errors import AyaError
 from aya.home import Home
 from aya.postgres import binaries, holders
@@ -37,7 +38,7 @@ from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig
 from aya.postgres.privileges import RunAs, run_as
 from aya.postgres.provision import new_secrets, superuser_settings
-from aya.settings import DEFAULT_DATABASE, Config
+from aya.settings import Config
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 

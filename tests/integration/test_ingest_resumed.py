@@ -15,13 +15,13 @@ from tests.integration.conftest import Knowledge
 
 from aya import queries
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.file_results import FileResult, Ingested
 from aya.ingest import LOOKED_UP_AT_ONCE, Labels, Manner, add_files
 from aya.knowledge.documents import Beside, Documents
 from aya.knowledge.places import Known, Places
 from aya.knowledge.types import Added, NewDocument
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -14,6 +14,7 @@ from tests.integration.test_outcome import Force, cancel, kill, terminate, waiti
 
 from aya import migrations
 from aya.db import Database
+from aya.dsn import DEFAULT_DATABASE
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseUnavailable, OutcomeUnknown
 from aya.ingest import Labels, add_files
@@ -22,7 +23,6 @@ from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Changes, NewDocument
-from aya.settings import DEFAULT_DATABASE
 
 pytestmark = [pytest.mark.database, pytest.mark.slow]
 NOTE = NewDocument("The lighthouse keeper comes on Fridays.", source="test")

@@ -18,11 +18,12 @@ import pytest
 from tests.conftest import TEMPLATE, Server
 
 from aya import migrations
+from aya.dsn import OWNER, DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import DocumentError
 from aya.knowledge.binding import bind
 from aya.mcp_probe import Probe
-from aya.settings import OWNER, DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya_mcp.store import Base
 from aya_mcp.tools import Tools, TooSlow
 

@@ -14,9 +14,10 @@ from tests.integration.conftest import Victim
 
 from aya import db, errors, outcome, reach
 from aya.db import Database
+from aya.dsn import DEFAULT_DATABASE, DatabaseSettings
 from aya.postgres.provision import CLIENT_ROLES
 from aya.reach import Client, Reached
-from aya.settings import DEFAULT_DATABASE, DatabaseSettings, as_role
+from aya.settings import as_role
 
 pytestmark = pytest.mark.database
 CLIENT = Client("aya-test", 30.0)

@@ -16,13 +16,13 @@ from tests.integration.cutting import MOMENTS, Cut, Moment, Proxy, proxied
 
 from aya import db, outcome, reach
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.errors import DatabaseUnavailable, OutcomeUnknown
 from aya.ingest import Labels, add_files
 from aya.knowledge import again
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Changes, NewDocument
 from aya.reach import Client
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 # A silent server is left after so long; everything else is told at once.

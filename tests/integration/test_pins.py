@@ -6,10 +6,11 @@ import pytest
 from tests.conftest import Server
 
 from aya.db import Database
+from aya.dsn import OWNER, DatabaseSettings
 from aya.errors import DatabaseRefused
 from aya.postgres import kept
 from aya.postgres.provision import CLIENT_ROLES, INDEXER_ROLE, MCP_ROLE, provision_primary
-from aya.settings import OWNER, DatabaseSettings, as_role
+from aya.settings import as_role
 
 pytestmark = pytest.mark.database
 

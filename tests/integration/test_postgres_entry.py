@@ -16,12 +16,13 @@ import asyncpg
 import pytest
 from tests.conftest import Server, free_port
 
+from aya.dsn import DEFAULT_DATABASE, DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SYNC_ROLE, ClusterConfig
 from aya.postgres.provision import new_secrets, provision_primary
-from aya.settings import DEFAULT_DATABASE, Config, DatabaseSettings
+from aya.settings import Config
 
 pytestmark = [
     pytest.mark.database,

@@ -6,11 +6,11 @@ import pytest
 from tests.conftest import Server
 
 from aya import db
+from aya.dsn import DatabaseSettings
 from aya.errors import DatabaseRefused, DatabaseUnavailable
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import replication_role, slot_name
 from aya.postgres.provision import CLIENT_ROLES, ROLES, new_secrets, provision_primary, superuser_settings
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

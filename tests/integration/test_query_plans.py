@@ -8,12 +8,12 @@ from pgvector import Vector
 from tests.integration.conftest import Knowledge
 
 from aya import queries
+from aya.dsn import DatabaseSettings
 from aya.identity import ModelIdentity
 from aya.knowledge import reembedding
 from aya.knowledge.documents import filter_arguments
 from aya.knowledge.nearest import statement
 from aya.knowledge.types import Filters
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

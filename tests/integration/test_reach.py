@@ -16,9 +16,9 @@ from tests.integration.conftest import Victim
 
 from aya import db, errors, reach
 from aya.db import Database
+from aya.dsn import DatabaseSettings, writable
 from aya.postgres.provision import provision_primary
 from aya.reach import Client
-from aya.settings import DatabaseSettings, writable
 
 pytestmark = pytest.mark.database
 CLIENT = Client("aya-test", 30.0)

@@ -27,6 +27,7 @@ from tests.integration.test_embedder_model import RANDOM_CONFIG, random_weights,
 from aya import migrations
 from aya.backoff import Backoff
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.embedder_http import Timing
 from aya.errors import DatabaseConflict, DatabaseReadOnly
@@ -39,7 +40,7 @@ from aya.knowledge.types import Changes, NewDocument
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import replication_role
 from aya.postgres.provision import INDEXER_ROLE, new_secrets, owner_settings, provision_primary, superuser_settings
-from aya.settings import DatabaseSettings, as_role
+from aya.settings import as_role
 from aya_embedder import sources
 from aya_indexer.config import Config
 from aya_indexer.loop import Indexer

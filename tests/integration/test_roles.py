@@ -6,9 +6,9 @@ import pytest
 from tests.conftest import Server
 
 from aya.db import Database
+from aya.dsn import OWNER, DatabaseSettings
 from aya.errors import DatabaseRefused
 from aya.postgres.provision import INDEXER_ROLE, MCP_ROLE
-from aya.settings import OWNER, DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -19,13 +19,13 @@ from tests.conftest import free_port
 from tests.integration.test_postgres_entry import ELSEWHERE, from_elsewhere
 
 from aya import certificates
+from aya.dsn import DatabaseSettings
 from aya.postgres import privileges
 from aya.postgres.binaries import Binaries
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig, TlsFiles, replication_role, slot_name
 from aya.postgres.provision import superuser_settings
 from aya.postgres.tls import has_tls
-from aya.settings import DatabaseSettings
 
 PASSWORD = "only of this test"
 INSTALLED = [path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin")) if has_tls(str(path / "pg_config"))]

@@ -17,6 +17,7 @@ from tests.conftest import Server
 
 from aya.cli import main
 from aya.db import prepare_connection
+from aya.dsn import DatabaseSettings
 from aya.errors import DatabaseConflict
 from aya.identity import ModelIdentity
 from aya.knowledge import index_health, nearest, reembedding, vector_index
@@ -24,7 +25,6 @@ from aya.knowledge.binding import bind
 from aya.knowledge.types import Filters
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.provision import superuser_settings
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

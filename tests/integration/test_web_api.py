@@ -20,13 +20,14 @@ from tests.integration.conftest import Knowledge
 from tests.web_lab import Page, seen, served
 
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseReadOnly
 from aya.home import Home, Node
 from aya.knowledge.binding import bind
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import NewDocument
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya_web import base as web_base
 from aya_web import door
 from aya_web.app import create_app

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from tests.conftest import Server, free_port
 
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 from aya.writable_probe import WritableProbe
 
 pytestmark = pytest.mark.database

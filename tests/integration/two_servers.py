@@ -12,10 +12,10 @@ import asyncpg
 from tests.conftest import Server, free_port
 
 from aya import migrations
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings, writable
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import Guard, slot_name
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
-from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, writable
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pytest
 
 from aya import migrations
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import ConfigError, SchemaMismatch
 from aya.knowledge.documents import Documents
 from aya.knowledge.types import Filters
-from aya.settings import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Server
 
 from aya import migrations
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 pytestmark = pytest.mark.database
 

@@ -14,8 +14,8 @@ from tests.sync.oracle import differences
 
 from aya import migrations
 from aya.db import prepare_connection
+from aya.dsn import DatabaseSettings
 from aya.postgres.config import SYNC_ROLE
-from aya.settings import DatabaseSettings
 from aya_syncd.config import Config
 from aya_syncd.loop import Sync
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from aya import log, queries
 from aya.backoff import Backoff
+from aya.dsn import DatabaseSettings
 from aya.reach import Reached
-from aya.settings import DatabaseSettings
 from aya_syncd import loop, pull, push
 from aya_syncd.config import Config
 from aya_syncd.loop import Sync

@@ -23,12 +23,13 @@ from tests.sync.wires import Wire, wire
 
 from aya import migrations
 from aya.db import prepare_connection
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings
 from aya.home import Home
 from aya.postgres import binaries, privileges
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SYNC_ROLE, ClusterConfig
 from aya.postgres.provision import new_secrets, owner_settings, provision_primary, superuser_settings
-from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings
+from aya.settings import Config
 
 _LOOK_SECONDS = 0.05
 _REST_SECONDS = 40.0

@@ -13,8 +13,8 @@ from tests.integration.two_servers import Two, two_servers
 from tests.sync.conftest import Pair
 
 from aya import migrations
+from aya.dsn import DatabaseSettings
 from aya.postgres.config import SYNC_ROLE
-from aya.settings import DatabaseSettings
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(120)]
 

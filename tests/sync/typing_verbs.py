@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from aya.cli import main
-from aya.settings import DatabaseSettings
+from aya.dsn import DatabaseSettings
 
 
 def environment(settings: DatabaseSettings, **more: str) -> dict[str, str | None]:

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from aya import cli
 from aya.cli import LazyGroup, main, output
 from aya.cli.env import assignments
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, ConfigError, UsageError
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 
 HEAVY = ("asyncpg", "rich", "numpy", "httpx2", "psutil", "structlog", "mlx")
 

@@ -22,11 +22,11 @@ from aya.doctor.look import machine
 from aya.doctor.look import services as look_services
 from aya.doctor.look.configuration import read
 from aya.doctor.look.place import Place
+from aya.dsn import DatabaseSettings
 from aya.errors import DatabaseUnavailable
 from aya.home import Home, Node
 from aya.local import layout, plan
 from aya.processes.states import State
-from aya.settings import DatabaseSettings
 
 SYSTEMSETUP = "Network Time: Off\n"
 PROGRAMS = {

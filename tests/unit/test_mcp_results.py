@@ -14,9 +14,10 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from structlog.testing import capture_logs
 
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, DatabaseUnavailable, DocumentError, ModelMismatch
 from aya.knowledge.types import Hit
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya_mcp.cursor import Cursor, decoded
 from aya_mcp.names import Wanted, uri_of, wanted_by
 from aya_mcp.parts import Part

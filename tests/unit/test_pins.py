@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aya.dsn import parse_dsn
 from aya.errors import ConfigError
-from aya.settings import parse_dsn
 
 BASE = "postgresql://me:word@a:1,b:2/d?target_session_attrs=read-write"
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aya.cli.dsn import libpq_dsn
+from aya.dsn import DatabaseSettings, parse_dsn, parse_port
 from aya.errors import ConfigError
 from aya.home import Home, Node
-from aya.settings import Config, DatabaseSettings, as_role, load_config, node_settings, parse_dsn, parse_port
+from aya.settings import Config, as_role, load_config, node_settings
 
 ALPHA = Node("alpha", "primary", 15432, 18765)
 

@@ -29,13 +29,13 @@ from aya.backup.create import Place, size_text, told, tree_size
 from aya.backup.install import get_command, interpreter
 from aya.backup.restored import Restored
 from aya.backup.target import Target, choose
+from aya.dsn import DEFAULT_DATABASE, DatabaseSettings
 from aya.errors import BackupError, PostgresError
 from aya.postgres import files
 from aya.postgres.cluster import Cluster
 from aya.postgres.config import GUARD_FILE, Guard, guard_text, quoted
 from aya.postgres.run import server_environment
 from aya.processes import ports as free_ports
-from aya.settings import DEFAULT_DATABASE, DatabaseSettings
 
 _SQL = queries.load("aya.backup")
 _STAMP = "%Y%m%dT%H%M%SZ"

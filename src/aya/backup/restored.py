@@ -13,12 +13,13 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings
 from aya.errors import BackupError
 from aya.home import Home, read_json, write_private_json
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import ClusterConfig
 from aya.postgres.provision import superuser_settings
-from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
+from aya.settings import as_role
 
 _RECORD = "restore.json"
 _NAME = re.compile(r"[a-z]+-\d{8}T\d{6}Z")

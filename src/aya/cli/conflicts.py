@@ -13,12 +13,13 @@ import click
 from aya.cli import conflicts_display as display
 from aya.cli import output, session, watchdog
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseReadOnly, DatabaseUnavailable, UsageError
 from aya.home import Home
 from aya.knowledge.conflicts import Conflict, Conflicts, Settled, Side, check_keeps
 from aya.knowledge.documents import Documents
-from aya.settings import DatabaseSettings, node_settings, primary_reader, primary_settings
+from aya.settings import node_settings, primary_reader, primary_settings
 
 Result = TypeVar("Result")
 _OFFLINE = (

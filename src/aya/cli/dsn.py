@@ -8,9 +8,10 @@ from urllib.parse import quote, urlencode
 import click
 
 from aya.cli import output, session
+from aya.dsn import OWNER, DatabaseSettings, writable
 from aya.home import Home
 from aya.members import members
-from aya.settings import OWNER, DatabaseSettings, load_config, node_settings, writable
+from aya.settings import load_config, node_settings
 
 # For each host; libpq takes no less than two seconds (libpq, "connect_timeout").
 _CONNECT_SECONDS = 2

@@ -12,10 +12,11 @@ import click
 from aya import db, migrations
 from aya.cli import index_display as display
 from aya.cli import output, session
+from aya.dsn import DatabaseSettings
 from aya.errors import EXIT_DEGRADED
 from aya.home import Home
 from aya.knowledge import index_health, vector_index
-from aya.settings import DatabaseSettings, NodeSettings, node_settings
+from aya.settings import NodeSettings, node_settings
 
 if TYPE_CHECKING:
     from aya.knowledge.index_health import Build, IndexStatus

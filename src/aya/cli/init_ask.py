@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 import psutil
 
+from aya.dsn import parse_dsn
 from aya.errors import UsageError
 from aya.home import Home
 from aya.members import Member, lets_everybody_in
 from aya.postgres.config import SERVERS
-from aya.settings import Config, parse_dsn
+from aya.settings import Config
 from aya.setup.join_file import JoinFile
 from aya.setup.plan import Wanted
 

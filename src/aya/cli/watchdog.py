@@ -14,10 +14,11 @@ from typing import Any
 import click
 
 from aya.cli import output
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, UsageError, WatchdogError, WatchdogUnavailable
 from aya.failover_plan import Order, Plan, described, is_done, leader, planned
 from aya.home import Home
-from aya.settings import DatabaseSettings, node_settings
+from aya.settings import node_settings
 from aya.watchdog_client import WatchdogClient, socket_of
 from aya.writable_probe import WritableProbe
 

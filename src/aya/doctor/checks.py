@@ -38,10 +38,10 @@ from aya.doctor.look import services as look_services
 from aya.doctor.look.place import Place
 from aya.doctor.run import Check, in_thread, run
 from aya.doctor.servers import ServerFacts
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, DatabaseUnavailable
 from aya.home import Home
 from aya.postgres.config import SERVERS
-from aya.settings import DatabaseSettings
 
 _ASK_SECONDS = 4.0
 _ELSEWHERE = "not on this system"

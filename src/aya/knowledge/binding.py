@@ -12,11 +12,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aya import db, outcome, queries
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderError, EmbedderUnavailable, ModelMismatch, ModelNotLoaded, SchemaMismatch
 from aya.identity import ModelIdentity
 from aya.knowledge.models import Bound
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

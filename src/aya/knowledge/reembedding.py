@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from aya import db, outcome, queries
+from aya.dsn import DatabaseSettings
 from aya.errors import ConfigError, DatabaseConflict, DatabaseReadOnly
 from aya.identity import ModelIdentity
 from aya.knowledge.binding import binding_arguments, describe
 from aya.knowledge.models import Move, Phase, Progress
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 from aya import db
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError
 from aya.home import Home
 from aya.local import wait
 from aya.processes.plist import SERVERS, Process
-from aya.settings import Config, DatabaseSettings, node_settings
+from aya.settings import Config, node_settings
 
 _SECONDS = 120.0
 _PROBE_SECONDS = 2.0

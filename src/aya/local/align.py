@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 
 from aya.config_editor import set_key
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import EmbedderError, ModelMismatch
 from aya.home import Home, Node
@@ -16,7 +17,6 @@ from aya.knowledge.binding import bind, binding_of, check_same, default_model, l
 from aya.knowledge.models import Bound
 from aya.local import wait
 from aya.local.report import Report
-from aya.settings import DatabaseSettings
 
 
 class Alignment:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aya.dsn import DatabaseSettings, parse_dsn
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, ConfigError
 from aya.home import Home, Node
@@ -28,7 +29,7 @@ from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.plist import Process
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, node_settings, parse_dsn, primary_password
+from aya.settings import Config, node_settings, primary_password
 
 # What runs behind the servers.
 _BEHIND = {

@@ -14,10 +14,11 @@ import secrets as random_secrets
 from typing import TYPE_CHECKING
 
 from aya import db, queries
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings
 from aya.postgres import kept, scram
 from aya.postgres.cluster import SUPERUSER, Cluster
 from aya.postgres.config import SERVERS, SYNC_ROLE, WATCHDOG_ROLE, replication_role, slot_name
-from aya.settings import DEFAULT_DATABASE, OWNER, DatabaseSettings, as_role
+from aya.settings import as_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable

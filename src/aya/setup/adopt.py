@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from aya import queries
+from aya.dsn import DEFAULT_DATABASE, DatabaseSettings, parse_dsn
 from aya.errors import PostgresError
 from aya.home import Home, write_private_json
 from aya.postgres import files, installed
@@ -30,7 +31,7 @@ from aya.postgres.cluster import Cluster, postmaster_pid
 from aya.postgres.run import cluster_of
 from aya.processes import ports
 from aya.processes.leftovers import same_directory
-from aya.settings import DEFAULT_DATABASE, Config, DatabaseSettings, node_settings, parse_dsn
+from aya.settings import Config, node_settings
 from aya.setup import private_server as private
 from aya.setup.private_server import Private
 from aya.setup.upgrade_choice import binaries_of

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from aya.dsn import DatabaseSettings
 from aya.errors import PostgresError
 from aya.postgres import files
 from aya.postgres.cluster import SUPERUSER, Cluster, postmaster_pid
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

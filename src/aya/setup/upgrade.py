@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aya import queries
+from aya.dsn import DEFAULT_DATABASE
 from aya.errors import ConfigError, PostgresError
 from aya.home import Home, read_json, write_private_json
 from aya.postgres import files
@@ -27,7 +28,6 @@ from aya.postgres.cluster import SUPERUSER, Cluster, run_program, swap_file
 from aya.postgres.config import partner_of
 from aya.postgres.provision import provision_primary
 from aya.processes import ports
-from aya.settings import DEFAULT_DATABASE
 from aya.setup import private_server as private
 from aya.setup.private_server import Private
 

@@ -16,6 +16,7 @@ from aya.backup import archive
 from aya.backup.catalogue import Catalogue, newest_good
 from aya.backup.failed import failure
 from aya.backup.schedule import overdue
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import AyaError, SchemaMismatch
 from aya.home import Home, Node
@@ -33,7 +34,7 @@ from aya.processes import leftovers
 from aya.processes.rpc import Running
 from aya.processes.states import State
 from aya.processes.supervisor import Supervisor
-from aya.settings import Config, DatabaseSettings, as_role, load_config, node_settings, primary_settings
+from aya.settings import Config, as_role, load_config, node_settings, primary_settings
 from aya.status.judge import OVERDUE_SECONDS, judge
 from aya.status.last import last_event
 from aya.status.types import (

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aya import db, migrations, outcome, queries
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, SyncError
-from aya.settings import DatabaseSettings
 from aya.sync.types import Copy, Fetch, Primary, Rejected, SyncStatus
 
 if TYPE_CHECKING:

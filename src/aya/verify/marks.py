@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from aya import db, outcome, queries
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, DatabaseUnavailable, SyncError
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aya import db, queries
+from aya.dsn import DEFAULT_DATABASE, OWNER, DatabaseSettings, writable
 from aya.errors import AyaError
 from aya.home import ROLE_OF_NODE, Home
 from aya.members import word_of
 from aya.postgres.config import SERVERS
-from aya.settings import DEFAULT_DATABASE, OWNER, Config, DatabaseSettings, node_settings, writable
+from aya.settings import Config, node_settings
 from aya.verify.types import Result, Where
 
 _SQL = queries.load("aya.verify")

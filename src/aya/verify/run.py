@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+from aya.dsn import DEFAULT_DATABASE
 from aya.errors import AyaError, ConfigError, DatabaseReadOnly, UsageError
 from aya.home import ROLE_OF_NODE, Home
-from aya.settings import DEFAULT_DATABASE, Config
+from aya.settings import Config
 from aya.verify import arrival, assistant, copy, primary, standby
 from aya.verify.checks import CHECKS
 from aya.verify.judge import BLOCKED, blocked, measured, unmeasured

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from aya import home
 from aya.backoff import Backoff
+from aya.dsn import DatabaseSettings
 from aya.postgres.provision import INDEXER_ROLE
-from aya.settings import DatabaseSettings, node_settings
+from aya.settings import node_settings
 
 RETRY = Backoff(first_seconds=2.0, cap_seconds=3600.0)
 OUTAGE = Backoff(first_seconds=0.5, cap_seconds=10.0)

@@ -12,11 +12,11 @@ from typing import Any
 import asyncpg
 
 from aya import db, migrations, outcome, queries, reach
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import Vector
 from aya.identity import ModelIdentity
 from aya.knowledge.indexing import Prepared
 from aya.knowledge.writing import hold_model, lock_chunks, replace_chunks
-from aya.settings import DatabaseSettings
 from aya_indexer.move_store import MoveStore
 from aya_indexer.plan import Observed
 

@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 from aya import migrations, queries
 from aya.db import Database
+from aya.dsn import DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import DatabaseError, DocumentError
 from aya.home import ROLE_OF_NODE, Role
@@ -16,7 +17,7 @@ from aya.knowledge.documents import Documents, filter_arguments, has_all
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Changes, Document, Filters
 from aya.knowledge.writing import confirm
-from aya.settings import DatabaseSettings, NodeSettings
+from aya.settings import NodeSettings
 from aya_mcp.cursor import Cursor
 from aya_mcp.names import LIST
 from aya_mcp.parts import Beginning, Part

@@ -9,23 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from aya import home as homes
 from aya.backoff import Backoff
+from aya.dsn import DEFAULT_DATABASE, DEFAULT_POSTGRES_PORT, TARGET, DatabaseSettings, parse_port
 from aya.errors import ConfigError
 from aya.members import leaders
 from aya.postgres.config import SYNC_ROLE
 from aya.proof import proof_options
-from aya.settings import (
-    DEFAULT_DATABASE,
-    DEFAULT_POSTGRES_PORT,
-    TARGET,
-    DatabaseSettings,
-    load_config,
-    node_settings,
-    parse_port,
-    primary_password,
-)
-from aya.settings import (
-    Config as HomeConfig,
-)
+from aya.settings import Config as HomeConfig
+from aya.settings import load_config, node_settings, primary_password
 
 # A host, and its port where one was said.
 Host = tuple[str, int | None]

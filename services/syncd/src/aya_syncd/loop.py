@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from aya import db, log, migrations, queries, reach
+from aya.dsn import DatabaseSettings
 from aya.errors import AyaError, DatabaseUnavailable, SchemaMismatch
-from aya.settings import DatabaseSettings
 from aya_syncd import pull, push
 from aya_syncd.config import Config
 from aya_syncd.state import batch_size

@@ -22,11 +22,11 @@ from typing import Any
 import asyncpg
 
 from aya import log
+from aya.dsn import DEFAULT_DATABASE
 from aya.errors import PostgresError
 from aya.flush import flush
 from aya.members import Member
 from aya.postgres.config import replication_role
-from aya.settings import DEFAULT_DATABASE
 from aya_watchdog.server import SQL, Connection, Server
 
 _CONNECT_SECONDS = 2.0

@@ -10,6 +10,7 @@ from typing import Self
 
 from aya import log, migrations, queries
 from aya.db import Database
+from aya.dsn import TARGET, DatabaseSettings
 from aya.embedder_client import EmbedderClient
 from aya.errors import ConfigError, DatabaseUnavailable
 from aya.home import Home
@@ -17,7 +18,7 @@ from aya.knowledge.conflicts import Conflict, Conflicts
 from aya.knowledge.documents import Documents
 from aya.knowledge.search import Searcher
 from aya.knowledge.types import Document, Filters, Hit, Mode
-from aya.settings import TARGET, DatabaseSettings, NodeSettings, node_settings, primary_reader
+from aya.settings import NodeSettings, node_settings, primary_reader
 
 MOST_AT_ONCE = 4
 ANSWER_SECONDS = 15.0

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from aya import home as homes
 from aya.access import hosts_of, is_loopback
+from aya.dsn import parse_port
 from aya.errors import ConfigError
 from aya.home import Home
-from aya.settings import load_config, parse_port
+from aya.settings import load_config
 
 DEFAULT_PORT = 8767
 

@@ -16,10 +16,11 @@ import psutil
 
 from aya.doctor.configuration import Seen, file_system_of
 from aya.doctor.look.place import Place
+from aya.dsn import parse_dsn
 from aya.errors import AyaError
 from aya.home import Home, Node
 from aya.postgres.binaries import Binaries, embedded, installed
-from aya.settings import Config, load_config, parse_dsn
+from aya.settings import Config, load_config
 
 Answer = TypeVar("Answer")
 

@@ -20,11 +20,11 @@ from aya.doctor.look import commands
 from aya.doctor.look.configuration import postgres
 from aya.doctor.look.place import Place
 from aya.doctor.texts import DebianCluster
+from aya.dsn import parse_dsn
 from aya.errors import AyaError
 from aya.processes import ports
 from aya.processes.leftovers import same_directory
 from aya.processes.lint import parse_plist
-from aya.settings import parse_dsn
 
 Answer = TypeVar("Answer")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from aya.dsn import DEFAULT_DATABASE, DatabaseSettings, parse_dsn
 from aya.errors import AyaError
 from aya.home import Home, Node
 from aya.members import Member, word_of
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import SERVERS, SYNC_ROLE
-from aya.settings import DEFAULT_DATABASE, Config, DatabaseSettings, parse_dsn
+from aya.settings import Config
 
 
 @dataclass(frozen=True, slots=True)

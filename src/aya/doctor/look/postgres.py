@@ -14,12 +14,12 @@ from aya import db, migrations, queries
 from aya.doctor import clock
 from aya.doctor.durability import WANTED
 from aya.doctor.servers import Access, Idle, Overridden, Prepared, RoleSetting, ServerFacts, Slot
+from aya.dsn import DatabaseSettings
 from aya.errors import SchemaMismatch
 from aya.postgres import kept
 from aya.postgres.cluster import SUPERUSER
 from aya.postgres.config import ClusterConfig, settings_text
 from aya.postgres.provision import CLIENT_ROLES
-from aya.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from aya.db import Connection
