@@ -81,12 +81,14 @@ class Manner:
     known: asked for many files at once, so that one that says what it said costs no question of its own; None: each is
     asked for by itself. wanted: only these absolute paths; None: all. listed: keep every result; False: count them
     only, so that memory does not grow with the files. noted: told of every file that is kept, by its absolute path.
+    whole: told of every file of several documents that was read to its end: its absolute path, and where they stand.
     """
 
     known: KnownPlaces | None = None
     wanted: Wanted | None = None
     listed: bool = True
     noted: Callable[[str], None] | None = None
+    whole: Callable[[str, frozenset[str]], None] | None = None
 
 
 ONE_BY_ONE = Manner()
@@ -119,7 +121,7 @@ async def add_files(
         progress.total(walked)
 
     async def add(entry: Entry) -> FileResult:
-        result = await _add_entry(documents, readers, entry, labels)
+        result = await _add_entry(documents, readers, entry, labels, manner.whole)
         if manner.noted is not None and (result.document_id is not None or result.status in KEPT):
             manner.noted(str(absolute(entry.found.path)))
         return result
@@ -244,18 +246,31 @@ def _first(errors: ExceptionGroup[AyaError]) -> AyaError:
     return first if isinstance(first, AyaError) else _first(first)
 
 
-async def _add_entry(documents: Documents, readers: Readers, entry: Entry, labels: Labels) -> FileResult:
+async def _add_entry(
+    documents: Documents,
+    readers: Readers,
+    entry: Entry,
+    labels: Labels,
+    whole: Callable[[str, frozenset[str]], None] | None,
+) -> FileResult:
     if isinstance(entry.found, Refused):
         return _refused(entry.found)
     results: list[FileResult] = []
+    places: set[str] = set()
+    to_its_end = True
     async with aclosing(readers.read(entry.found)) as readings:
         async for reading in readings:
             if isinstance(reading, Refused):
                 results.append(_refused(reading))
+                to_its_end = False
                 continue
+            if reading.fragment:
+                places.add(place_of(reading))
             shown = shown_path(reading.path) + (f"#{reading.fragment}" if reading.fragment else "")
             result = await _add_file(documents, shown, new_document(entry.root, reading, labels), entry.known)
             results.append(replace(result, reason=" ".join(filter(None, (result.reason, *reading.notes))) or None))
+    if whole is not None and places and to_its_end:
+        whole(str(absolute(entry.found.path)), frozenset(places))
     return together(shown_path(entry.found.path), results)
 
 
@@ -302,10 +317,15 @@ def new_document(root: Path, file: TextFile, labels: Labels) -> NewDocument:
         source=source,
         metadata={**file.metadata, "path": str(where), **labels.metadata},
         title=file.title,
-        uri=str(absolute(file.path)) + (f"#{file.fragment}" if file.fragment else ""),
+        uri=place_of(file),
         markdown=file.markdown,
         relabel=labels.explicit,
     )
+
+
+def place_of(file: TextFile) -> str:
+    """Return where a document stands: the absolute path of its file, and of a part of one its name behind a #."""
+    return str(absolute(file.path)) + (f"#{file.fragment}" if file.fragment else "")
 
 
 def absolute(path: Path) -> Path:

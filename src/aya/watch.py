@@ -117,14 +117,15 @@ async def add_and_prune(
     hinted: look only there. Raises the AyaError that concerns all files; what was done before stays done.
     """
     looks = None if hinted is None else _looks(hinted)
-    manner = Manner(known=places.known, wanted=looks, listed=False, noted=followed.ledger.note)
+    whole: dict[str, frozenset[str]] = {}
+    manner = Manner(known=places.known, wanted=looks, listed=False, noted=followed.ledger.note, whole=whole.__setitem__)
     if hinted is None or await asyncio.to_thread(lambda: any(map(os.path.lexists, hinted))):
         ingested = await add_files(documents, followed.roots, followed.labels, shown, manner)
         if ingested.stopped_by is not None:
             raise ingested.stopped_by
     results: list[FileResult] = []
     try:
-        taking = Taking(followed.meant, followed.ledger.has, frozenset(shown.attached))
+        taking = Taking(followed.meant, followed.ledger.has, frozenset(shown.attached), whole)
         results += await prune(places, followed.roots, shown, taking, hinted)
     finally:
         shown.released(results)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from aya.errors import DocumentError
@@ -36,12 +37,14 @@ class NotMeant(DocumentError):
 class Taking:
     """How documents are taken out. meant: asked when much goes. attached: the ids of those that just got a file.
 
-    read_here: what it never says of a file, the file of another machine may stand for: it is not gone.
+    read_here: what it never says of a file, the file of another machine may stand for: it is not gone. whole: of files
+    of several documents that were just read to their end where these stand: what else was read from them is gone.
     """
 
     meant: Asked
     read_here: WasRead
     attached: frozenset[int] = frozenset()
+    whole: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
 async def prune(
@@ -54,8 +57,9 @@ async def prune(
     folders = [absolute(root) for root in roots]
     for folder in folders:
         await check(places, folder)
-    gone = _Gone(folders, taking.read_here)
-    found = [each async for each in _found(places, folders, gone, _missing(hinted))]
+    gone = _Gone(folders, taking)
+    looked_at = None if hinted is None else [*_missing(hinted), *map(Path, taking.whole)]
+    found = [each async for each in _found(places, folders, gone, looked_at)]
     removed = sum(each.fate == "removed" for each in found)
     await _refuse_what_is_not_meant(places, folders, removed, taking.meant)
     results: list[FileResult] = []
@@ -83,8 +87,8 @@ async def check(places: Places, folder: Path) -> None:
         )
 
 
-def _missing(hinted: Hints) -> list[Path] | None:
-    return None if hinted is None else tops(path for path in hinted if not os.path.lexists(path))
+def _missing(hinted: frozenset[Path]) -> list[Path]:
+    return tops(path for path in hinted if not os.path.lexists(path))
 
 
 def _has_entries(folder: Path) -> bool:
@@ -93,17 +97,24 @@ def _has_entries(folder: Path) -> bool:
 
 
 class _Gone:
-    """Whether no file stands any more at a place below the folders that was read here; no other is said to be gone."""
+    """Whether nothing stands any more at a place below the folders that was read here; no other is said to be gone.
 
-    def __init__(self, folders: Sequence[Path], read_here: WasRead) -> None:
-        self._read_here = read_here
+    A part of a file is gone with it, and when the file was read to its end and it was not there.
+    """
+
+    def __init__(self, folders: Sequence[Path], taking: Taking) -> None:
+        self._read_here, self._whole = taking.read_here, taking.whole
         self._prefixes = tuple(f"{folder}/".replace("//", "/") for folder in folders)
 
     def __call__(self, place: str) -> bool:
         if not place.startswith(self._prefixes):
             return False
         files = _files(place)
-        return any(map(self._read_here, files)) and not any(_stands(Path(file)) for file in files)
+        return any(map(self._read_here, files)) and all(map(partial(self._is_without, place), files))
+
+    def _is_without(self, place: str, file: str) -> bool:
+        known = self._whole.get(file)
+        return place not in known if known is not None else not _stands(Path(file))
 
 
 def _files(place: str) -> list[str]:
@@ -169,12 +180,18 @@ async def _refuse_what_is_not_meant(places: Places, folders: Sequence[Path], rem
         )
 
 
+def _is_part(place: str) -> bool:
+    """Return whether what is gone was a part of a file that stands."""
+    return any(_stands(Path(file)) for file in _files(place)[1:])
+
+
 def result_of(done: Vanishing, attached: frozenset[int]) -> FileResult:
-    """Return what a person is told of it; pure."""
+    """Return what a person is told of it."""
     lost = ", ".join(shown_path(Path(place)) for place in done.gone)
     number = done.document_id
     if done.fate == "removed":
-        return FileResult(lost, "removed", f"document {number}: its file is gone", number)
+        what = "it is no more in its file" if all(map(_is_part, done.gone)) else "its file is gone"
+        return FileResult(lost, "removed", f"document {number}: {what}", number)
     if done.heir is None:
         reason = f"its file is gone, but document {number} was edited here: aya rm {number}"
         return FileResult(lost, "kept", reason, number)

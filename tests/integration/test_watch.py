@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -250,6 +251,33 @@ async def test_a_fragment_lives_as_long_as_its_file(knowledge: Knowledge, tmp_pa
     (folder / "book.md").unlink()
     await looked(knowledge, folder, hinted=frozenset({folder / "book.md"}))
     assert set(await kept(knowledge)) == {"other.md"}
+
+
+@pytest.mark.parametrize("hint", [True, False], ids=["hinted", "everything"])
+async def test_what_is_no_more_in_its_file_goes(knowledge: Knowledge, tmp_path: Path, *, hint: bool) -> None:
+    """A record, when the file could be read to its end; a file that is named like one stays."""
+    folder = notes(tmp_path / "n", "other.md", "some.json#10.md")
+    file = folder / "some.json"
+    hinted = frozenset({file}) if hint else None
+    records = [{"id": number, "title": f"t{number}", "content": f"Record {number}."} for number in range(3)]
+
+    async def parts() -> list[int]:
+        everything = "\n".join(await kept(knowledge))
+        assert "other.md" in everything
+        assert "some.json#10.md" in everything
+        return [number for number in range(3) if f"Record {number}." in everything]
+
+    file.write_text(json.dumps(records))
+    await looked(knowledge, folder)
+    assert await parts() == [0, 1, 2]
+    file.write_text(json.dumps(records[:2])[:-2])
+    assert await looked(knowledge, folder, hinted=hinted) == [("failed", "some.json")]
+    assert await parts() == [0, 1, 2]
+    file.write_text(json.dumps(records[:1]))
+    told = await looked(knowledge, folder, hinted=hinted, meant=lambda _: True)
+    assert [status for status, _ in told] == ["removed", "removed"]
+    assert await parts() == [0]
+    assert await looked(knowledge, folder, hinted=hinted) == []
 
 
 @asynccontextmanager
