@@ -350,6 +350,17 @@ def test_no_lock_of_a_living_server_is_ever_mended(seen: lockfile.Observation) -
     assert not found or (not seen.others and not (seen.locked_by is not None and seen.is_server))
 
 
+def test_what_may_be_nowhere_else_is_not_told_to_be_removed() -> None:
+    """A former primary's directory whose rows were not kept has a page; another one goes when a person is sure."""
+    (replaced,), (unkept,) = [
+        stale.judge(stale.Seen(set_aside=(stale.SetAside(Path(f"/h/nodes/alpha/{name}"), GB),)))
+        for name in ("data.replaced", "data.unkept-20261127T101500")
+    ]
+    assert "rm -r" in (replaced.hint or "")
+    assert "rm" not in (unkept.hint or "").split()
+    assert "What could not be kept" in (unkept.hint or "")
+
+
 def test_what_lies_around_is_told_and_only_the_proven_goes() -> None:
     """Directories that were set aside hold data: they are a person's to remove."""
     seen = stale.Seen(

@@ -107,6 +107,11 @@ def test_a_node_without_problems_is_healthy() -> None:
     [
         (GOOD, {"services": (replace(RUNNING, state="restarting"),)}, "postgres is restarting: aya up"),
         (GOOD, {"services": (replace(RUNNING, state="orphaned"),)}, "postgres lost its supervisor: aya up"),
+        (
+            GOOD,
+            {"services": (replace(RUNNING, state="stopped"),), "starts": "aya launchd start"},
+            "postgres is stopped: aya launchd start",
+        ),
         (GOOD, {"embedder": EmbedderFacts("loading")}, "the embedder is loading"),
         (GOOD, {"embedder": EmbedderFacts(error="refused")}, "the embedder does not answer (refused): aya up"),
         (GOOD, {"embedder": EmbedderFacts("healthy", model=Model("bge", "1"))}, "the embedder runs bge"),

@@ -17,6 +17,7 @@ OLD_SECONDS = 3600.0
 IDLE_SECONDS = 600.0
 _PREPARED_SECONDS = 600.0
 _HELD_BYTES = 256 * 10**6
+_UNKEPT = "data.unkept-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,9 @@ def judge(seen: Seen) -> list[Finding]:
     for kept in seen.set_aside:
         what = f"{kept.path} takes {kept.size_bytes / 10**9:.2f} GB"
         hint = f"when you are sure: rm -r {shlex.quote(str(kept.path))}"
+        if kept.path.name.startswith(_UNKEPT):
+            what += ", and what only this node had may be nowhere else"
+            hint = "docs/operations/failover.md, What could not be kept"
         found.append(finding("stale.set-aside", what, hint, node=kept.node))
     if seen.orphans:
         listed = ", ".join(f"{name} (pid {pid})" for name, pid in seen.orphans)

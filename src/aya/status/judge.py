@@ -27,7 +27,7 @@ def judge(seen: Observation) -> NodeStatus:
     """Return the node's health and what is wrong with it, each in a sentence that ends in the next command."""
     role = _role(seen)
     if seen.database.error is not None:
-        silent = f"the database does not answer ({seen.database.error}): aya up"
+        silent = f"the database does not answer ({seen.database.error}): {seen.starts}"
         problems = (silent, *_of_failover(seen), *_of_services(seen))
         return NodeStatus(seen, role, "down", problems)
     found = (
@@ -59,9 +59,9 @@ def _role(seen: Observation) -> str:
 
 def _of_services(seen: Observation) -> list[str]:
     return [
-        f"{service.name} lost its supervisor: aya up"
+        f"{service.name} lost its supervisor: {seen.starts}"
         if service.state == "orphaned"
-        else f"{service.name} is {service.state}: aya up"
+        else f"{service.name} is {service.state}: {seen.starts}"
         for service in seen.services
         if service.state not in ALIVE
     ]
@@ -111,7 +111,7 @@ def _of_queue(seen: Observation) -> list[str]:
 def _of_embedder(seen: Observation) -> list[str]:
     embedder, bound = seen.embedder, seen.database.bound
     if embedder.status is None:
-        return [f"the embedder does not answer ({embedder.error}): aya up"]
+        return [f"the embedder does not answer ({embedder.error}): {seen.starts}"]
     if embedder.status != "healthy":
         return [f"the embedder is {embedder.status}: aya status in a moment"]
     if bound and embedder.model and bound.fingerprint != embedder.model.fingerprint:

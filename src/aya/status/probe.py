@@ -63,6 +63,7 @@ DEADLINE_SECONDS = 2.0
 _PRIMARY_SECONDS = 1.5
 _SQL = queries.load("aya.status")
 Answer = TypeVar("Answer")
+_Processes = tuple[Mapping[str, Running], str]
 
 
 async def collect(home: Home, config: Config, nodes: Sequence[Node]) -> list[NodeStatus]:
@@ -72,7 +73,7 @@ async def collect(home: Home, config: Config, nodes: Sequence[Node]) -> list[Nod
     return [judge(one) for one in seen]
 
 
-async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Mapping[str, Running]]) -> Observation:
+async def _observe(home: Home, config: Config, node: Node, running: Awaitable[_Processes]) -> Observation:
     # Without the shell's own DB_HOST: it is about this home's nodes.
     settings = node_settings(home, node.name, environ={"AYA_DSN": config.dsn or ""})
     own = config.dsn is None
@@ -86,7 +87,7 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         _within(_sync(home, node, settings.local), lambda _: None) if is_copy else _nothing(),
         running,
     )
-    mine = services(node, config)
+    mine, (processes, starts) = services(node, config), known
     data = home.data_directory(node.name)
     return Observation(
         name=node.name,
@@ -97,11 +98,12 @@ async def _observe(home: Home, config: Config, node: Node, running: Awaitable[Ma
         postmaster_pid=postmaster_pid(data) if own else None,
         database=database,
         embedder=embedder,
-        services=tuple(_service(home, name, known.get(f"com.aya.{node.name}.{name}"), node.name) for name in mine),
+        services=tuple(_service(home, name, processes.get(f"com.aya.{node.name}.{name}"), node.name) for name in mine),
         replication=follows if database.is_standby else None,
         failover=watched,
         backups=await asyncio.to_thread(_backups, home, node) if own and node.name in SERVERS else None,
         sync=sync,
+        starts=starts,
     )
 
 
@@ -246,11 +248,14 @@ async def _follower(settings: DatabaseSettings, name: str) -> Replication:
             connection.terminate()
 
 
-def _running(home: Home) -> dict[str, Running]:
-    """Return this home's processes by label, whoever runs them; those included that lost their supervisor."""
-    known = Supervisor(home).processes(DEADLINE_SECONDS) or _managed(home)
-    orphans = [one for one in leftovers.find(home) if one.kind == "service"] if not known else []
-    return known or {one.name: Running(one.name, "orphaned", one.pid, None, "") for one in orphans}
+def _running(home: Home) -> _Processes:
+    """Return this home's processes by label, also those without their supervisor, and the command that starts them."""
+    if known := Supervisor(home).processes(DEADLINE_SECONDS):
+        return known, "aya up"
+    if managed := _managed(home):
+        return managed, "aya launchd start"
+    orphans = [one for one in leftovers.find(home) if one.kind == "service"]
+    return {one.name: Running(one.name, "orphaned", one.pid, None, "") for one in orphans}, "aya up"
 
 
 def _managed(home: Home) -> dict[str, Running]:

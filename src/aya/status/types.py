@@ -204,7 +204,7 @@ class EmbedderFacts:
 class Observation:
     """One node, as seen. role: what it was made as. replication: of a standby only. failover, backups: of a server.
 
-    sync: of a copy.
+    sync: of a copy. starts: the command that starts its services: launchd or systemd may look after them.
     """
 
     name: str
@@ -220,6 +220,7 @@ class Observation:
     failover: Failover | None = None
     backups: Backups | None = None
     sync: SyncStatus | None = None
+    starts: str = "aya up"
 
 
 @dataclass(frozen=True, slots=True)
