@@ -6,28 +6,22 @@ may not be skipped.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.failover.network import is_possible
-from tests.hosts import Machine, machines
+from tests.hosts import NEEDED, Machine, are, condition, eventually, finds, machines, said
 from tests.runbook import Page
 
-_REQUIRED = os.environ.get("CI") == "true" and sys.platform == "linux"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.database,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not (_REQUIRED or is_possible()), reason="namespaces cannot be made here: root on Linux"),
+    pytest.mark.skipif(not (NEEDED or is_possible()), reason="namespaces cannot be made here: root on Linux"),
 ]
 INSTALL, MOVING = Page("install.md"), Page("moving.md")
 WRITTEN = {
@@ -46,38 +40,6 @@ def site() -> Iterator[dict[str, Machine]]:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def said(machine: Machine) -> dict[str, Any]:
-    """Return what `aya status` says of the machine's node."""
-    printed = machine.type("aya status --json 2> /dev/null", expect=None)
-    found: dict[str, Any] = json.loads(printed)["nodes"][0] if printed.startswith("{") else {}
-    return found
-
-
-def eventually(holds: Callable[[], bool], *there: Machine, seconds: float = 60.0) -> None:
-    """Wait until something holds; else show what the machines say."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        told = "\n".join(machine.type("aya status", expect=None) for machine in there)
-        assert time.monotonic() < deadline, told
-        time.sleep(0.3)
-
-
-def condition(machine: Machine) -> str:
-    """Return what its watchdog says, such as SYNC or ARMED; empty when it says nothing."""
-    failover: dict[str, Any] = said(machine).get("failover") or {}
-    return str(failover.get("condition", ""))
-
-
-def are(leader: Machine, standby: Machine) -> None:
-    """Wait until one leads, and the other may take over."""
-    eventually(lambda: condition(leader) == "SYNC" and condition(standby) == "ARMED", leader, standby)
-
-
-def finds(machine: Machine, words: str, content: str) -> None:
-    """Wait until a document is found there."""
-    eventually(lambda: content in machine.type(f"aya search '{words}'", expect=None), machine)
 
 
 def test_alpha_is_made(site: dict[str, Machine]) -> None:
