@@ -18,9 +18,10 @@ from aya_embedder.batch import Budget
 from aya_embedder.cache import Entry, Key
 from aya_embedder.counters import Counters, Unobserved
 from aya_embedder.embedder import Answer, Embedded, Timings
+from aya_embedder.fit import about, refuse_long, refuse_unknown_ids
 from aya_embedder.flights import Flights, Limits
 from aya_embedder.pace import Pace
-from aya_embedder.problems import LOADS_ONE, Failed, Invalid, NotLoaded, NotReady, TooLong
+from aya_embedder.problems import LOADS_ONE, NotLoaded, NotReady
 from aya_embedder.streams import Streams
 from aya_embedder.thread import OneThread
 
@@ -144,7 +145,7 @@ class Engine:
         """
         started = time.monotonic()
         with self._accepted():
-            _refuse_unknown_ids(texts, self.model.vocabulary_size)
+            refuse_unknown_ids(texts, self.model.vocabulary_size)
             answer = await self._embed(texts, prompt, truncate=truncate, started=started)
         self.counters.requests += 1
         self.counters.texts += len(texts)
@@ -161,7 +162,7 @@ class Engine:
         if len(entries) < len(found):
             return None
         if not truncate:
-            _refuse_long([entry.tokens for entry in entries], identity.max_tokens)
+            refuse_long([entry.tokens for entry in entries], identity.max_tokens)
         self.counters.requests += 1
         self.counters.texts += len(texts)
         self.counters.hits_memory += len(texts)
@@ -236,7 +237,7 @@ class Engine:
         hits |= self._cached(fresh)  # what landed for somebody else in the meantime
         tokens = {key: text.tokens for key, text in fresh.items()} | {key: hit.tokens for key, hit in hits.items()}
         if not truncate:
-            _refuse_long([tokens[key] for key in keys], identity.max_tokens)
+            refuse_long([tokens[key] for key in keys], identity.max_tokens)
         flown = await self._fly({key: text for key, text in fresh.items() if key not in hits}, keys)
         self.counters.misses += sum(key in flown for key in keys)
         entries = hits | {key: flight.outcome.result() for key, flight in flown.items()}
@@ -338,7 +339,7 @@ class Engine:
             await asyncio.wait([flight.outcome for flight in flights], return_when=asyncio.FIRST_EXCEPTION)
             for flight in flights:
                 if flight.outcome.done() and (problem := flight.outcome.exception()):
-                    raise _about(problem, keys.index(flight.key))
+                    raise about(problem, keys.index(flight.key))
             return {flight.key: flight for flight in flights}
         finally:
             self._flights.leave(flights)
@@ -373,30 +374,6 @@ def _timings(started: float, tokenization_seconds: float, boarded: float, flight
 
 def _bytes(texts: Sequence[Given]) -> int:
     return sum(len(text.encode()) for text in texts if isinstance(text, str))
-
-
-def _refuse_unknown_ids(texts: Sequence[Given], vocabulary_size: int) -> None:
-    for index, ids in enumerate(texts):
-        if isinstance(ids, tuple) and ids and not 0 <= min(ids) <= max(ids) < vocabulary_size:
-            raise Invalid(
-                f"text {index} has a token id that is not from 0 to {vocabulary_size - 1}, the model's vocabulary",
-                hint="make token ids with the model's own tokenizer, or send text",
-                field="input",
-            )
-
-
-def _refuse_long(tokens: Sequence[int], limit: int) -> None:
-    for index, count in enumerate(tokens):
-        if count > limit:
-            raise TooLong(
-                f"text {index} has {count} tokens, and the model reads at most {limit}",
-                hint='split it, or send "truncate": true',
-            )
-
-
-def _about(problem: BaseException, index: int) -> BaseException:
-    """Name the text in a failure that is about one."""
-    return Failed(f"text {index}: {problem.message}", hint=problem.hint) if isinstance(problem, Failed) else problem
 
 
 def _log_loaded(model: Embedder) -> None:
