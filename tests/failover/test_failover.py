@@ -135,6 +135,41 @@ async def test_a_standby_that_was_never_armed_does_not_lead(pair: Lab) -> None:
     assert await contents(pair) == ["acknowledged by alpha alone"]
 
 
+async def test_what_was_archived_of_a_lost_history_bars_no_later_one(pair: Lab) -> None:
+    """A promotion that came to nothing has taken the number that the next leader takes, and is in the archive."""
+    kept = pair.home.archive_directory("beta")
+    pair.stop("beta")
+    await pair.until(lambda found: found["alpha"]["condition"] == "SOLO" and found["alpha"]["writable"], what="SOLO;")
+    await insert(pair, "alpha", "acknowledged by alpha alone")
+    pair.kill_host("alpha")
+    pair.start("beta")
+    await pair.until(lambda found: found["beta"]["condition"] == "STRANDED", what="STRANDED;")
+    pair.cluster("beta").run_tool("pg_ctl", "promote", f"--pgdata={pair.home.data_directory('beta')}")
+    history = await present(kept / "00000002.history")
+    pair.start("alpha")
+    await pair.until(lambda found: found["alpha"]["writable"], what="alpha leads;")
+    await pair.order("beta", "rejoin")
+    await pair.in_sync("alpha")
+    (lost,) = kept.glob(".lost-*")
+    assert (lost / history.name).exists()
+    assert not [name for name in archive.names(kept) if name.startswith(("00000002", "lost", "."))]
+    assert [name for name in archive.names(kept) if name.startswith("00000001")]
+    pair.kill_host("alpha")
+    await pair.until(lambda found: found["beta"]["writable"], what="beta leads;")
+    later = await present(history)
+    assert later.read_bytes() != (lost / history.name).read_bytes()
+    pair.start("alpha")
+    await pair.in_sync("beta")
+
+
+async def present(file: Path) -> Path:
+    """Wait until a file is there."""
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(file.exists):  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.05)
+    return file
+
+
 async def test_a_primary_without_its_standby_waits_for_it_or_for_a_person(pair: Lab) -> None:
     """It cannot know that the other was not promoted: it is locked until a person answers for that."""
     pair.kill_host("beta")

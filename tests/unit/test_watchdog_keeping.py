@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aya_watchdog.keeping import committed, ends, fork, kept
+from aya_watchdog.way_back import lost
 
 MIB = 1 << 20
 FORKED_AT_16_MIB = "1\t0/1000000\tno recovery target specified\n"
@@ -47,6 +48,15 @@ def test_two_histories_part_at_the_end_of_what_is_common(
 def test_nothing_is_said_of_histories_that_do_not_part(ours: tuple[str, int], theirs: tuple[str, int]) -> None:
     """One and the same, or two that have nothing in common: then nothing can be told to be only here."""
     assert fork(*ours, *theirs) is None
+
+
+def test_what_is_lost_of_an_archive_is_told_by_its_timeline() -> None:
+    """With the sums beside it; what is no file of an archive stays, whatever it is called."""
+    ours = ["000000010000000000000001", "00000002.history", "000000020000000000000003.partial.sha256"]
+    lost_ones = ["000000030000000000000004", "000000030000000000000004.00000028.backup", "00000003.history.sha256"]
+    others = ["00000003", "note", ".00000003.history.12.partial-copy", "00000003.history.old"]
+    assert lost([*ours, *lost_ones, *others], {1, 2}) == sorted(lost_ones)
+    assert lost(ours, {1, 2}) == []
 
 
 def test_only_commits_count() -> None:

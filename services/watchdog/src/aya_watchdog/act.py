@@ -14,7 +14,7 @@ from math import inf
 from aya import log
 from aya.errors import AyaError, PostgresError
 from aya.postgres.cluster import SUPERUSER
-from aya.postgres.config import Guard, replication_role, slot_name
+from aya.postgres.config import Guard, slot_name
 from aya.reach import FAILED
 from aya_watchdog import keeping, protocol, state_file, way_back
 from aya_watchdog.config import Config
@@ -323,6 +323,7 @@ class Actor:
         if partner is None:
             return
         peer, armed = self.peer(), self._observer.armed
+        known = await self._timelines_of(peer) if peer and peer.timeline else None
         await self.become(lambda state: protocol.leave(state, max(armed.arming, peer.arming if peer else 0)))
         await self.stop()
         await asyncio.to_thread(self._server.require_gone)
@@ -330,9 +331,20 @@ class Actor:
         if not await self._is_rewound(upstream):
             await way_back.copy(self._server.cluster, upstream, self._config.node)
             log.get_logger().info("cluster.copied", primary=partner.name)
+        if known:
+            await asyncio.to_thread(way_back.clear_archive, self._server.cluster, known)
         self._server.cluster.mark_standby()
         await self.become(protocol.rejoined)
         way_back.tidy(self._server.cluster, rejoin=False)
+
+    async def _timelines_of(self, peer: Peer) -> set[int]:
+        """Return the numbers of the primary's timelines, its present one included."""
+        config, partner = self._config, self._config.partner
+        if partner is None:
+            return set()
+        leads = peer.timeline
+        history = await keeping.history_of(partner, config.stream_password, config.node, leads, config.proof)
+        return {*keeping.ends(history), leads}
 
     async def _is_rewound(self, upstream: str) -> bool:
         """Rewind; return False when only a copy will do. Raises PostgresError while the primary cannot be reached."""
@@ -364,31 +376,6 @@ class Actor:
         self._way = way
         await self._server.reload(self.guard())
         log.get_logger().warning("stream.rerouted", address=way)
-
-    # Slots
-
-    async def tend_slots(self) -> None:
-        """Keep the partner's WAL: on a primary where it streams from, on a standby where it would."""
-        partner = self._config.partner
-        if partner is None or self._observer.condition != "running":
-            return
-        name = slot_name(partner.name)
-        async with self._server.connected() as session:
-            in_recovery = await session.fetchval(SQL["in_recovery"])
-            slot = await session.fetchrow(SQL["slot"], name)
-            if slot is not None and slot["wal_status"] in {None, "lost"} and not slot["active"]:
-                if slot["wal_status"]:  # one that is new has never kept anything
-                    log.get_logger().warning("slot.lost", slot=name)
-                await session.execute(SQL["drop_slot"], name)
-                slot = None
-            if slot is None:
-                await session.execute(SQL["create_slot"], name)
-            elif in_recovery:
-                await session.execute(SQL["advance_slot"], name)
-            if not in_recovery:
-                ended = await session.fetchval(SQL["impostors"], partner.name, replication_role(partner.name))
-                if ended:
-                    log.get_logger().error("impostor.ended", name=partner.name, sessions=ended)
 
 
 async def _receiver_gone(session: Connection) -> None:

@@ -13,7 +13,7 @@ from aya import log
 from aya.errors import AyaError, ConfigError, UsageError, WatchdogError
 from aya.postgres import holders
 from aya.reach import FAILED
-from aya_watchdog import shown, state_file, way_back
+from aya_watchdog import shown, slots, state_file, way_back
 from aya_watchdog.act import Actor
 from aya_watchdog.config import Config
 from aya_watchdog.decide import HANDOVER_SECONDS, Action, Decision, decide_primary, decide_standby
@@ -201,8 +201,10 @@ class Watchdog:
     async def _slots(self) -> None:
         while True:
             self._led.clear()
+            partner = self.config.partner
             with suppress(*FAILED):
-                await self.actor.tend_slots()
+                if partner is not None and self.observer.condition == "running":
+                    await slots.tend(self.server, partner)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SLOTS_SECONDS):
                     await self._led.wait()

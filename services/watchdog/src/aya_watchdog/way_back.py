@@ -6,8 +6,10 @@ while it is copied anew, and afterwards it stands beside the copy until a person
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from aya import log
@@ -18,6 +20,8 @@ from aya.postgres.cluster import Cluster
 _OLD_DIRECTORY = "data.replaced"
 _BROKEN_FILE = "data.broken"
 _UNKEPT_FILE = "data.unkept"
+# Segments, whole or not, backups' labels, histories, and the sums beside them (docs/adr/0018).
+_ARCHIVED = re.compile(r"[0-9A-F]{8}(?:[0-9A-F]{16}(?:\.partial|\.[0-9A-F]{8}\.backup)?|\.history)(?:\.sha256)?")
 
 
 def source(cluster: Cluster, partner: Member, password: str, node: str) -> str:
@@ -46,6 +50,34 @@ def is_unkept(cluster: Cluster) -> bool:
 
 def _unkept(cluster: Cluster) -> Path:
     return cluster.data_directory.with_name(_UNKEPT_FILE)
+
+
+def lost(names: Iterable[str], known: Collection[int]) -> list[str]:
+    """Return the files of an archive that belong to none of the known timelines; pure."""
+    return sorted(name for name in names if _ARCHIVED.fullmatch(name) and int(name[:8], 16) not in known)
+
+
+def clear_archive(cluster: Cluster, known: Collection[int]) -> None:
+    """Set aside what this node archived of a history that is given up. known: the primary's timelines.
+
+    The next server that is promoted takes the first number that it does not know, and that may be one of those: its
+    history would be refused by the archive, and the WAL would be kept for ever. Not worth barring the way back: what
+    cannot be set aside is told.
+    """
+    archive = cluster.data_directory.with_name("archive")
+    try:
+        found = lost((file.name for file in archive.iterdir()), known)
+        if found:
+            # Within it, for it may be on a disk of its own; hidden, for what reads an archive takes every other name.
+            aside = archive / f".lost-{time.strftime('%Y%m%dT%H%M%S')}"
+            cluster.user.make_directory(aside)
+            for name in found:
+                (archive / name).rename(aside / name)
+            log.get_logger().warning("archive.set_aside", directory=str(aside), files=len(found))
+    except FileNotFoundError:
+        return  # nothing was ever archived
+    except OSError as error:
+        log.get_logger().error("archive.not_cleared", error=str(error), hint="docs/operations/backup.md")
 
 
 def is_unreachable(error: PostgresError) -> bool:

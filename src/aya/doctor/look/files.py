@@ -145,6 +145,8 @@ def _set_aside(place: Place) -> Iterator[stale.SetAside]:
             for path in place.home.node_directory(node.name).iterdir():
                 if _SET_ASIDE.fullmatch(path.name) and path.is_dir():
                     yield stale.SetAside(path, size(path), node.name)
+        for path in place.home.archive_directory(node.name).glob(".lost-*/"):
+            yield stale.SetAside(path, size(path), node.name)
 
 
 def size(directory: Path) -> int:
