@@ -151,7 +151,8 @@ def test_alpha_is_made_once_and_a_second_call_changes_nothing(alpha: Machine) ->
 def test_a_machine_that_is_named_later_is_let_in_without_a_restart(alpha: Machine) -> None:
     """pg_hba.conf is read anew; the server is the same."""
     pid = alpha.status()["postmaster_pid"]
-    alpha.init("--client", "100.64.9.0/24")
+    said = alpha.aya("init", "--role", "alpha", "--client", "100.64.9.0/24").stdout
+    assert "read aya.toml at their start" in said
     hba = (alpha.home.data_directory("alpha") / "pg_hba.conf").read_text()
     assert "100.64.9.0/24" in hba
     assert alpha.status()["postmaster_pid"] == pid

@@ -28,7 +28,7 @@ from aya.postgres.provision import superuser_settings
 from aya.postgres.tls import has_tls
 
 PASSWORD = "only of this test"
-INSTALLED = [path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin")) if has_tls(str(path / "pg_config"))]
+INSTALLED = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_config")) if has_tls(str(file))]
 # CI runs on a machine that has one.
 NEEDED = os.environ.get("CI") == "true" and sys.platform == "linux"
 
@@ -60,6 +60,8 @@ class Servers:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
     """A primary that runs, with certificates for both."""
+    if not INSTALLED:
+        pytest.fail("CI needs a PostgreSQL with TLS: apt-get install postgresql", pytrace=False)
     folder = Path(tempfile.mkdtemp(prefix="aya-tls-"))
     folder.chmod(0o755)
     agents = {node: folder / node / "agent" for node in ("alpha", "beta")}

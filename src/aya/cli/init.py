@@ -33,6 +33,7 @@ _NEXT = {
     "beta": (("aya history", "who leads"),),
     "air": (("aya sync status", "how far the copy is"),),
 }
+_ANEW = (("aya down, then aya up --detach", "its services, which run, read aya.toml at their start"),)
 _ALWAYS = (
     ("aya launchd install", "have everything run from now on, also after a restart"),
     ("aya doctor", "look whether anything is wrong"),
@@ -196,16 +197,18 @@ def _carry_out(setup: Setup, steps: Sequence[Step], *, yes: bool, as_json: bool)
     if as_json:
         output.document(_document(setup.wanted, finished, dry_run=False))
     else:
-        _say_next(setup.wanted)
+        running = any(step.action == "start" and step.state == "done" for step in steps)
+        changed = any(step.action == "configure" and step.state == "to do" for step in steps)
+        _say_next(setup.wanted, reads_anew=running and changed)
     return EXIT_DEGRADED if progress.warned else 0
 
 
-def _say_next(wanted: Wanted) -> None:
+def _say_next(wanted: Wanted, *, reads_anew: bool) -> None:
     output.line()
     output.line(f"{wanted.role} is ready, and runs until aya down.")
     output.line()
     following = () if wanted.dsn else _NEXT[wanted.role]
-    for typed, meaning in (*following, *_ALWAYS):
+    for typed, meaning in (*(_ANEW if reads_anew else ()), *following, *_ALWAYS):
         output.line(f"  {typed:<44} {meaning}")
 
 
