@@ -74,6 +74,28 @@ KnownPlaces = Callable[[Sequence[str]], Awaitable[Mapping[str, Known]]]
 Wanted = Callable[[Path], bool]
 
 
+Stamp = tuple[int, int, int]
+"""By which a file is seen to be as it was: its inode, its size in bytes, when it was changed in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A file that holds several documents. path: absolute. places: where each stands."""
+
+    path: str
+    stamp: Stamp
+    places: frozenset[str]
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """Return a file's stamp; None when it cannot be looked at."""
+    try:
+        seen = os.stat(path)  # noqa: PTH116 - text, as in the database
+    except (OSError, ValueError):
+        return None
+    return (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How many files are gone through.
@@ -81,14 +103,14 @@ class Manner:
     known: asked for many files at once, so that one that says what it said costs no question of its own; None: each is
     asked for by itself. wanted: only these absolute paths; None: all. listed: keep every result; False: count them
     only, so that memory does not grow with the files. noted: told of every file that is kept, by its absolute path.
-    whole: told of every file of several documents that was read to its end: its absolute path, and where they stand.
+    whole: told of every file of several documents that was read to its end, and stayed as it was meanwhile.
     """
 
     known: KnownPlaces | None = None
     wanted: Wanted | None = None
     listed: bool = True
     noted: Callable[[str], None] | None = None
-    whole: Callable[[str, frozenset[str]], None] | None = None
+    whole: Callable[[Whole], None] | None = None
 
 
 ONE_BY_ONE = Manner()
@@ -251,13 +273,14 @@ async def _add_entry(
     readers: Readers,
     entry: Entry,
     labels: Labels,
-    whole: Callable[[str, frozenset[str]], None] | None,
+    whole: Callable[[Whole], None] | None,
 ) -> FileResult:
     if isinstance(entry.found, Refused):
         return _refused(entry.found)
     results: list[FileResult] = []
     places: set[str] = set()
     to_its_end = True
+    before = await asyncio.to_thread(stamp, entry.found.path) if whole is not None else None
     async with aclosing(readers.read(entry.found)) as readings:
         async for reading in readings:
             if isinstance(reading, Refused):
@@ -269,8 +292,10 @@ async def _add_entry(
             shown = shown_path(reading.path) + (f"#{reading.fragment}" if reading.fragment else "")
             result = await _add_file(documents, shown, new_document(entry.root, reading, labels), entry.known)
             results.append(replace(result, reason=" ".join(filter(None, (result.reason, *reading.notes))) or None))
-    if whole is not None and places and to_its_end:
-        whole(str(absolute(entry.found.path)), frozenset(places))
+    # Somebody who writes it meanwhile may have been half-way.
+    as_it_was = before is not None and await asyncio.to_thread(stamp, entry.found.path) == before
+    if whole is not None and before is not None and as_it_was and places and to_its_end:
+        whole(Whole(str(absolute(entry.found.path)), before, frozenset(places)))
     return together(shown_path(entry.found.path), results)
 
 

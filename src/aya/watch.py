@@ -22,7 +22,7 @@ from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] (it 
 from aya.backoff import Backoff
 from aya.errors import AyaError, DatabaseReadOnly, EmbedderError, ModelMismatch
 from aya.file_results import FileResult
-from aya.ingest import Labels, Manner, Progress, absolute, add_files
+from aya.ingest import Labels, Manner, Progress, Whole, absolute, add_files
 from aya.knowledge.documents import Documents
 from aya.knowledge.places import Places
 from aya.read_here import ReadHere
@@ -117,8 +117,14 @@ async def add_and_prune(
     hinted: look only there. Raises the AyaError that concerns all files; what was done before stays done.
     """
     looks = None if hinted is None else _looks(hinted)
-    whole: dict[str, frozenset[str]] = {}
-    manner = Manner(known=places.known, wanted=looks, listed=False, noted=followed.ledger.note, whole=whole.__setitem__)
+    whole: dict[str, Whole] = {}
+
+    def read_whole(file: Whole) -> None:
+        whole[file.path] = file
+        for place in file.places:
+            followed.ledger.note(place)
+
+    manner = Manner(known=places.known, wanted=looks, listed=False, noted=followed.ledger.note, whole=read_whole)
     if hinted is None or await asyncio.to_thread(lambda: any(map(os.path.lexists, hinted))):
         ingested = await add_files(documents, followed.roots, followed.labels, shown, manner)
         if ingested.stopped_by is not None:

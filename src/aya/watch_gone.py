@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aya.errors import DocumentError
 from aya.file_results import FileResult
-from aya.ingest import Progress, absolute
+from aya.ingest import Progress, Whole, absolute, stamp
 from aya.knowledge.places import Places
 from aya.knowledge.vanishing import Placed, Vanishing, decide
 from aya.textfile import shown_path
@@ -44,7 +44,7 @@ class Taking:
     meant: Asked
     read_here: WasRead
     attached: frozenset[int] = frozenset()
-    whole: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    whole: Mapping[str, Whole] = field(default_factory=dict[str, Whole])
 
 
 async def prune(
@@ -99,7 +99,7 @@ def _has_entries(folder: Path) -> bool:
 class _Gone:
     """Whether nothing stands any more at a place below the folders that was read here; no other is said to be gone.
 
-    A part of a file is gone with it, and when the file was read to its end and it was not there.
+    A part of a file is gone with it, and when this machine has read it there, and later the file to its end without it.
     """
 
     def __init__(self, folders: Sequence[Path], taking: Taking) -> None:
@@ -114,7 +114,9 @@ class _Gone:
 
     def _is_without(self, place: str, file: str) -> bool:
         known = self._whole.get(file)
-        return place not in known if known is not None else not _stands(Path(file))
+        if known is None:
+            return not _stands(Path(file))
+        return place not in known.places and self._read_here(place) and stamp(file) == known.stamp
 
 
 def _files(place: str) -> list[str]:

@@ -14,12 +14,12 @@ from tests.integration.conftest import Knowledge
 
 from aya.errors import AyaError
 from aya.file_results import FileResult
-from aya.ingest import Labels
+from aya.ingest import Labels, Whole
 from aya.knowledge.places import Places
 from aya.knowledge.types import Changes, Document, NewDocument
 from aya.read_here import ReadHere
 from aya.watch import Attaching, Followed, add_and_prune, follow
-from aya.watch_gone import FolderGone, NotMeant
+from aya.watch_gone import FolderGone, NotMeant, Taking, prune
 
 pytestmark = pytest.mark.database
 
@@ -278,6 +278,35 @@ async def test_what_is_no_more_in_its_file_goes(knowledge: Knowledge, tmp_path: 
     assert [status for status, _ in told] == ["removed", "removed"]
     assert await parts() == [0]
     assert await looked(knowledge, folder, hinted=hinted) == []
+
+
+async def test_what_another_machine_read_from_a_file_of_that_name_stays(knowledge: Knowledge, tmp_path: Path) -> None:
+    """Its file is another one: what is not in ours was never in ours."""
+    folder = notes(tmp_path / "n", "other.md")
+    file = folder / "r.json"
+
+    async def read(*ids: str, ledger: str) -> Told:
+        file.write_text(json.dumps([{"id": each, "content": f"Record {each}."} for each in ids]))
+        return await looked(knowledge, folder, ledger=tmp_path / ledger, meant=lambda _: True)
+
+    await read("a1", "a2", ledger="alpha.sqlite3")
+    await read("b1", "b2", ledger="air.sqlite3")
+    assert [status for status, _ in await read("b1", ledger="air.sqlite3")] == ["removed"]
+    everything = "\n".join(await kept(knowledge))
+    assert [each for each in ("a1", "a2", "b1", "b2") if f"Record {each}." in everything] == ["a1", "a2", "b1"]
+
+
+async def test_a_file_that_has_changed_since_it_was_read_loses_nothing(knowledge: Knowledge, tmp_path: Path) -> None:
+    """What is in it now may be what was just added by somebody else."""
+    folder = notes(tmp_path / "n", "other.md")
+    file = folder / "r.json"
+    file.write_text(json.dumps([{"id": 1, "content": "Record 1."}, {"id": 2, "content": "Record 2."}]))
+    await looked(knowledge, folder)
+    stale = Whole(str(file), (0, 0, 0), frozenset({f"{file}#1"}))
+    taking = Taking(lambda _: True, lambda _: True, whole={str(file): stale})
+    heard = Heard()
+    assert await prune(Places(knowledge.database), [folder], Attaching(heard, set(), everything=False), taking) == []
+    assert "Record 2." in "\n".join(await kept(knowledge))
 
 
 @asynccontextmanager
