@@ -10,6 +10,7 @@ from email.message import Message
 from email.policy import compat32
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import cast
 
 from aya.readers import markdown
 from aya.readers.formats import MOST_BYTES
@@ -19,6 +20,7 @@ from aya.readers.whole import whole_file
 
 MOST_PARTS = 10_000
 _SHOWN = ("From", "To", "Cc", "Date")
+_SEVEN_BITS = ("iso-2022-", "utf-7", "hz")
 
 
 def read_mail(path: Path) -> Iterator[Part]:
@@ -29,8 +31,9 @@ def read_mail(path: Path) -> Iterator[Part]:
 def message_part(data: bytes) -> Part:
     """Return the document of one message; Unreadable for what is none. Pure.
 
-    A plain text is taken where there is one, else HTML made text. Attached messages are part of it; attached files
-    are named, with type and size, and not read. A charset that is unknown or wrong costs the letters it concerns.
+    Of alternatives the plain text is taken where there is one, else HTML made text. Attached messages are part of it;
+    attached files are named, with type and size, and not read. A charset that is unknown or wrong costs the letters
+    that it concerns.
     """
     try:
         message: Message[str, str] = email.message_from_bytes(data, policy=compat32)
@@ -51,11 +54,13 @@ def message_part(data: bytes) -> Part:
 
 
 def _contents(message: Message[str, str]) -> tuple[str, list[tuple[str, str]]]:
-    """Return the body as Markdown, and the attachments as (name, "type, size")."""
-    plain: list[str] = []
-    pages: list[str] = []
+    """Return the body as Markdown, and the attachments as (name, "type, size").
+
+    Of what says the same in several forms (multipart/alternative) the plain one; everything else in order.
+    """
+    texts: list[tuple[int, str, str]] = []
     attached: list[tuple[str, str]] = []
-    for number, part in enumerate(message.walk()):
+    for number, (part, alternatives) in enumerate(_parts(message)):
         if number >= MOST_PARTS:
             raise Unreadable(f"It has more than {MOST_PARTS:,} parts.")
         if part.is_multipart():
@@ -65,10 +70,31 @@ def _contents(message: Message[str, str]) -> tuple[str, list[tuple[str, str]]]:
             size = len(_payload(part))
             attached.append((one_line(_decoded(name or ""), 200) or "without a name", f"{kind}, {size:,} bytes"))
         elif kind == "text/html":
-            pages.append(page_text(_text(part))[1])
+            texts.append((alternatives, kind, page_text(_text(part))[1]))
         else:
-            plain.append(markdown.prose(_text(part).replace("\r\n", "\n").strip()))
-    return "\n\n".join(plain if any(each.strip() for each in plain) else pages), attached
+            texts.append((alternatives, kind, markdown.prose(_text(part).replace("\r\n", "\n").strip())))
+    said = {alternatives for alternatives, kind, text in texts if alternatives and kind != "text/html" and text.strip()}
+    kept = [
+        text
+        for alternatives, kind, text in texts
+        if text.strip() and not (kind == "text/html" and alternatives in said)
+    ]
+    return "\n\n".join(kept), attached
+
+
+def _parts(message: Message[str, str]) -> Iterator[tuple[Message[str, str], int]]:
+    """Yield every part in order, with the number of the alternatives that it is one of; 0: of none."""
+    waiting: list[tuple[Message[str, str], int]] = [(message, 0)]
+    groups = 0
+    while waiting:
+        part, alternatives = waiting.pop()
+        yield part, alternatives
+        if part.is_multipart():
+            if part.get_content_type() == "multipart/alternative":
+                groups += 1
+                alternatives = groups
+            inside = cast("list[Message[str, str]]", part.get_payload())
+            waiting += [(each, alternatives) for each in reversed(inside)]
 
 
 def _listed(attached: list[tuple[str, str]]) -> str:
@@ -84,7 +110,9 @@ def _payload(part: Message[str, str]) -> bytes:
 def _text(part: Message[str, str]) -> str:
     data = _payload(part)
     declared = part.get_content_charset()
-    for encoding in ("utf-8", declared, "cp1252"):
+    # Those of seven bits are valid UTF-8, too, and say something else as that.
+    first = declared if declared and declared.startswith(_SEVEN_BITS) else None
+    for encoding in (first, "utf-8", declared, "cp1252"):
         try:
             if encoding:
                 return data.decode(encoding)
@@ -94,7 +122,12 @@ def _text(part: Message[str, str]) -> str:
 
 
 def _header(message: Message[str, str], name: str) -> str:
-    return _decoded(str(message.get(name, "")))
+    raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
+    written = str(raw).encode("utf-8", "surrogateescape")
+    try:
+        return _decoded(written.decode())
+    except UnicodeDecodeError:
+        return _decoded(written.decode("cp1252", "replace"))
 
 
 def _decoded(value: str) -> str:
